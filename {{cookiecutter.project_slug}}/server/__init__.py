@@ -1,0 +1,1 @@
+"""The application's server side; `app.py` puts its parts together."""

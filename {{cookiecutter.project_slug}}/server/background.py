@@ -1,0 +1,48 @@
+"""Background tasks whose failure is seen."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from sanic.log import logger
+
+RESTART_DELAY = 1.0  # seconds
+CANCEL_AGAIN = 0.1  # seconds
+
+
+def start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Run `coroutine` as a task; an exception that ends it is logged."""
+    task = asyncio.get_running_loop().create_task(coroutine, name=name)
+    task.add_done_callback(_report)
+    return task
+
+
+def keep_running(work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
+    """Run `work` again whenever it ends, until the task is cancelled."""
+    return start(_run_forever(work, name), name)
+
+
+async def stop(*tasks: asyncio.Task[None]) -> None:
+    """Cancel the tasks and wait until they have ended.
+
+    Libraries lose cancellations (redis-py may while it connects), so they are repeated.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)
+
+
+async def _run_forever(work: Callable[[], Awaitable[None]], name: str) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:  # whatever it was: a worker must not stay deaf because of it
+            logger.exception("%s failed; starting it again in %s s", name, RESTART_DELAY)
+        await asyncio.sleep(RESTART_DELAY)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("background task %s failed", task.get_name(), exc_info=error)

@@ -1,0 +1,30 @@
+"""What can go wrong with a store, as types that tell the caller what it may do.
+
+StoreError
+├── StoreUnavailable   nobody answered, or not in time: try again later
+├── StoreFull          the store is out of memory: nothing was written
+└── StoreCorrupt       what is stored is not what this application wrote
+"""
+
+
+class StoreError(Exception):
+    """A store could not do what it was asked to."""
+
+
+class StoreUnavailable(StoreError):
+    """The store gave no answer. A write may or may not have happened.
+
+    `retry_after` is the number of seconds after which to try again.
+    """
+
+    def __init__(self, reason: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class StoreFull(StoreError):
+    """The store refused a write for want of memory."""
+
+
+class StoreCorrupt(StoreError):
+    """A stored value is not of the form this application writes."""

@@ -1,0 +1,93 @@
+"""Settings from the environment, checked at start."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+PREFIX = "GOSPA_"
+_PLAIN = {"redis_url": "REDIS_URL", "require_shared": "REQUIRE_SHARED"}
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86400)]
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text names the variable and the remedy."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Each field is read from `GOSPA_` and its name in capitals, except the first two.
+
+    Times are in seconds, sizes in bytes.
+    """
+
+    redis_url: str = ""
+    """REDIS_URL: redis://, rediss:// or unix:// address of Redis or Valkey."""
+    require_shared: bool = False
+    """REQUIRE_SHARED: refuse several workers on a memory backend instead of warning."""
+    production: bool = False
+    """Never start a development store: REDIS_URL has to be set."""
+    key_prefix: Annotated[str, msgspec.Meta(pattern=r"^[\w:.-]*$", max_length=64)] = "app:"
+    """Starts every key and channel, so that several applications can share a server."""
+    store_directory: str = ".devstore"
+    """Where the development store keeps its data."""
+    store_timeout: Seconds = 2.0
+    """After this the store counts as unavailable."""
+    allowed_origins: str = ""
+    """Origins, separated by commas, whose pages may connect besides the application's own."""
+    session_idle: Seconds = 14 * 86400.0
+    """A session ends when it was not used for this long."""
+    session_absolute: Seconds = 90 * 86400.0
+    """A session ends this long after it began."""
+    session_size: Annotated[int, msgspec.Meta(ge=256)] = 64 * 1024
+    """The most that one session may hold."""
+    room_ttl: Seconds = 30 * 86400.0
+    """A room is forgotten when it was neither changed nor visited for this long."""
+    mutation_ttl: Seconds = 86400.0
+    """A client's repeated mutation is recognised within this time."""
+    frame_size: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024
+    """The largest message a client may send."""
+    rooms_per_connection: Annotated[int, msgspec.Meta(ge=1)] = 64
+    """How many rooms one connection may be in."""
+    ping_interval: Seconds = 20.0
+    """A connection that was silent this long is pinged, and closed after twice that."""
+    drain_timeout: Seconds = 30.0
+    """A connection that takes nothing of what waits for it for this long is closed."""
+    head_check_interval: Seconds = 10.0
+    """How often open rooms are compared with the store."""
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read and check all settings. Raises SettingsError."""
+    names = {_variable(field): field for field in Settings.__struct_fields__}
+    for variable in environ:
+        if variable.startswith(PREFIX) and variable not in names:
+            raise SettingsError(_unknown(variable, list(names)))
+    given: dict[str, Any] = {
+        field: environ[variable] for variable, field in names.items() if environ.get(variable)
+    }
+    try:
+        settings = msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$.")
+        variable = _variable(place.rstrip("`"))
+        raise SettingsError(
+            f"{variable}={environ.get(variable, '')!r} cannot be used: {reason}. "
+            "Change it, or unset it for the default."
+        ) from error
+    if settings.redis_url and not settings.redis_url.startswith(
+        ("redis://", "rediss://", "unix://")
+    ):
+        raise SettingsError("REDIS_URL has to start with redis://, rediss:// or unix://")
+    return settings
+
+
+def _variable(field: str) -> str:
+    return _PLAIN.get(field) or PREFIX + field.upper()
+
+
+def _unknown(variable: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(variable, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else "unset it"
+    return f"{variable} is not a setting of this application; {hint}"
