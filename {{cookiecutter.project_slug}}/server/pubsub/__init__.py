@@ -1,0 +1,30 @@
+"""Messages from any worker to every worker."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Subscription(Protocol):
+    """One handler on one channel."""
+
+    async def close(self) -> None:
+        """Stop calling the handler. Closing again has no effect."""
+
+
+class PubSub(Protocol):
+    """Delivers each message at most once, in the order published, to those who listen."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages published elsewhere reach this worker just now."""
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Send a message to all subscribers. Raises StoreError."""
+
+    async def subscribe(
+        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
+    ) -> Subscription:
+        """Call `on_message` with each message published after this returns.
+
+        `on_gap` is called whenever messages may have been missed. Raises StoreError.
+        """
