@@ -1,0 +1,1 @@
+"""Versioned state of rooms: codec, draft, and the stores that commit changes."""

@@ -1,0 +1,103 @@
+"""State values to msgpack bytes and back.
+
+A value is None, a bool, an int of at most 64 bits, a float, a str, bytes, an aware datetime, or a
+list or a text-keyed dict of values. Format: https://github.com/msgpack/msgpack/blob/master/spec.md
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+import msgpack
+
+MAX_DEPTH = 32
+# Unsigned 64-bit is the largest integer msgpack knows, signed 64-bit the smallest.
+MAX_INT, MIN_INT = 2**64 - 1, -(2**63)
+
+_SCALARS = (type(None), bool, float, bytes)
+
+
+class CodecError(ValueError):
+    """A value that msgpack cannot carry, or bytes that are not one msgpack value."""
+
+
+def pack(value: Any) -> bytes:
+    """Encode one value. Raises CodecError naming the part that cannot be represented."""
+    check(value)
+    return msgpack.packb(value, datetime=True)
+
+
+def unpack(raw: bytes) -> Any:
+    """Decode exactly one value, times as datetime in UTC. Raises CodecError."""
+    try:
+        return msgpack.unpackb(raw, timestamp=3, ext_hook=_refuse_extension)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise CodecError(f"not a msgpack value: {error or type(error).__name__}") from error
+
+
+def pack_map(fields: Mapping[str, bytes]) -> bytes:
+    """Encode a map whose values are encoded already."""
+    packer = msgpack.Packer()
+    parts = [packer.pack_map_header(len(fields))]
+    for key, raw in fields.items():
+        parts += (packer.pack(key), raw)
+    return b"".join(parts)
+
+
+def pack_fields(fields: Mapping[str, Any]) -> dict[str, bytes]:
+    """Encode each value of a mapping on its own."""
+    return {key: pack(value) for key, value in fields.items()}
+
+
+def unpack_fields(fields: Mapping[str, bytes]) -> dict[str, Any]:
+    """Decode each value of a mapping on its own."""
+    return {key: unpack(raw) for key, raw in fields.items()}
+
+
+def check(value: Any, path: str = "value", depth: int = 0) -> None:
+    """Raise CodecError unless `value` and all it contains survive a round trip."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return
+    if depth > MAX_DEPTH:
+        raise CodecError(f"{path} is nested deeper than {MAX_DEPTH} levels")
+    if kind is str:
+        _check_text(value, path)
+    elif kind is list:
+        _check_items(enumerate(value), path, depth)
+    elif kind is dict:
+        check_keys(value, path)
+        _check_items(value.items(), path, depth)
+    elif kind is int and not MIN_INT <= value <= MAX_INT:
+        raise CodecError(f"{path} does not fit in 64 bits")
+    elif kind is datetime and value.tzinfo is None:
+        raise CodecError(f"{path} is a datetime without a time zone")
+    elif kind not in (int, datetime):
+        raise CodecError(
+            f"{path} is a {kind.__name__}, which state cannot hold: use None, bool, int, float, "
+            "str, bytes, datetime, list or dict"
+        )
+
+
+def check_keys(keys: Iterable[Any], path: str) -> None:
+    """Raise CodecError unless all keys are text that UTF-8 can carry."""
+    for key in keys:
+        if type(key) is not str:
+            raise CodecError(f"{path} has the key {key!r:.60}: keys are text")
+        _check_text(key, f"a key of {path}")
+
+
+def _check_items(items: Iterable[tuple[Any, Any]], path: str, depth: int) -> None:
+    for key, item in items:
+        check(item, f"{path}[{key!r:.40}]", depth + 1)
+
+
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise CodecError(f"{path} has a lone surrogate, which UTF-8 cannot carry") from error
+
+
+def _refuse_extension(code: int, _: bytes) -> NoReturn:
+    raise CodecError(f"extension type {code} is not used here")

@@ -1,0 +1,150 @@
+"""State in this process's memory: gone when it ends, unseen by other workers."""
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+
+from server.pubsub import PubSub
+from server.settings import Settings
+from server.state.store import (
+    NO_TAG,
+    Change,
+    Commit,
+    Conflict,
+    Head,
+    Refused,
+    Snapshot,
+    channel,
+    splice,
+)
+
+SHARED = False
+MAX_REFUSED = 128  # of each client
+SWEEP = 60.0  # seconds
+
+
+def prepare(settings: Settings) -> AbstractContextManager[Settings]:
+    """Nothing has to run before the workers start."""
+    return nullcontext(settings)
+
+
+@asynccontextmanager
+async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["MemoryStateStore"]:
+    """A store that publishes its commits on `pubsub`."""
+    yield MemoryStateStore(pubsub, settings.room_ttl, settings.mutation_ttl)
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """A client's last mutation, and the numbers of those before it that were refused."""
+
+    number: int = 0
+    version: int = 0
+    tag: bytes = NO_TAG
+    refused: Sequence[int] = ()
+    expires: float = 0.0
+
+
+@dataclass(slots=True)
+class _Room:
+    expires: float
+    version: int = 0
+    tag: bytes = NO_TAG
+    fields: dict[str, bytes] = field(default_factory=dict)
+    mutations: dict[bytes, _Last] = field(default_factory=dict)
+
+    def meets(self, change: Change) -> bool:
+        return (
+            (self.version > 0) is change.exists
+            and change.expect_tag in (None, self.tag)
+            and all(self.fields.get(key) == raw for key, raw in change.expect.items())
+        )
+
+    def apply(self, change: Change, remember_until: float) -> None:
+        self.version += 1
+        self.tag = change.tag
+        self.fields.update(change.set)
+        for key in change.delete:
+            self.fields.pop(key, None)
+        if change.client:
+            last = self.mutations.get(change.client, _Last())
+            refused = [*last.refused, *(n for n in change.refused if n > last.number)]
+            self.mutations[change.client] = _Last(
+                change.mutation, self.version, self.tag, refused[-MAX_REFUSED:], remember_until
+            )
+
+
+class MemoryStateStore:
+    """Keeps rooms in a dict. An event loop runs one step at a time, so each step is atomic."""
+
+    def __init__(self, pubsub: PubSub, ttl: float, mutation_ttl: float) -> None:
+        self._pubsub = pubsub
+        self._ttl = ttl
+        self._mutation_ttl = mutation_ttl
+        self._sweep_at = 0.0
+        self._rooms: dict[str, _Room] = {}
+
+    async def load(self, room: str) -> Snapshot | None:
+        stored = self._live(room)
+        if stored is None:
+            return None
+        stored.expires = self._deadline()
+        return _snapshot(stored)
+
+    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+        self._sweep(time.monotonic())
+        stored = self._live(room)
+        known = stored or _Room(self._deadline())
+        last = known.mutations.get(change.client, _Last())
+        if change.client and change.mutation <= last.number:
+            if change.mutation in last.refused:
+                return Refused()
+            return Commit(last.version, repeated=last.tag != change.tag)
+        if not known.meets(change):
+            return Conflict(_snapshot(stored) if stored else None)
+        parent = known.tag
+        known.apply(change, time.monotonic() + self._mutation_ttl)
+        known.expires = self._deadline()
+        self._rooms[room] = known
+        await self._pubsub.publish(channel(room), splice(change.frame, known.version, parent))
+        return Commit(known.version, parent)
+
+    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
+        return [self._head(room) for room in rooms]
+
+    async def delete(self, room: str) -> None:
+        self._rooms.pop(room, None)
+        await self._pubsub.publish(channel(room), b"")
+
+    def _head(self, room: str) -> Head | None:
+        stored = self._live(room)
+        if stored is None:
+            return None
+        stored.expires = self._deadline()
+        return Head(stored.version, stored.tag)
+
+    def _sweep(self, now: float) -> None:
+        """From time to time, forget what has expired."""
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + SWEEP
+        self._rooms = {key: room for key, room in self._rooms.items() if room.expires > now}
+        for room in self._rooms.values():
+            kept = {client: last for client, last in room.mutations.items() if last.expires > now}
+            room.mutations = kept
+
+    def _live(self, room: str) -> _Room | None:
+        stored = self._rooms.get(room)
+        if stored and stored.expires <= time.monotonic():
+            del self._rooms[room]
+            return None
+        return stored
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._ttl
+
+
+def _snapshot(room: _Room) -> Snapshot:
+    fields: Mapping[str, bytes] = dict(room.fields)
+    return Snapshot(room.version, room.tag, fields)

@@ -1,0 +1,174 @@
+"""State in Redis: one hash per room, changed and published by `commit.lua`."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from redis import exceptions
+
+from server import background
+from server.errors import StoreCorrupt, StoreUnavailable
+from server.pubsub import PubSub
+from server.redis import connect, prepare, store_errors, translate
+from server.settings import Settings
+from server.state.store import (
+    NO_TAG,
+    TAG_BYTES,
+    Change,
+    Commit,
+    Conflict,
+    Head,
+    Refused,
+    Snapshot,
+    channel,
+)
+
+__all__ = ["SHARED", "RedisStateStore", "open_state", "prepare"]
+
+SHARED = True
+SCRIPT = (Path(__file__).parent / "commit.lua").read_bytes()
+DIGEST = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
+LOSSES = 3  # after so many, a writer gets the turn: the others lose until it has committed
+TURN = 50  # milliseconds, for a writer that dies with it
+ATTEMPTS = 2  # a numbered commit whose answer was lost is sent again: it is not applied twice
+
+_Pending = tuple[list[Any], asyncio.Future[Any]]
+
+
+@asynccontextmanager
+async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["RedisStateStore"]:
+    """A store for all workers. Commits are published by the script, not by `pubsub`."""
+    async with connect(settings) as client:
+        yield RedisStateStore(client, settings.key_prefix, settings.room_ttl, settings.mutation_ttl)
+
+
+class RedisStateStore:
+    """Keeps each room under `<prefix>{<room>}`: field `v` version, `t` tag, `.<key>` values."""
+
+    def __init__(self, client: Any, prefix: str, ttl: float, mutation_ttl: float) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._ttl = round(ttl * 1000)
+        self._mutation_ttl = round(mutation_ttl * 1000)
+        self._writer = os.urandom(8).hex()
+        self._pending: list[_Pending] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def load(self, room: str) -> Snapshot | None:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(self._key(room))
+            pipeline.pexpire(self._key(room), self._ttl)
+            with store_errors():
+                fields, _ = await pipeline.execute()
+        return _snapshot(fields)
+
+    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+        arguments = self._arguments(room, change)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                status, *answer = await self._evaluate(arguments)
+                break
+            except StoreUnavailable:
+                if attempt == ATTEMPTS or not change.client:
+                    raise
+        if status == b"conflict":
+            fields = answer[0]
+            return Conflict(_snapshot(dict(zip(fields[::2], fields[1::2], strict=True))))
+        if status == b"refused":
+            return Refused()
+        if status == b"repeated":
+            return Commit(answer[0], repeated=True)
+        return Commit(*answer)
+
+    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for room in rooms:
+                pipeline.hmget(self._key(room), "v", "t")
+                pipeline.pexpire(self._key(room), self._ttl)
+            with store_errors():
+                answers = await pipeline.execute()
+        return [Head(int(v), t) if v and t else None for v, t in answers[::2]]
+
+    async def delete(self, room: str) -> None:
+        with store_errors():
+            await self._client.delete(self._key(room))
+            await self._client.publish(self._prefix + channel(room), b"")
+
+    def _key(self, room: str) -> str:
+        return self._prefix + channel(room)
+
+    def _arguments(self, room: str, change: Change) -> list[Any]:
+        key = self._key(room)
+        numbered = bool(change.client)
+        expect = [item or b"" for pair in change.expect.items() for item in pair]
+        writes = [item for pair in change.set.items() for item in pair]
+        return [
+            *("EVALSHA", DIGEST, 3, key, f"{key}:turn"),
+            f"{key}:{change.client.hex()}" if numbered else key,
+            *(self._prefix + channel(room), self._ttl, self._mutation_ttl),
+            *(change.mutation if numbered else "", change.tag, *change.frame),
+            *(self._writer, TURN if change.attempt >= LOSSES else ""),
+            *("1" if change.exists else "0", change.expect_tag or b""),
+            *(len(change.expect), *expect, len(change.set), *writes),
+            *(len(change.delete), *change.delete, *change.refused),
+        ]
+
+    async def _evaluate(self, arguments: list[Any]) -> list[Any]:
+        """Run the script. Calls made in one step of the event loop share a round trip."""
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending.append((arguments, done))
+        if len(self._pending) == 1:
+            task = background.start(self._send(), "commits")
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        answer: list[Any] = await done
+        return answer
+
+    async def _send(self) -> None:
+        await asyncio.sleep(0)  # until the other tasks of this step have added theirs
+        batch, self._pending = self._pending, []
+        try:
+            answers = await self._execute([arguments for arguments, _ in batch])
+        except Exception as error:  # noqa: BLE001 - passed on: somebody waits for each answer
+            answers = [error] * len(batch)
+        for (_, done), answer in zip(batch, answers, strict=True):
+            if done.done():
+                continue
+            if isinstance(answer, exceptions.RedisError):
+                done.set_exception(translate(answer))
+            elif isinstance(answer, Exception):
+                done.set_exception(answer)
+            else:
+                done.set_result(answer)
+
+    async def _execute(self, commands: list[list[Any]]) -> list[Any]:
+        answers = await self._pipeline(commands)
+        forgotten = [i for i, a in enumerate(answers) if isinstance(a, exceptions.NoScriptError)]
+        if forgotten:  # a server that was restarted or flushed
+            with store_errors():
+                await self._client.script_load(SCRIPT)
+            again = await self._pipeline([commands[i] for i in forgotten])
+            for i, answer in zip(forgotten, again, strict=True):
+                answers[i] = answer
+        return answers
+
+    async def _pipeline(self, commands: list[list[Any]]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            with store_errors():
+                answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+
+def _snapshot(fields: dict[bytes, bytes]) -> Snapshot | None:
+    if not fields:
+        return None
+    version, tag = fields.pop(b"v", b""), fields.pop(b"t", NO_TAG)
+    if not version.isdigit() or len(tag) != TAG_BYTES:
+        raise StoreCorrupt("a room's hash has no version or no tag")
+    return Snapshot(int(version), tag, {name[1:].decode(): value for name, value in fields.items()})

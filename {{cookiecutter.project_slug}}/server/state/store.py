@@ -1,0 +1,115 @@
+"""What a state store is: versioned maps, one per room, changed by atomic commits.
+
+Values are msgpack bytes throughout (see `codec`), so that nothing is encoded twice. Each commit
+has a version, one above its parent's, and a random 8-byte tag. It names its parent's tag: a
+version alone cannot tell a chain that was rolled back and counted on from the one it replaced.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+TAG_BYTES = 8
+NO_TAG = bytes(TAG_BYTES)  # the parent of a room's first commit
+MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count exactly
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a room's chain stands."""
+
+    version: int
+    tag: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A room's whole state; `fields` maps keys to encoded values."""
+
+    version: int
+    tag: bytes
+    fields: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit is to do, and under which conditions.
+
+    `exists` is whether the writer believes that the room is stored. `expect` maps keys that the
+    writer read to the value it saw, None where there was none. `expect_tag`, where given, is the
+    tag the room must still have. `frame` is the message to publish, in two parts between which
+    `splice` puts version and parent. `client` and `mutation` number the write: a number that is
+    not above the client's last one is not applied again. `refused` are numbers below it that were
+    not applied, in case the client did not hear so and repeats them. `attempt` is how often this
+    write lost against others before: a store with many writers has to let it through in the end.
+    """
+
+    tag: bytes
+    exists: bool
+    frame: tuple[bytes, bytes]
+    set: Mapping[str, bytes] = field(default_factory=dict)
+    delete: Sequence[str] = ()
+    expect: Mapping[str, bytes | None] = field(default_factory=dict)
+    expect_tag: bytes | None = None
+    client: bytes = b""
+    mutation: int = 0
+    refused: Sequence[int] = ()
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The change is in the store, on top of `parent`.
+
+    `repeated`: it was there before, under this client's number; `parent` is then unknown.
+    """
+
+    version: int
+    parent: bytes = NO_TAG
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Another writer came first; nothing was written. The room as it is now, None if gone."""
+
+    snapshot: Snapshot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """This client's mutation was refused before, under this number; nothing was written."""
+
+
+class StateStore(Protocol):
+    """Versioned maps, one per room. Every method raises StoreError if the store fails."""
+
+    async def load(self, room: str) -> Snapshot | None:
+        """The room as stored, or None. Keeps it from expiring."""
+
+    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+        """Check, write, count up and publish on `channel(room)`, as one step.
+
+        To repeat a numbered change whose answer was lost is safe.
+        """
+
+    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
+        """Where each room stands now. Keeps the rooms from expiring."""
+
+    async def delete(self, room: str) -> None:
+        """Forget the room, and publish an empty message so that replicas notice."""
+
+
+def channel(room: str) -> str:
+    """The channel on which a room's frames are published.
+
+    Braces keep a room's keys and channel in one slot of a cluster:
+    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+    """
+    return f"{{{room}}}"
+
+
+def splice(frame: tuple[bytes, bytes], version: int, parent: bytes) -> bytes:
+    """The message to publish: version as msgpack uint 64, parent as bin 8, between the parts."""
+    head, tail = frame
+    return b"".join((head, b"\xcf", version.to_bytes(8), b"\xc4\x08", parent, tail))

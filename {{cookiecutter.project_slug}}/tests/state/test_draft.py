@@ -1,0 +1,122 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.state.codec import CodecError, pack, pack_fields, unpack_fields
+from server.state.draft import Draft
+
+
+def draft(**values: Any) -> Draft:
+    return Draft(pack_fields(values))
+
+
+def test_a_new_draft_has_no_edits() -> None:
+    assert not draft(a=1).edits()
+
+
+def test_a_key_assigned_without_being_read_is_a_blind_write() -> None:
+    state = draft(a=1)
+    state["a"] = 2
+    edits = state.edits()
+    assert edits.set == pack_fields({"a": 2})
+    assert edits.read == {}
+    assert not edits.all_keys
+
+
+def test_a_key_read_is_expected_as_it_was() -> None:
+    state = draft(a=1)
+    state["a"] += 1
+    state.get("missing")
+    edits = state.edits()
+    assert edits.set == pack_fields({"a": 2})
+    assert edits.read == {"a": pack(1), "missing": None}
+
+
+def test_a_change_inside_a_value_is_noticed() -> None:
+    state = draft(note={"text": "a", "tags": []})
+    state["note"]["tags"].append("new")
+    assert unpack_fields(state.edits().set) == {"note": {"text": "a", "tags": ["new"]}}
+
+
+def test_a_value_read_and_left_alone_is_not_written() -> None:
+    state = draft(a=[1, 2])
+    assert state["a"] == [1, 2]
+    assert not state.edits()
+
+
+def test_deleting_reads_and_deletes() -> None:
+    state = draft(a=1, b=2)
+    del state["a"]
+    edits = state.edits()
+    assert edits.delete == ("a",)
+    assert edits.read == {"a": pack(1)}
+    assert "a" not in state
+    with pytest.raises(KeyError):
+        del state["a"]
+
+
+def test_a_key_set_and_deleted_again_leaves_nothing() -> None:
+    state = draft()
+    state["a"] = 1
+    del state["a"]
+    assert not state.edits()
+
+
+def test_a_key_deleted_and_set_again_is_set() -> None:
+    state = draft(a=1)
+    del state["a"]
+    state["a"] = 3
+    edits = state.edits()
+    assert edits.set == pack_fields({"a": 3})
+    assert edits.delete == ()
+
+
+def test_looking_at_the_keys_is_recorded() -> None:
+    state = draft(a=1)
+    assert list(state) == ["a"]
+    assert state.edits().all_keys
+
+
+@pytest.mark.parametrize(("key", "value"), [("a", {1}), ("a", object()), (1, 1), ("\ud800", 1)])
+def test_what_state_cannot_hold_is_a_codec_error(key: Any, value: Any) -> None:
+    state = draft()
+
+    def assign() -> None:
+        state[key] = value
+        state.edits()
+
+    with pytest.raises(CodecError):
+        assign()
+
+
+keys = st.sampled_from("abcd")
+steps = st.lists(
+    st.tuples(st.just("set"), keys, st.integers(0, 3))
+    | st.tuples(st.just("delete"), keys, st.none())
+    | st.tuples(st.just("read"), keys, st.none())
+    | st.tuples(st.just("list"), keys, st.none())
+)
+
+
+@given(st.dictionaries(keys, st.integers(0, 3)), steps)
+def test_a_draft_behaves_as_a_dict_and_its_edits_lead_there(
+    start: dict[str, int], program: list[tuple[str, str, Any]]
+) -> None:
+    state, model = Draft(pack_fields(start)), dict(start)
+    for step, key, value in program:
+        if step == "set":
+            state[key] = model[key] = value
+        elif step == "delete":
+            assert state.pop(key, None) == model.pop(key, None)
+        elif step == "read":
+            assert state.get(key) == model.get(key)
+        else:
+            assert set(state) == set(model)
+            assert len(state) == len(model)
+    edits = state.edits()
+    result = {**start, **unpack_fields(edits.set)}
+    for key in edits.delete:
+        del result[key]
+    assert result == model
