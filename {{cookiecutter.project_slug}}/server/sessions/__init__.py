@@ -1,0 +1,1 @@
+"""Sessions: what the server remembers of a visitor, found by a token in a cookie."""

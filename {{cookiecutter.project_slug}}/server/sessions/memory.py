@@ -1,0 +1,51 @@
+"""Storage in this process's memory: gone when it ends, unseen by other workers."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+
+from server.settings import Settings
+
+SHARED = False
+SWEEP = 1024  # after this many writes, what has expired is dropped
+
+
+def prepare(settings: Settings) -> AbstractContextManager[Settings]:
+    """Nothing has to run before the workers start."""
+    return nullcontext(settings)
+
+
+@asynccontextmanager
+async def open_storage(settings: Settings) -> AsyncIterator["MemoryStorage"]:
+    """A storage of this process."""
+    yield MemoryStorage()
+
+
+class MemoryStorage:
+    """Keeps values in a dict. An event loop runs one step at a time, so each step is atomic."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, tuple[bytes, float]] = {}
+        self._writes = 0
+
+    async def get(self, key: str) -> bytes | None:
+        value, expires = self._values.get(key, (None, 0.0))
+        return value if expires > time.monotonic() else None
+
+    async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
+        self._values[key] = (value, float("inf") if ttl is None else time.monotonic() + ttl)
+        self._writes += 1
+        if self._writes % SWEEP == 0:
+            now = time.monotonic()
+            self._values = {k: entry for k, entry in self._values.items() if entry[1] > now}
+
+    async def replace(self, key: str, old: bytes, new: bytes, *, ttl: float | None = None) -> bool:
+        if await self.get(key) != old:
+            return False
+        await self.set(key, new, ttl=ttl)
+        return True
+
+    async def delete(self, key: str) -> bool:
+        existed = await self.get(key) is not None
+        self._values.pop(key, None)
+        return existed

@@ -1,0 +1,56 @@
+"""Storage in Redis, shared by all workers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from server.redis import connect, prepare, store_errors
+from server.settings import Settings
+
+__all__ = ["SHARED", "RedisStorage", "open_storage", "prepare"]
+
+SHARED = True
+REPLACE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
+else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return 1
+"""
+
+
+@asynccontextmanager
+async def open_storage(settings: Settings) -> AsyncIterator["RedisStorage"]:
+    """A storage for all workers on all hosts of this Redis."""
+    async with connect(settings) as client:
+        yield RedisStorage(client, settings.key_prefix)
+
+
+class RedisStorage:
+    """Keeps each value under `<prefix><key>`."""
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._replace = client.register_script(REPLACE)
+
+    async def get(self, key: str) -> bytes | None:
+        with store_errors():
+            value: bytes | None = await self._client.get(self._prefix + key)
+        return value
+
+    async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
+        with store_errors():
+            await self._client.set(self._prefix + key, value, px=_milliseconds(ttl))
+
+    async def replace(self, key: str, old: bytes, new: bytes, *, ttl: float | None = None) -> bool:
+        arguments = [old, new, _milliseconds(ttl) or ""]
+        with store_errors():
+            return bool(await self._replace(keys=[self._prefix + key], args=arguments))
+
+    async def delete(self, key: str) -> bool:
+        with store_errors():
+            return bool(await self._client.delete(self._prefix + key))
+
+
+def _milliseconds(ttl: float | None) -> int | None:
+    return None if ttl is None else max(1, round(ttl * 1000))

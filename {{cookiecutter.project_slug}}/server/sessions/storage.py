@@ -1,0 +1,19 @@
+"""What a storage is: bytes under a key, for a time."""
+
+from typing import Protocol
+
+
+class Storage(Protocol):
+    """Bytes with a time to live, in seconds. Every method raises StoreError if it fails."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, or None if there is none (any more)."""
+
+    async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
+        """Store a value; without `ttl` it stays until it is deleted."""
+
+    async def replace(self, key: str, old: bytes, new: bytes, *, ttl: float | None = None) -> bool:
+        """Store `new` if the value is still `old`, as one step. Whether that was so."""
+
+    async def delete(self, key: str) -> bool:
+        """Forget a key. Whether there was one."""
