@@ -1,0 +1,54 @@
+"""A board that everyone edits together: a counter and notes."""
+
+import secrets
+import time
+from typing import Annotated
+
+from msgspec import Meta
+
+from server.realtime.room import Draft, Room, RoomError, Session, action
+
+Text = Annotated[str, Meta(min_length=1, max_length=500)]
+Color = Annotated[int, Meta(ge=0, le=5)]
+
+MAX_NOTES = 200
+
+
+class Board(Room):
+    """Each note is a key of its own, so that edits of different notes never conflict."""
+
+    pattern = "board/<name>"
+    initial = {"count": 0, "notes": 0}
+
+    async def authorize(self, session: Session) -> bool:
+        return True
+
+    @action
+    def add(self, state: Draft, amount: int = 1) -> int:
+        state["count"] += amount
+        return state["count"]
+
+    @action
+    def add_note(self, state: Draft, text: Text, color: Color = 0) -> str:
+        if state["notes"] >= MAX_NOTES:
+            raise RoomError(f"a board has room for {MAX_NOTES} notes: remove one first")
+        state["notes"] += 1
+        note = secrets.token_hex(4)
+        state[f"note:{note}"] = {"text": text, "color": color, "at": int(time.time() * 1000)}
+        return note
+
+    @action
+    def edit_note(self, state: Draft, id: str, text: Text) -> None:
+        self._note(state, id)["text"] = text
+
+    @action
+    def remove_note(self, state: Draft, id: str) -> None:
+        self._note(state, id)
+        del state[f"note:{id}"]
+        state["notes"] -= 1
+
+    def _note(self, state: Draft, id: str) -> dict[str, object]:
+        note = state.get(f"note:{id}")
+        if note is None:
+            raise RoomError("this note was removed")
+        return note

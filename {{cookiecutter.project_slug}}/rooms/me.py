@@ -1,0 +1,19 @@
+"""What only this visitor sees, in all of their tabs."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from server.realtime.room import Room, Session
+
+
+class Me(Room):
+    """The visitor's own room: each session has one."""
+
+    pattern = "me"
+    private = True
+    initial = {"note": ""}
+    writable = {"note": Annotated[str, Meta(max_length=2000)]}
+
+    async def authorize(self, session: Session) -> bool:
+        return True

@@ -1,0 +1,1 @@
+"""Rooms over WebSockets: protocol, connections, replicas and the hub of one worker."""

@@ -1,0 +1,49 @@
+"""One frame to all members of a room: joined with what follows at once, written per socket."""
+
+import asyncio
+
+from server.realtime.outbox import Outbox, Source
+
+WINDOW = 0.002  # seconds in which frames that follow another are joined into one write
+
+
+class Fanout:
+    """The outboxes of a room's members in this worker. Never waits for any of them."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._outboxes: set[Outbox] = set()
+        self._waiting: list[bytes] = []
+        self._window: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._outboxes)
+
+    def add(self, outbox: Outbox) -> None:
+        """Send to this member what is sent from now on."""
+        self.flush()
+        self._outboxes.add(outbox)
+
+    def remove(self, outbox: Outbox) -> None:
+        self._outboxes.discard(outbox)
+        outbox.forget(self._source)
+
+    def send(self, frame: bytes) -> None:
+        """A frame after a pause goes at once; those close behind it go together."""
+        self._waiting.append(frame)
+        if self._window is None:
+            self._open_window()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            data = b"".join(self._waiting)
+            self._waiting.clear()
+            for outbox in self._outboxes:
+                outbox.push(data, self._source)
+
+    def _open_window(self) -> None:
+        self._window = None
+        if self._waiting:
+            self.flush()
+            self._window = asyncio.get_running_loop().call_later(WINDOW, self._open_window)

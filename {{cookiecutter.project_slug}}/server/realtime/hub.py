@@ -1,0 +1,156 @@
+"""The connections and rooms of this worker."""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol
+
+from sanic.log import logger
+
+from server import background
+from server.errors import StoreError
+from server.pubsub import PubSub
+from server.realtime import wire
+from server.realtime.counters import Counters
+from server.realtime.local_room import LocalRoom, Services
+from server.realtime.room import Directory, Room, Unauthorized
+from server.sessions.session import Session
+from server.settings import Settings
+from server.state.store import StateStore
+
+TICK = 1.0  # seconds between looks for silent and stuck connections
+SPREAD_MS = 2000  # over which clients of a stopping worker come back
+CLOSE_TIMEOUT = 3.0  # seconds for commits to finish, and then for clients to take leave
+
+
+class Client(Protocol):
+    """A connection, as far as the hub is concerned."""
+
+    closed: asyncio.Future[None]
+
+    def send(self, message: bytes) -> None: ...
+    def close(self, code: int, reason: str) -> None: ...
+    def abort(self) -> None: ...
+    def check_alive(self) -> None: ...
+
+
+@asynccontextmanager
+async def open_hub(
+    store: StateStore, pubsub: PubSub, directory: Directory, settings: Settings
+) -> AsyncIterator["Hub"]:
+    """A hub with its periodic tasks; takes leave of all clients at the end."""
+    hub = Hub(store, pubsub, directory, settings)
+    tasks = [
+        background.keep_running(hub.watch, "watch of connections and rooms"),
+        background.keep_running(hub.watch_heads, "head check"),
+    ]
+    try:
+        yield hub
+    finally:
+        await hub.close()
+        await background.stop(*tasks)
+
+
+class Hub:
+    """Opens a room when its first member comes and closes it when the last has left."""
+
+    def __init__(
+        self, store: StateStore, pubsub: PubSub, directory: Directory, settings: Settings
+    ) -> None:
+        self.settings = settings
+        self.server = {"pid": os.getpid(), "frame_size": settings.frame_size}
+        self.counters = Counters()
+        self.draining = False
+        self.connections: set[Client] = set()
+        self.rooms: dict[str, LocalRoom] = {}
+        self._directory = directory
+        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._gap = asyncio.Event()
+        self._services = Services(store, pubsub, self._gap.set, self.counters)
+
+    @property
+    def connected(self) -> bool:
+        """Whether changes made on other workers reach this one."""
+        return self._services.pubsub.connected
+
+    async def enter(self, name: str, session: Session) -> LocalRoom:
+        """The room of that name, open. Raises RoomError, or StoreError if it cannot be loaded."""
+        key, room = self._directory.resolve(name, session)
+        if not await room.authorize(session):
+            raise Unauthorized(f"you may not enter {name}")
+        while key not in self.rooms:  # it may be closed again before we get our turn
+            if key not in self._opening:
+                self._opening[key] = asyncio.create_task(self._open(key, room))
+            await asyncio.shield(self._opening[key])
+        return self.rooms[key]
+
+    async def watch(self) -> None:
+        """Ping silent connections, close dead and stuck ones, close rooms without members."""
+        while True:
+            await asyncio.sleep(TICK)
+            for connection in list(self.connections):
+                connection.check_alive()
+            for local in list(self.rooms.values()):
+                if local.empty:  # still: somebody may have come while another was closed
+                    del self.rooms[local.key]
+                    await local.close()
+
+    async def watch_heads(self) -> None:
+        """Compare all rooms with the store at intervals, and at once after a gap."""
+        while True:
+            interval = self.settings.head_check_interval * random.uniform(0.8, 1.2)  # noqa: S311
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await self._gap.wait()
+            self._gap.clear()
+            await self._compare_heads()
+
+    async def close(self) -> None:
+        """Take no more mutations, let those under way finish, say BYE to all clients, and close."""
+        self.draining = True
+        for local in self.rooms.values():
+            local.mutations.drop()
+        if under_way := [
+            asyncio.create_task(local.mutations.settled()) for local in self.rooms.values()
+        ]:
+            _, late = await asyncio.wait(under_way, timeout=CLOSE_TIMEOUT)
+            await background.stop(*late)
+        for connection in list(self.connections):
+            delay = random.randrange(SPREAD_MS)  # noqa: S311 - spread, not a secret
+            connection.send(wire.bye(wire.CLOSE_RESTART, delay))
+            connection.close(wire.CLOSE_RESTART, "the server restarts")
+        if waiting := [connection.closed for connection in self.connections]:
+            await asyncio.wait(waiting, timeout=CLOSE_TIMEOUT)
+        for connection in list(self.connections):
+            connection.abort()
+        await asyncio.gather(*(local.close() for local in self.rooms.values()))
+
+    async def _open(self, key: str, room: Room) -> None:
+        local = LocalRoom(key, room, self._services)
+        try:
+            await local.open()
+        except BaseException:
+            await local.close()
+            raise
+        else:
+            self.rooms[key] = local
+        finally:
+            del self._opening[key]
+
+    async def _compare_heads(self) -> None:
+        rooms = list(self.rooms.values())
+        keys = [local.key for local in rooms]
+        since = [local.replica.tag for local in rooms]
+        try:
+            heads = await self._services.store.heads(keys) if keys else []
+        except StoreError as error:
+            logger.warning("rooms cannot be compared with the store: %s", error)
+            return
+        await asyncio.gather(
+            *(
+                local.compare(head, tag)
+                for local, head, tag in zip(rooms, heads, since, strict=True)
+            )
+        )

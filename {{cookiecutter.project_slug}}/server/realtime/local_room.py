@@ -1,0 +1,192 @@
+"""A room that someone in this worker is in: its replica kept true, its members kept informed."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from sanic.log import logger
+
+from server import background
+from server.errors import StoreError
+from server.pubsub import PubSub, Subscription
+from server.realtime import wire
+from server.realtime.counters import Counters
+from server.realtime.fanout import Fanout
+from server.realtime.mutations import MutationQueue
+from server.realtime.outbox import Outbox, framed
+from server.realtime.replica import Link, Replica
+from server.realtime.room import Room
+from server.state.store import NO_TAG, Head, Snapshot, StateStore, channel
+
+BUFFER = 1024  # messages kept while the room is being loaded
+DOUBT_DELAY = 0.05  # seconds; a late message is far commoner than a store that went back
+GRACE = 0.25  # seconds that a commit may take from the store to here
+RELOAD_DELAYS = (0.1, 2.0)  # seconds: the first, and the longest
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all rooms of a worker share; `on_gap` is called when messages may have been missed."""
+
+    store: StateStore
+    pubsub: PubSub
+    on_gap: Callable[[], None]
+    counters: Counters
+
+
+class LocalRoom:
+    """Follows the room's channel; loads the room where a link of the chain is missing."""
+
+    def __init__(self, key: str, room: Room, services: Services) -> None:
+        self.key = key
+        self.room = room
+        self.fanout = Fanout(self)
+        self._services = services
+        self._absent = Snapshot(0, NO_TAG, room.initial_fields)
+        self.replica = Replica(self._absent)
+        self.mutations = MutationQueue(
+            key, room.name, self._absent, services.store, lambda: self.replica.snapshot
+        )
+        self._subscription: Subscription | None = None
+        self._buffer: list[bytes] | None = []
+        self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody in this worker needs it any more."""
+        return not len(self.fanout) and self.mutations.idle
+
+    async def open(self) -> None:
+        """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
+        self._subscription = await self._services.pubsub.subscribe(
+            channel(self.key), self._receive, self._services.on_gap
+        )
+        while not self._catch_up(await self._load()):
+            pass
+
+    async def close(self) -> None:
+        await background.stop(*self._tasks.values())
+        if self._subscription:
+            await self._subscription.close()
+
+    def join(self, outbox: Outbox, tag: bytes | None) -> None:
+        """Bring a member up to date, from the commit with `tag` on if that is still kept."""
+        self.fanout.add(outbox)
+        missed = None if tag is None else self.replica.missed(tag)
+        frames = [self.snapshot_frame()] if missed is None else missed
+        done = wire.joined(self.room.name, self.replica.version, self.replica.tag)
+        outbox.write(b"".join([*frames, framed(done)]))
+
+    def snapshot_frame(self) -> bytes:
+        """The room's state as a framed SNAPSHOT, encoded once per version."""
+        self.fanout.flush()
+        if self._snapshot is None or self._snapshot[0] != self.replica.tag:
+            frame = framed(wire.snapshot(self.room.name, self.replica.snapshot))
+            self._snapshot = (self.replica.tag, frame)
+        return self._snapshot[1]
+
+    async def send_event(self, name: str, payload: object) -> None:
+        """Publish an ephemeral event to the members on all workers. Raises StoreError."""
+        await self._services.pubsub.publish(
+            channel(self.key), wire.event(self.room.name, name, payload)
+        )
+
+    async def compare(self, head: Head | None, since: bytes) -> None:
+        """Load the room if the store stands at `head`, unlike our chain from `since` on."""
+        tag = head.tag if head else NO_TAG
+        if self.replica.passed(tag, since):
+            return
+        if not self.replica.knows(tag):
+            await asyncio.sleep(GRACE)
+            if self.replica.knows(tag):
+                return
+        self._repair("the store is at another commit")
+
+    def _receive(self, message: bytes) -> None:
+        if self._buffer is None:
+            self._follow(message)
+        elif len(self._buffer) < BUFFER:
+            self._buffer.append(message)
+
+    def _follow(self, message: bytes) -> None:
+        if wire.is_event(message):
+            self.fanout.send(framed(message))
+            return
+        frame = framed(message)
+        match self._apply(self.replica, message, frame):
+            case Link.NEXT:
+                self.fanout.send(frame)
+            case Link.GAP:
+                self._repair("a commit was missed")
+            case Link.DOUBT:
+                self._once("verification", self._verify)
+
+    @staticmethod
+    def _apply(replica: Replica, message: bytes, frame: bytes) -> Link:
+        try:
+            return replica.apply(wire.read_patch(message), frame)
+        except wire.WireError:
+            return Link.DOUBT  # deleted, or not of this application: the store knows
+
+    def _repair(self, reason: str) -> None:
+        if "repair" not in self._tasks:
+            logger.info("loading room %s again: %s", self.key, reason)
+            self._services.counters.loads += 1
+            self._buffer = []
+            self._once("repair", self._reload)
+
+    async def _reload(self) -> None:
+        delay, longest = RELOAD_DELAYS
+        while True:
+            try:
+                snapshot = await self._load()
+            except StoreError as error:
+                logger.warning("room %s cannot be loaded yet: %s", self.key, error)
+                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
+                delay = min(delay * 2, longest)
+                continue
+            if self._catch_up(snapshot):
+                return
+
+    async def _load(self) -> Snapshot:
+        self._buffer = []
+        return await self._services.store.load(self.key) or self._absent
+
+    def _catch_up(self, snapshot: Snapshot) -> bool:
+        """Go on from a snapshot with what arrived while it was loaded; False if that has a gap."""
+        buffered = self._buffer or []
+        patches = [message for message in buffered if not wire.is_event(message)]
+        replica = Replica(snapshot)
+        links = [self._apply(replica, message, framed(message)) for message in patches]
+        if Link.GAP in links or len(buffered) == BUFFER:
+            return False
+        shown, self.replica, self._buffer = self.replica.tag, replica, None
+        self.mutations.restart()
+        if replica.tag != shown and len(self.fanout):
+            self.fanout.send(self.snapshot_frame())
+        return True
+
+    async def _verify(self) -> None:
+        await asyncio.sleep(DOUBT_DELAY)
+        since = self.replica.tag
+        try:
+            (head,) = await self._services.store.heads([self.key])
+        except StoreError as error:
+            logger.warning("room %s cannot be compared yet: %s", self.key, error)
+            return  # the regular comparison of all rooms follows
+        await self.compare(head, since)
+
+    def _once(self, name: str, work: Work) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = background.start(self._run(name, work), f"{name} of {self.key}")
+
+    async def _run(self, name: str, work: Work) -> None:
+        try:
+            await work()
+        finally:
+            del self._tasks[name]

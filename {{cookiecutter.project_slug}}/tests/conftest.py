@@ -1,0 +1,59 @@
+"""What tests share: settings with a store behind them, a running app, clients."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from sanic import Sanic
+
+import app as chosen
+from rooms import ROOMS
+from server.factory import create_app
+from server.settings import Settings, load_settings
+from tests.member import Member
+from tests.serving import serve
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment() -> Iterator[None]:
+    """Tests see no settings of the developer's shell."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("GOSPA_") or name in ("REDIS_URL", "REQUIRE_SHARED"):
+                patch.delenv(name)
+        Sanic.test_mode = True
+        yield
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Settings]:
+    """Settings with what the chosen backends need running, as the main process prepares it."""
+    directory = str(tmp_path_factory.mktemp("store"))
+    with contextlib.ExitStack() as stack:
+        yield chosen.BACKENDS.prepare(Settings(store_directory=directory), stack)
+
+
+@pytest.fixture
+def settings(prepared: Settings) -> Settings:
+    """Settings under a key prefix of this test's own."""
+    return load_settings(
+        {"REDIS_URL": prepared.redis_url, "GOSPA_KEY_PREFIX": f"t{os.getpid()}-{next(_numbers)}:"}
+    )
+
+
+@pytest.fixture
+async def address(settings: Settings) -> AsyncIterator[str]:
+    """The app, served in this process; yields its host and port."""
+    app = create_app(f"test_{next(_numbers)}", chosen.BACKENDS, ROOMS, settings)
+    async with serve(app) as address:
+        yield address
+
+
+@pytest.fixture
+def connect(address: str) -> Callable[..., contextlib.AbstractAsyncContextManager[Member]]:
+    """Opens clients of the app: `async with connect() as member`."""
+    return lambda **options: Member.connect(address, **options)

@@ -1,0 +1,57 @@
+from server.realtime.fanout import Fanout
+from server.realtime.outbox import framed
+from server.realtime.wire import event
+from tests.realtime.screen import Screen
+from tests.waiting import until
+
+
+class Room:
+    def snapshot_frame(self) -> bytes:
+        raise AssertionError("nobody is behind")
+
+
+def news(number: int) -> bytes:
+    return framed(event("a", "news", number))
+
+
+def heard(screen: Screen) -> list[int]:
+    return [message[3] for message in screen.messages]
+
+
+async def test_a_frame_after_a_pause_goes_at_once() -> None:
+    fanout, screen = Fanout(Room()), Screen()
+    fanout.add(screen.outbox)
+    fanout.send(news(1))
+    assert heard(screen) == [1]
+
+
+async def test_what_follows_closely_is_joined_into_one_write() -> None:
+    fanout, screen = Fanout(Room()), Screen()
+    fanout.add(screen.outbox)
+    for number in range(10):
+        fanout.send(news(number))
+    await until(lambda: len(screen.messages) == 10)
+    assert heard(screen) == list(range(10))
+    assert len(screen.writes) == 2
+
+
+async def test_who_comes_gets_only_what_is_sent_from_then_on() -> None:
+    fanout, first, second = Fanout(Room()), Screen(), Screen()
+    fanout.add(first.outbox)
+    fanout.send(news(1))
+    fanout.send(news(2))
+    fanout.add(second.outbox)
+    assert heard(first) == [1, 2]
+    fanout.send(news(3))
+    await until(lambda: heard(second) == [3])
+    assert heard(first) == [1, 2, 3]
+
+
+async def test_who_left_gets_nothing_more() -> None:
+    fanout, stays, goes = Fanout(Room()), Screen(), Screen()
+    fanout.add(stays.outbox)
+    fanout.add(goes.outbox)
+    fanout.remove(goes.outbox)
+    assert len(fanout) == 1
+    fanout.send(news(1))
+    assert (heard(stays), heard(goes)) == ([1], [])

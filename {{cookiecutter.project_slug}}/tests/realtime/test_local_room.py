@@ -1,0 +1,300 @@
+"""A room's copy in a worker stays true, whatever becomes of the messages that feed it."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import msgpack
+import pytest
+
+import app as chosen
+from rooms.board import Board
+from server.errors import StoreUnavailable
+from server.pubsub import PubSub, Subscription
+from server.realtime import fanout, wire
+from server.realtime.counters import Counters
+from server.realtime.local_room import LocalRoom, Services
+from server.realtime.mutations import Lane, Mutation
+from server.settings import Settings
+from server.state.store import Change, Commit, Conflict, Head, Refused, Snapshot, StateStore, splice
+from tests.realtime.screen import Screen
+from tests.waiting import until
+
+KEY = "board/a"
+
+
+class Unreliable:
+    """A bus that does to messages what `arrive` says: by default delivers them."""
+
+    def __init__(self, pubsub: PubSub) -> None:
+        self._pubsub = pubsub
+        self.arrive: Callable[[bytes, Callable[[bytes], None]], None] = lambda m, on: on(m)
+
+    @property
+    def connected(self) -> bool:
+        return self._pubsub.connected
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        await self._pubsub.publish(channel, message)
+
+    async def subscribe(
+        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
+    ) -> Subscription:
+        self.deliver = on_message
+        return await self._pubsub.subscribe(channel, lambda m: self.arrive(m, on_message), on_gap)
+
+
+class Watched:
+    """A store that counts loads and can be away."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self.loads = 0
+        self.away = False
+        self.meanwhile: list[Callable[[], object]] = []  # what happens while the room is loaded
+
+    async def load(self, room: str) -> Snapshot | None:
+        self.loads += 1
+        if self.away:
+            raise StoreUnavailable("away")
+        snapshot = await self._store.load(room)
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+        return snapshot
+
+    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+        return await self._store.commit(room, change)
+
+    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
+        return await self._store.heads(rooms)
+
+    async def delete(self, room: str) -> None:
+        await self._store.delete(room)
+
+
+class Worker:
+    """A room in a worker of its own, with a member who looks at it."""
+
+    def __init__(self, store: StateStore, pubsub: PubSub) -> None:
+        self.bus = Unreliable(pubsub)
+        self.store = Watched(store)
+        self.counters = Counters()
+        services = Services(self.store, self.bus, lambda: None, self.counters)
+        self.room = LocalRoom(KEY, Board(KEY, {"name": "a"}), services)
+        self.screen = Screen()
+        self.answers: list[Any] = []
+
+    async def open(self) -> None:
+        await self.room.open()
+        self.room.join(self.screen.outbox, None)
+
+    async def add(self, amount: int = 1) -> None:
+        """Have the member call `add`, and wait for the answer."""
+
+        def run(draft: Any) -> int:
+            draft["count"] += amount
+            return int(draft["count"])
+
+        before = len(self.answers)
+        self.room.mutations.submit(Mutation(os.urandom(16), 1, Lane(), run, self.answers.append))
+        await until(lambda: len(self.answers) > before)
+
+    @property
+    def count(self) -> int:
+        return int(self.screen.state["count"])
+
+
+@pytest.fixture
+async def store_and_bus(settings: Settings) -> AsyncIterator[tuple[StateStore, PubSub]]:
+    async with (
+        chosen.BACKENDS.pubsub.open_pubsub(settings) as pubsub,
+        chosen.BACKENDS.state.open_state(settings, pubsub) as store,
+    ):
+        yield store, pubsub
+
+
+@pytest.fixture
+async def workers(
+    store_and_bus: tuple[StateStore, PubSub],
+) -> AsyncIterator[tuple[Worker, Worker]]:
+    one, other = Worker(*store_and_bus), Worker(*store_and_bus)
+    await one.open()
+    await other.open()
+    yield one, other
+    await one.room.close()
+    await other.room.close()
+
+
+def lose(message: bytes, deliver: Callable[[bytes], None]) -> None:
+    """What becomes of a message that is lost."""
+
+
+Workers = tuple[Worker, Worker]
+
+
+async def test_commits_reach_the_members_of_all_workers(workers: Workers) -> None:
+    one, other = workers
+    await one.add(1)
+    await other.add(2)
+    await until(lambda: one.count == other.count == 3)
+    assert one.screen.kinds() == [0, 8, 1, 1]
+
+
+async def test_a_lost_commit_is_noticed_at_the_next_and_the_room_loaded_once(
+    workers: Workers,
+) -> None:
+    one, other = workers
+    other.bus.arrive = lose
+    await one.add(1)
+    await until(lambda: one.count == 1)
+    other.bus.arrive = lambda message, deliver: deliver(message)
+    await one.add(2)
+    await until(lambda: other.count == 3)
+    assert other.store.loads == 2
+    assert other.counters.loads == 1
+    assert other.screen.shown[-1] == one.screen.state
+
+
+async def test_members_catch_up_also_where_loading_has_to_be_repeated(workers: Workers) -> None:
+    one, other = workers
+    other.bus.arrive = lose
+    await one.add(1)
+    later = splice(wire.patch_frame(KEY, b"tag-0009", {}, ()), 9, b"tag-0008")
+    other.store.meanwhile = [lambda: other.bus.deliver(later)]
+    other.bus.deliver(later)
+    await until(lambda: other.count == 1)
+    assert other.store.loads == 3
+
+
+async def test_actions_see_what_the_store_holds_also_after_it_went_back(
+    workers: Workers, store_and_bus: tuple[StateStore, PubSub]
+) -> None:
+    one, _ = workers
+    await one.add(5)
+    await until(lambda: one.count == 5)
+    await store_and_bus[0].delete(KEY)
+    await until(lambda: one.count == 0)
+    await one.add(0)  # changes nothing, so that the store is not asked
+    assert msgpack.unpackb(one.answers[-1])[3] == 0
+
+
+async def test_the_last_commit_lost_is_noticed_by_comparing(
+    workers: Workers, store_and_bus: tuple[StateStore, PubSub]
+) -> None:
+    one, other = workers
+    other.bus.arrive = lose
+    since = other.room.replica.tag
+    await one.add(5)
+    (head,) = await store_and_bus[0].heads([KEY])
+    await other.room.compare(head, since)
+    await until(lambda: other.count == 5)
+
+
+async def test_a_message_that_comes_twice_changes_nothing(workers: Workers) -> None:
+    one, other = workers
+
+    def twice(message: bytes, deliver: Callable[[bytes], None]) -> None:
+        deliver(message)
+        deliver(message)
+
+    other.bus.arrive = twice
+    await one.add(1)
+    await one.add(1)
+    await until(lambda: other.count == 2)
+    assert other.screen.kinds() == [0, 8, 1, 1]
+    assert other.store.loads == 1
+
+
+async def test_messages_out_of_order_never_show_a_state_that_was_not(workers: Workers) -> None:
+    one, other = workers
+    held: list[bytes] = []
+
+    def swap(message: bytes, deliver: Callable[[bytes], None]) -> None:
+        held.append(message)
+        if len(held) == 2:
+            deliver(held[1])
+            deliver(held[0])
+            held.clear()
+
+    other.bus.arrive = swap
+    for _ in range(6):
+        await one.add(1)
+    await until(lambda: other.count == 6)
+    counts = [state["count"] for state in other.screen.shown]
+    assert counts == sorted(counts)
+
+
+async def test_a_store_that_went_back_is_followed(
+    workers: Workers, store_and_bus: tuple[StateStore, PubSub]
+) -> None:
+    one, other = workers
+    for _ in range(3):
+        await one.add(1)
+    await until(lambda: other.count == 3)
+    await store_and_bus[0].delete(KEY)
+    await until(lambda: one.count == other.count == 0)
+    await one.add(7)
+    await until(lambda: one.count == other.count == 7)
+
+
+async def test_messages_that_are_none_of_ours_do_no_harm(
+    workers: Workers, store_and_bus: tuple[StateStore, PubSub]
+) -> None:
+    one, other = workers
+    for message in (b"\xc1", b"\x97\x01", b"\x94\x03\xa1a\xa1b\x01", os.urandom(64)):
+        await store_and_bus[1].publish(f"{{{KEY}}}", message)
+    await one.add(1)
+    await until(lambda: one.count == other.count == 1)
+
+
+async def test_while_the_store_is_away_the_room_stays_readable_and_then_recovers(
+    workers: Workers,
+) -> None:
+    one, other = workers
+    other.bus.arrive = lose
+    await one.add(1)
+    other.store.away = True
+    other.bus.arrive = lambda message, deliver: deliver(message)
+    await one.add(1)
+    await until(lambda: other.store.loads >= 3)
+    late = Screen()
+    other.room.join(late.outbox, None)
+    assert late.state["count"] == 0  # an old state, and a true one
+    other.store.away = False
+    await until(lambda: other.count == 2)
+    assert late.state == other.screen.state == one.screen.state
+
+
+async def test_who_comes_back_gets_what_was_missed_and_nothing_else(workers: Workers) -> None:
+    one, _ = workers
+    await one.add(1)
+    await until(lambda: one.count == 1)
+    back = Screen()
+    back.state, back.tag = dict(one.screen.state), one.screen.tag
+    await one.add(1)
+    await until(lambda: one.count == 2)
+    one.room.join(back.outbox, back.tag)
+    assert back.kinds() == [1, 8]
+    assert back.state == one.screen.state
+
+
+async def test_who_was_behind_gets_no_commit_twice(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "WINDOW", 0.2)  # so that some commits still wait to be sent
+    one, _ = workers
+    one.screen.outbox.pause(0)
+    for _ in range(3):
+        await one.add(1)
+    one.screen.outbox.resume()
+    await one.add(1)
+    await until(lambda: one.count == 4)
+    assert one.screen.kinds() == [0, 8, 0, 1]
+
+
+async def test_an_event_reaches_all_members_and_is_not_kept(workers: Workers) -> None:
+    one, other = workers
+    await one.room.send_event("wave", {"from": "ann"})
+    await until(lambda: 2 in one.screen.kinds() and 2 in other.screen.kinds())
+    assert other.screen.messages[-1] == [2, KEY, "wave", {"from": "ann"}]
+    assert wire.is_event(wire.event(KEY, "wave", None))

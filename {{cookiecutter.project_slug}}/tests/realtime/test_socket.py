@@ -1,0 +1,331 @@
+"""The socket as clients see it, in one process, on the chosen backends."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import msgpack
+import pytest
+from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from server.realtime import outbox, socket
+from tests.member import Member, Refused
+
+Connect = Callable[..., Any]
+
+
+async def test_welcome_names_the_worker(connect: Connect) -> None:
+    async with connect() as member:
+        assert member.welcome[1] == 1
+        assert member.welcome[3]["pid"] == os.getpid()
+
+
+async def test_join_shows_the_initial_state(connect: Connect) -> None:
+    async with connect() as member:
+        assert await member.join("board/a") == {"count": 0, "notes": 0}
+        assert member.heads["board/a"] == (0, bytes(8))
+
+
+async def test_a_call_reaches_every_member_with_one_version_and_state(connect: Connect) -> None:
+    async with connect() as one, connect() as two:
+        await one.join("board/a")
+        await two.join("board/a")
+        assert await one.call("board/a", "add", amount=3) == 3
+        for member in (one, two):
+            state = await member.sees("board/a", lambda s: s["count"] == 3)
+            assert state == {"count": 3, "notes": 0}
+        assert one.heads["board/a"] == two.heads["board/a"]
+
+
+async def test_boards_of_other_names_are_apart(connect: Connect) -> None:
+    async with connect() as one, connect() as two:
+        await one.join("board/a")
+        await one.call("board/a", "add")
+        assert (await two.join("board/b"))["count"] == 0
+
+
+async def test_a_note_is_added_edited_and_removed(connect: Connect) -> None:
+    async with connect() as member:
+        await member.join("board/a")
+        note = await member.call("board/a", "add_note", text="milk", color=2)
+        state = await member.sees("board/a", lambda s: f"note:{note}" in s)
+        assert state[f"note:{note}"]["text"] == "milk"
+        await member.call("board/a", "edit_note", id=note, text="oat milk")
+        await member.sees("board/a", lambda s: s[f"note:{note}"]["text"] == "oat milk")
+        await member.call("board/a", "remove_note", id=note)
+        assert f"note:{note}" not in await member.sees("board/a", lambda s: s["notes"] == 0)
+        with pytest.raises(Refused, match="removed"):
+            await member.call("board/a", "edit_note", id=note, text="late")
+
+
+async def test_me_is_shared_by_a_sessions_connections_and_nobody_elses(connect: Connect) -> None:
+    async with connect() as one:
+        await one.join("me")
+        await one.write("me", note="mine")
+        async with connect(cookie=one.cookie) as again:
+            assert await again.join("me") == {"note": "mine"}
+        async with connect() as other:
+            assert await other.join("me") == {"note": ""}
+
+
+async def test_a_private_room_has_no_public_name(connect: Connect) -> None:
+    async with connect() as member:
+        for name in ("me/x", "me@x", "me@" + "0" * 32):
+            with pytest.raises(Refused) as refusal:
+                await member.join(name)
+            assert refusal.value.code == "unknown_room"
+
+
+async def test_requests_sent_while_joining_wait_for_the_join(connect: Connect) -> None:
+    async with connect() as member:
+        await member.send(0, "board/a", None, None)
+        assert await member.call("board/a", "add") == 1
+
+
+async def test_mutations_of_one_client_are_applied_in_their_order(connect: Connect) -> None:
+    async with connect() as member:
+        await member.join("board/a")
+        for number in range(1, 101):
+            await member.send(2, number, "board/a", "add", {})
+        answers = [await member.answer(number) for number in range(1, 101)]
+        assert [answer[3] for answer in answers] == list(range(1, 101))
+
+
+async def test_a_mutation_sent_again_is_acknowledged_and_not_applied_twice(
+    connect: Connect,
+) -> None:
+    async with connect() as first:
+        await first.join("board/a")
+        await first.call("board/a", "add", amount=5)
+    async with connect(client=first.client) as again:
+        await again.join("board/a")
+        await again.send(2, 1, "board/a", "add", {"amount": 5})
+        assert await again.answer(1) == [3, 1, 1, None]
+        again.number = 1
+        assert await again.call("board/a", "add", amount=1) == 6
+
+
+async def test_a_client_that_comes_back_gets_only_what_it_missed(connect: Connect) -> None:
+    async with connect() as stays, connect() as goes:
+        await stays.join("board/a")
+        await goes.join("board/a")
+        await stays.call("board/a", "add")
+        await goes.sees("board/a", lambda s: s["count"] == 1)
+        version, tag = goes.heads["board/a"]
+        await goes.send(1, "board/a")
+        await stays.call("board/a", "add")
+        await stays.sees("board/a", lambda s: s["count"] == 2)
+        await goes.send(0, "board/a", version, tag)
+        assert (await goes.receive())[0] == 1
+        assert (await goes.receive())[0] == 8
+        assert goes.heads["board/a"] == stays.heads["board/a"]
+
+
+@pytest.mark.parametrize("tag", [b"", b"not mine", b"x" * 100])
+async def test_a_client_with_a_strange_tag_gets_a_snapshot(connect: Connect, tag: bytes) -> None:
+    async with connect() as member:
+        await member.join("board/a")
+        await member.call("board/a", "add")
+        await member.sees("board/a", lambda s: s["count"] == 1)
+        async with connect() as other:
+            assert (await other.join("board/a", 2**60, tag or None))["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ([2, 1, "board/a", "nothing", {}], "unknown_action"),
+        ([2, 1, "board/a", "_note", {"id": "x"}], "unknown_action"),
+        ([2, 1, "board/a", "__init__", {}], "unknown_action"),
+        ([2, 1, "board/a", "authorize", {}], "unknown_action"),
+        ([2, 1, "board/a", "add", {"amount": "1"}], "invalid"),
+        ([2, 1, "board/a", "add", {"amount": 1.5}], "invalid"),
+        ([2, 1, "board/a", "add", {"more": 1}], "invalid"),
+        ([2, 1, "board/a", "add_note", {}], "invalid"),
+        ([2, 1, "board/a", "add_note", {"text": ""}], "invalid"),
+        ([2, 1, "board/a", "edit_note", {"id": "none", "text": "x"}], "refused"),
+        ([2, 1, "board/b", "add", {}], "not_joined"),
+        ([3, 1, "board/a", {"count": 9}, []], "invalid"),
+        ([3, 1, "board/a", {}, ["count"]], "invalid"),
+        ([4, "board/a", "shout", 1], "invalid"),
+        ([4, "board/b", "shout", 1], "not_joined"),
+        ([0, "nowhere", None, None], "unknown_room"),
+        ([0, "board/../me", None, None], "unknown_room"),
+        ([0, "board/ä", None, None], "unknown_room"),
+    ],
+)
+async def test_what_a_room_refuses_is_an_error_that_changes_nothing(
+    connect: Connect, message: list[Any], code: str
+) -> None:
+    async with connect() as member:
+        await member.join("board/a")
+        before = dict(await member.join("board/a"))
+        await member.send(*message)
+        answer = await member.until(lambda m: m[0] == 4)
+        assert answer[2] == code
+        assert await member.join("board/a") == before
+
+
+MALFORMED = {
+    "empty": b"",
+    "not msgpack": b"\xc1",
+    "truncated": b"\x93\x05",
+    "trailing bytes": b"\x91\x05\x05",
+    "a map": b"\x80",
+    "no elements": b"\x90",
+    "unknown type": msgpack.packb([99]),
+    "too few elements": msgpack.packb([0, "board/a"]),
+    "too many elements": msgpack.packb([5, 1]),
+    "a list as a room": msgpack.packb([0, ["board/a"], None, None]),
+    "a room name of 129 letters": msgpack.packb([0, "a" * 129, None, None]),
+    "mutation 0": msgpack.packb([2, 0, "board/a", "add", {}]),
+    "mutation 2^64 - 1": msgpack.packb([2, 2**64 - 1, "board/a", "add", {}]),
+    "nil as a key": msgpack.packb([2, 1, "board/a", "add", {None: 1}]),
+    "bytes as a key": msgpack.packb([2, 1, "board/a", "add", {b"amount": 1}]),
+    "an extension": msgpack.packb([4, "board/a", "x", msgpack.ExtType(9, b"x")]),
+    "an array of 2^32 - 1": b"\xdd\xff\xff\xff\xff",
+    "nested 1,000 times": b"\x94\x04\xa1a\xa1b" + b"\x91" * 1000 + b"\x00",
+    "bad UTF-8": b"\x92\x01\xa2\xff\xff",
+}
+
+
+@pytest.mark.parametrize("frame", MALFORMED.values(), ids=MALFORMED.keys())
+async def test_a_malformed_message_closes_its_connection_alone(
+    connect: Connect, frame: bytes
+) -> None:
+    async with connect() as bystander, connect() as member:
+        await bystander.join("board/a")
+        await member.websocket.send(frame)
+        with pytest.raises(ConnectionClosed):
+            await member.until(lambda _: False)
+        assert member.websocket.close_code == 4500
+        assert member.websocket.close_reason
+        assert await bystander.call("board/a", "add") == 1
+
+
+async def test_a_frame_over_the_limit_closes_with_1009(connect: Connect) -> None:
+    async with connect() as member:
+        await member.websocket.send(bytes(64 * 1024 + 1))
+        with pytest.raises(ConnectionClosed):
+            await member.until(lambda _: False)
+        assert member.websocket.close_code == 1009
+
+
+async def test_a_text_frame_closes_with_1003(connect: Connect) -> None:
+    async with connect() as member:
+        await member.websocket.send("hello")
+        with pytest.raises(ConnectionClosed):
+            await member.until(lambda _: False)
+        assert member.websocket.close_code == 1003
+
+
+async def test_a_fragmented_message_is_one_message(connect: Connect) -> None:
+    async with connect() as member:
+        message = msgpack.packb([0, "board/a", None, None])
+        await member.websocket.send([message[:3], message[3:5], message[5:]])
+        await member.until(lambda m: m[0] == 8)
+
+
+@pytest.mark.parametrize("first", [[5], [0, "board/a", None, None], [2, 1, "a", "b", {}]])
+async def test_what_comes_before_hello_closes_with_4501(connect: Connect, first: list[Any]) -> None:
+    async with connect(hello=False) as member:
+        await member.send(*first)
+        with pytest.raises(ConnectionClosed):
+            await member.until(lambda _: False)
+        assert member.websocket.close_code == 4501
+
+
+async def test_a_second_hello_closes_with_4501(connect: Connect) -> None:
+    async with connect() as member:
+        await member.send(6, member.client)
+        with pytest.raises(ConnectionClosed):
+            await member.until(lambda _: False)
+        assert member.websocket.close_code == 4501
+
+
+async def test_ping_is_answered_with_pong(connect: Connect) -> None:
+    async with connect() as member:
+        await member.send(5)
+        assert await member.receive() == [7]
+
+
+async def test_a_connection_is_in_so_many_rooms_at_most(connect: Connect) -> None:
+    async with connect() as member:
+        for number in range(64):
+            await member.join(f"board/{number}")
+        with pytest.raises(Refused, match="too many rooms"):
+            await member.join("board/64")
+
+
+async def test_a_client_without_our_subprotocol_is_refused(address: str) -> None:
+    for subprotocols in (None, [Subprotocol("other")]):
+        with pytest.raises(InvalidStatus) as refusal:
+            async with open_websocket(f"ws://{address}/ws", subprotocols=subprotocols, proxy=None):
+                pass
+        assert refusal.value.response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("", "null", "http://[", "http://evil.example"),
+        *("http://127.0.0.1", "http://127.0.0.1.evil.example"),
+    ],
+)
+async def test_pages_of_other_origins_are_refused(address: str, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        async with Member.connect(address, Origin=origin):
+            pass
+    assert refusal.value.response.status_code == 403
+
+
+async def test_what_is_no_handshake_gets_no_session(address: str) -> None:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://{address}/ws")
+    assert answer.status_code == 426
+    assert "set-cookie" not in answer.headers
+
+
+async def test_pages_of_the_same_origin_are_let_in(address: str) -> None:
+    async with Member.connect(address, Origin=f"http://{address}") as member:
+        await member.join("board/a")
+
+
+async def test_a_member_that_reads_nothing_is_behind_and_then_up_to_date(
+    connect: Connect, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "HIGH_WATER", 4096)
+    monkeypatch.setattr(socket, "UNSENT", 4096)
+    async with connect() as fast, connect() as slow:
+        await fast.join("board/a")
+        await slow.join("board/a")
+        slow.websocket.transport.pause_reading()
+        note = await fast.call("board/a", "add_note", text="x")
+        for number in range(1000):
+            await fast.call("board/a", "edit_note", id=note, text=f"{number} " + "x" * 490)
+        async with httpx.AsyncClient() as client:
+            report = (await client.get(f"http://{address}/health/ready")).json()
+        assert report["counters"]["skipped"] > 0
+        slow.websocket.transport.resume_reading()
+        last = f"note:{note}"
+        await slow.sees("board/a", lambda s: s.get(last, {}).get("text", "").startswith("999 "))
+        assert slow.states == fast.states or await fast.sees(
+            "board/a", lambda s: s == slow.states["board/a"]
+        )
+
+
+async def test_many_clients_of_one_room_all_end_at_the_same_state(connect: Connect) -> None:
+    async def take_part(number: int) -> tuple[int, bytes]:
+        async with connect() as member:
+            await member.join("board/a")
+            for _ in range(5):
+                await member.call("board/a", "add", amount=number)
+            await member.sees("board/a", lambda s: s["count"] == 5 * sum(range(20)))
+            return member.heads["board/a"]
+
+    heads = await asyncio.gather(*(take_part(number) for number in range(20)))
+    assert len(set(heads)) == 1

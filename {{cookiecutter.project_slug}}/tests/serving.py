@@ -1,0 +1,31 @@
+"""Serve an app in the test's own process and event loop, and ports to do so."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sanic import Sanic
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def serve(app: Sanic) -> AsyncIterator[str]:
+    """Run the app; yields its host and port."""
+    # asyncio sends small frames at once (TCP_NODELAY) only where the protocol is named.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        server: Any = await app.create_server(sock=listener, return_asyncio_server=True)
+        await server.startup()
+        await server.before_start()
+        await server.start_serving()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        await server.before_stop()
+        await server.close()
+        await server.after_stop()
