@@ -1,0 +1,178 @@
+"""Puts settings, backends, sessions, rooms and pages together into one Sanic application."""
+
+import asyncio
+import multiprocessing
+import os
+from collections.abc import Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+)
+from dataclasses import dataclass
+from typing import Protocol
+
+from sanic import HTTPResponse, Request, Sanic
+from sanic.log import logger
+from sanic.response import text
+
+from server import background, health, pages, supervisor
+from server.errors import StoreError, StoreUnavailable
+from server.pubsub import PubSub
+from server.realtime import socket
+from server.realtime.hub import open_hub
+from server.realtime.room import Directory, Room
+from server.sessions import cookie
+from server.sessions.storage import Storage
+from server.sessions.store import SessionStore
+from server.settings import Settings, SettingsError, load_settings
+from server.state.store import StateStore
+
+
+class Backend(Protocol):
+    """What every backend module offers."""
+
+    @property
+    def SHARED(self) -> bool:  # noqa: N802 - a module's constant
+        """Whether all workers see the same data."""
+
+    def prepare(self, settings: Settings) -> AbstractContextManager[Settings]:
+        """What it needs while the application runs, for the main process to hold.
+
+        Yields the settings to use. Raises SettingsError.
+        """
+
+
+class StateBackend(Backend, Protocol):
+    def open_state(
+        self, settings: Settings, pubsub: PubSub
+    ) -> AbstractAsyncContextManager[StateStore]: ...
+
+
+class PubSubBackend(Backend, Protocol):
+    def open_pubsub(self, settings: Settings) -> AbstractAsyncContextManager[PubSub]: ...
+
+
+class SessionBackend(Backend, Protocol):
+    def open_storage(self, settings: Settings) -> AbstractAsyncContextManager[Storage]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """The modules chosen for this application."""
+
+    state: StateBackend
+    pubsub: PubSubBackend
+    sessions: SessionBackend
+
+    def prepare(self, settings: Settings, stack: ExitStack) -> Settings:
+        """Prepare each backend on `stack`, once where several share what they need."""
+        for prepare in dict.fromkeys(
+            backend.prepare for backend in (self.state, self.pubsub, self.sessions)
+        ):
+            settings = stack.enter_context(prepare(settings))
+        return settings
+
+    def isolated(self) -> list[str]:
+        """What each worker would have for itself alone."""
+        parts = []
+        if not (self.state.SHARED and self.pubsub.SHARED):
+            parts.append("room state and messages (state_backend=memory)")
+        if not self.sessions.SHARED:
+            parts.append("sessions (session_backend=memory)")
+        return parts
+
+
+def create_app(
+    name: str, backends: Backends, rooms: Sequence[type[Room]], settings: Settings | None = None
+) -> Sanic:
+    """The application. Settings come from the environment unless given, as tests do."""
+    app: Sanic = Sanic(name)
+    app.config.AUTO_EXTEND = False
+    app.ctx.directory = Directory(rooms)
+    app.ctx.settings = settings
+    cookie.install(app)
+    pages.install(app)
+    app.blueprint(health.blueprint)
+    app.blueprint(socket.blueprint)
+    app.exception(StoreError)(_unavailable)
+    _run_main_process(app, backends)
+    _run_worker(app, backends)
+    return app
+
+
+def _run_main_process(app: Sanic, backends: Backends) -> None:
+    held = ExitStack()
+
+    @app.main_process_start
+    async def check(app: Sanic) -> None:
+        await asyncio.to_thread(_prepare, app, backends, held)
+        app.shared_ctx.stopping = multiprocessing.Event()
+
+    @app.main_process_ready
+    async def supervise(app: Sanic) -> None:
+        guard = supervisor.Supervisor(app, app.shared_ctx.stopping)
+        held.callback(guard.stop)
+        guard.start()
+
+    @app.main_process_stop
+    async def release(_: Sanic) -> None:
+        await asyncio.to_thread(held.close)
+
+
+def _run_worker(app: Sanic, backends: Backends) -> None:
+    held, opened = ExitStack(), AsyncExitStack()
+
+    @app.before_server_start
+    async def open_parts(app: Sanic) -> None:
+        if app.state.workers:  # a single process, without a main process to do this
+            settings = await asyncio.to_thread(_prepare, app, backends, held)
+        else:
+            settings = app.ctx.settings or load_settings(os.environ)
+        pubsub = await opened.enter_async_context(backends.pubsub.open_pubsub(settings))
+        state = await opened.enter_async_context(backends.state.open_state(settings, pubsub))
+        storage = await opened.enter_async_context(backends.sessions.open_storage(settings))
+        app.ctx.sessions = SessionStore(storage, settings)
+        hub = open_hub(state, pubsub, app.ctx.directory, settings)
+        app.ctx.hub = await opened.enter_async_context(hub)
+        if not app.state.workers:
+            following = supervisor.follow(app, app.shared_ctx.stopping)
+            opened.push_async_callback(background.stop, background.start(following, "following"))
+
+    @app.before_server_stop
+    async def close_parts(_: Sanic) -> None:
+        await opened.aclose()
+        await asyncio.to_thread(held.close)
+
+
+def _prepare(app: Sanic, backends: Backends, held: ExitStack) -> Settings:
+    """Check the settings and prepare the backends; says why and exits if that cannot be."""
+    try:
+        settings = app.ctx.settings or load_settings(os.environ)
+        _refuse_isolation(backends, settings, app.state.workers)
+        return backends.prepare(settings, held)
+    except SettingsError as error:
+        held.close()
+        logger.error("cannot start: %s", error)  # noqa: TRY400 - the text says it all
+        raise SystemExit(2) from None
+
+
+def _refuse_isolation(backends: Backends, settings: Settings, workers: int) -> None:
+    isolated = backends.isolated()
+    if workers < 2 or not isolated:
+        return
+    problem = (
+        f"{workers} workers, but each keeps its own {' and its own '.join(isolated)}: visitors on "
+        "different workers do not see the same. Remedy: generate with the redis backend, or run "
+        "one worker."
+    )
+    if settings.require_shared:
+        raise SettingsError(f"{problem} (REQUIRE_SHARED is set)")
+    logger.warning(problem)
+
+
+async def _unavailable(_: Request, error: StoreError) -> HTTPResponse:
+    wait = error.retry_after if isinstance(error, StoreUnavailable) else 1.0
+    logger.warning("a request failed for want of a store: %s", error)
+    return text("Try again in a moment.\n", 503, headers={"Retry-After": f"{wait:.0f}"})
