@@ -1,0 +1,17 @@
+# The same as `python3 tasks.py`, for those who type make.
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Generate the demo application and serve it
+	$(PYTHON) tasks.py demo
+
+test: ## Install everything and run all tests
+	$(PYTHON) tasks.py test
+
+check: ## Only lint, check formats, types and import contracts
+	$(PYTHON) tasks.py test tests/test_in_place.py -k "passes and not own_tests"

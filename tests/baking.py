@@ -1,0 +1,97 @@
+"""Generate projects, and run commands in them."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parents[1]
+APP = ROOT / "{{cookiecutter.project_slug}}"
+OPTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+# What may lie in a clone and is no part of the template; cookiecutter would take it along.
+FOREIGN = (
+    *(".git", ".venv", ".env", ".devstore", "demo", "__pycache__", "*.egg-info"),
+    *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
+)
+
+# The template's own checks, in the template and in what it generates.
+CHECKS = {
+    "ruff check": ("ruff", "check", "--no-cache", "."),
+    "ruff format": ("ruff", "format", "--no-cache", "--check", "."),
+    "mypy": ("mypy", "--cache-dir", os.devnull),
+    "import contracts": ("lint-imports", "--no-logo", "--no-cache"),
+}
+
+
+class Baked(NamedTuple):
+    """A generated project, and the backends it was generated with."""
+
+    path: Path
+    answers: dict[str, str]
+
+    @property
+    def backends(self) -> dict[str, str]:
+        """The backend of each package that has several."""
+        state, sessions = self.answers["state_backend"], self.answers["session_backend"]
+        return {"pubsub": state, "sessions": sessions, "state": state}
+
+
+def combinations() -> list[dict[str, str]]:
+    """Every choice of backends that cookiecutter.json offers."""
+    backends = {name: value for name, value in OPTIONS.items() if name.endswith("_backend")}
+    return [
+        dict(zip(backends, values, strict=True)) for values in itertools.product(*backends.values())
+    ]
+
+
+def bake(
+    template: Path,
+    output: Path,
+    answers: Mapping[str, str] = MappingProxyType({}),
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Generate a project below `output`."""
+    unknown = answers.keys() - OPTIONS.keys()
+    assert not unknown, f"cookiecutter would ignore {unknown}"
+    made = cookiecutter(
+        str(template),
+        no_input=True,
+        default_config=True,
+        extra_context=dict(answers),
+        output_dir=str(output),
+        overwrite_if_exists=overwrite,
+    )
+    return Path(made)
+
+
+def contents(project: Path) -> dict[str, bytes]:
+    """All files of a project."""
+    files = [path for path in sorted(project.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(project)): path.read_bytes() for path in files}
+
+
+def run(command: Sequence[str], folder: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run one of this environment's programs in a folder."""
+    tools = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return subprocess.run(
+        command, cwd=folder, env=environment, check=False, capture_output=True, text=True, **options
+    )
+
+
+def assert_succeeds(command: Sequence[str], folder: Path) -> None:
+    """Run a command, and show what it said if it fails."""
+    done = run(command, folder)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"

@@ -1,0 +1,47 @@
+"""Every generated project passes its own checks and its own tests."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.baking import CHECKS, Baked, assert_succeeds
+
+VOTE = """
+from rooms import ROOMS
+from server.realtime.room import Directory
+from server.sessions.session import new_session
+from server.state.draft import Draft
+session = new_session(0)
+key, poll = Directory(ROOMS).resolve("poll/lunch", session)
+draft = Draft(poll.initial_fields)
+poll.bind_action("vote", session, {"yes": True})(draft)
+assert dict(draft) == {"yes": 1, "no": 0}
+"""
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_passes(project: Path, check: str) -> None:
+    assert_succeeds(CHECKS[check], project)
+
+
+def test_passes_its_own_tests(project: Path) -> None:
+    assert_succeeds((sys.executable, "-m", "pytest", "-q"), project)
+
+
+def test_the_room_that_the_readme_adds_works_and_passes_the_checks(
+    baked: Baked, tmp_path: Path
+) -> None:
+    project = shutil.copytree(baked.path, tmp_path / "project")
+    guide = (project / "README.md").read_text()
+    (room,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (listed,) = re.findall(r"`(ROOMS = .*?)`", guide)
+    (project / "rooms/poll.py").write_text(room)
+    rooms = project / "rooms/__init__.py"
+    text = re.sub(r"^ROOMS = .*$", listed, rooms.read_text(), flags=re.MULTILINE)
+    rooms.write_text(text.replace("\nROOMS", "from rooms.poll import Poll\n\nROOMS"))
+    assert_succeeds((sys.executable, "-c", VOTE), project)
+    for check in CHECKS.values():
+        assert_succeeds(check, project)

