@@ -9,7 +9,7 @@ import pytest
 
 from server.settings import Settings
 from tests.member import Member
-from tests.process.server import STOP_TIMEOUT, Server, launch
+from tests.process.server import STOP_TIMEOUT, Server, launch, state_of
 from tests.waiting import until
 
 
@@ -25,8 +25,7 @@ def exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    return state_of(pid) != "Z"
 
 
 async def test_several_workers_answer(server: Server) -> None:
