@@ -1,0 +1,141 @@
+"""What a connection does about clients that are silent, stuck or in a hurry."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+from sanic import Sanic
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+import app as chosen
+from rooms import ROOMS
+from rooms.board import Board
+from server.factory import create_app
+from server.realtime import hub, outbox, socket, wire
+from server.realtime.connection import BACKLOG, Connection
+from server.realtime.counters import Counters
+from server.realtime.mutations import Mutation
+from server.sessions.session import new_session
+from server.settings import Settings
+from tests.member import Member
+from tests.serving import serve
+from tests.waiting import until
+
+
+@pytest.fixture
+async def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sanic]:
+    """An app, served, that waits for its clients for a moment only."""
+    monkeypatch.setattr(hub, "TICK", 0.05)
+    monkeypatch.setattr(outbox, "HIGH_WATER", 4096)
+    monkeypatch.setattr(socket, "UNSENT", 4096)
+    changed = msgspec.structs.replace(settings, ping_interval=0.5, drain_timeout=0.5)
+    app = create_app("impatient", chosen.BACKENDS, ROOMS, changed)
+    async with serve(app) as app.ctx.address:
+        yield app
+
+
+async def close_code(member: Member) -> int | None:
+    with contextlib.suppress(ConnectionClosed):
+        await member.until(lambda _: False)
+    return member.websocket.close_code
+
+
+async def test_only_who_answers_no_ping_is_closed(app: Sanic) -> None:
+    async with Member.connect(app.ctx.address) as answers, Member.connect(app.ctx.address) as gone:
+        gone.websocket.transport.pause_reading()
+        await until(lambda: len(app.ctx.hub.connections) == 1)
+        await answers.join("board/a")
+        gone.websocket.transport.resume_reading()
+        assert await close_code(gone) == 4000
+
+
+async def test_who_takes_nothing_for_long_is_cut_off(app: Sanic) -> None:
+    async with Member.connect(app.ctx.address) as member:
+        member.websocket.transport.pause_reading()
+        (connection,) = app.ctx.hub.connections
+        await until(lambda: bool(connection.send(bytes(64 * 1024)) or connection.outbox.full_since))
+        await until(lambda: not app.ctx.hub.connections)
+        assert app.ctx.hub.counters.stuck == 1
+        member.websocket.transport.abort()  # it would wait for what it does not read
+
+
+class Transport(asyncio.Transport):
+    """Takes all that is written, and tells whether it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self._reads = True
+
+    def is_reading(self) -> bool:
+        return self._reads
+
+    def write(self, data: Any) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self._reads = False
+
+    def resume_reading(self) -> None:
+        self._reads = True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+class Room:
+    """A room that is open, in which nothing is done before the test says so."""
+
+    def __init__(self) -> None:
+        self.room = Board("board/a", {})
+        self.mutations = self
+        self.waiting: list[Mutation] = []
+
+    def join(self, *_: object) -> None:
+        pass
+
+    def submit(self, mutation: Mutation) -> None:
+        self.waiting.append(mutation)
+
+
+def frame(*message: object) -> bytes:
+    return Frame(Opcode.BINARY, msgpack.packb(message)).serialize(mask=True)
+
+
+async def test_while_much_is_under_way_nothing_more_is_read(settings: Settings) -> None:
+    room, transport = Room(), Transport()
+
+    async def enter(*_: object) -> Room:
+        return room
+
+    stub: Any = SimpleNamespace(
+        settings=settings,
+        counters=Counters(),
+        connections=set(),
+        server={},
+        draining=False,
+        enter=enter,
+    )
+    protocol = ServerProtocol(state=State.OPEN)
+    connection = Connection(stub, new_session(0), transport, protocol, asyncio.Protocol())
+    connection.data_received(frame(6, bytes(16)) + frame(0, "board/a", None, None))
+    calls = [frame(2, number, "board/a", "add", {}) for number in range(1, BACKLOG + 2)]
+    for call in calls[:BACKLOG]:
+        connection.data_received(call)
+    await until(lambda: len(room.waiting) == BACKLOG)
+    assert transport.is_reading()
+    connection.data_received(calls[BACKLOG])
+    assert not transport.is_reading()
+    room.waiting[0].answer(wire.ack(1, 1, None))
+    assert transport.is_reading()
