@@ -120,6 +120,12 @@ def test_every_dependency_is_a_refused_slug() -> None:
     assert names <= pre.DEPENDENCIES
 
 
+@pytest.mark.parametrize("slug", ["click", "httpcore", "pluggy", "sanic_routing", "tracerite"])
+def test_what_a_dependency_needs_is_a_refused_slug(slug: str) -> None:
+    (problem,) = pre.problems({**ANSWERS, "project_slug": slug})
+    assert "a package that the application needs" in problem
+
+
 def test_every_module_of_the_application_is_a_refused_slug() -> None:
     folders = {path.name for path in APP.iterdir() if path.is_dir() and path.name.isidentifier()}
     modules = {path.stem for path in APP.glob("*.py")}
