@@ -79,7 +79,14 @@ def _wait_ready(guard: subprocess.Popen[bytes], data: Path) -> None:
     assert guard.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
     line = guard.stdout.readline().decode().strip()
     if line != "ready":
-        raise SettingsError(line or f"the development store did not start: see {data}/store.log")
+        raise SettingsError(line or _did_not_start(data))
+
+
+def _did_not_start(data: Path) -> str:
+    return (
+        f"the development store did not start: see {data}/store.log. Data that another version of "
+        f"Redis or Valkey wrote may be unreadable for this one: then move {data} away"
+    )
 
 
 def _guard(program: str, data: Path, address: Path, port: int) -> str | None:
@@ -97,7 +104,7 @@ def _guard(program: str, data: Path, address: Path, port: int) -> str | None:
         while True:
             with _running(command, log, lock) as server:
                 if not _started(server, address):
-                    return f"the development store did not start: see {data}/store.log"
+                    return _did_not_start(data)
                 print("ready", flush=True)  # noqa: T201
                 if _stdin_ends_before(server):
                     return None
