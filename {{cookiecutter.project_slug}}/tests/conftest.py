@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import hypothesis
 import pytest
 from sanic import Sanic
 
@@ -16,6 +17,12 @@ from tests.member import Member
 from tests.serving import serve
 
 _numbers = itertools.count()
+
+# How fast a machine is says nothing of whether an example holds.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
