@@ -16,7 +16,15 @@ from server.realtime.refusal import refusal
 from server.realtime.room import RoomError
 from server.state.codec import check
 from server.state.draft import Draft, Edits
-from server.state.store import TAG_BYTES, Change, Commit, Refused, Snapshot, StateStore
+from server.state.store import (
+    TAG_BYTES,
+    Change,
+    Commit,
+    Refused,
+    Snapshot,
+    StateStore,
+    fields_size,
+)
 
 MAX_REFUSED = 128  # more than a client may have under way
 PATIENCE = 2.0  # seconds in which a mutation is tried again,
@@ -78,14 +86,17 @@ class Conflicted(RoomError):
 class MutationQueue:
     """Runs mutations of one room on the newest state known, again where another writer won."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs is of many kinds
         self,
         key: str,
         name: str,
         absent: Snapshot,
         store: StateStore,
         current: Callable[[], Snapshot],
+        *,
+        limit: float = math.inf,
     ) -> None:
+        self._limit = limit
         self._key = key
         self._name = name
         self._absent = absent
@@ -147,6 +158,7 @@ class MutationQueue:
             if not edits:
                 return base.version, result
             change = self._change(mutation, base, edits, attempt)
+            self._check_size(base, change)
             outcome = await self._store.commit(self._key, change)
             if isinstance(outcome, Refused):
                 raise RoomError("it was refused before")
@@ -183,6 +195,21 @@ class MutationQueue:
             refused=[number for number in mutation.lane.refused if number < mutation.number],
             attempt=attempt,
         )
+
+    def _check_size(self, base: Snapshot, change: Change) -> None:
+        """Raise TooLarge for what makes the room larger than it may be."""
+        touched = [
+            (key, base.fields[key]) for key in (*change.set, *change.delete) if key in base.fields
+        ]
+        growth = fields_size(change.set.items()) - fields_size(touched)
+        if growth > 0 and fields_size(base.fields.items()) + growth > self._limit:
+            raise TooLarge(f"{self._name} has its {self._limit} bytes: remove something first")
+
+
+class TooLarge(RoomError):
+    """The room's state would take more than the setting `room_size` allows."""
+
+    code = "too_large"
 
 
 def _after(base: Snapshot, change: Change, commit: Commit) -> Snapshot | None:

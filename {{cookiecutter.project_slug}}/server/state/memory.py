@@ -1,10 +1,12 @@
 """State in this process's memory: gone when it ends, unseen by other workers."""
 
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
+from server.errors import StoreFull
 from server.pubsub import PubSub
 from server.settings import Settings
 from server.state.store import (
@@ -16,12 +18,14 @@ from server.state.store import (
     Refused,
     Snapshot,
     channel,
+    fields_size,
     splice,
 )
 
 SHARED = False
 MAX_REFUSED = 128  # of each client
 SWEEP = 60.0  # seconds
+ROOM, CLIENT = 1024, 512  # bytes that a room, and one of its clients, take besides fields, about
 
 
 def prepare(settings: Settings) -> AbstractContextManager[Settings]:
@@ -32,7 +36,7 @@ def prepare(settings: Settings) -> AbstractContextManager[Settings]:
 @asynccontextmanager
 async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["MemoryStateStore"]:
     """A store that publishes its commits on `pubsub`."""
-    yield MemoryStateStore(pubsub, settings.room_ttl, settings.mutation_ttl)
+    yield MemoryStateStore(pubsub, settings.room_ttl, settings.mutation_ttl, settings.memory_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,10 @@ class _Room:
             and all(self.fields.get(key) == raw for key, raw in change.expect.items())
         )
 
+    @property
+    def size(self) -> int:
+        return ROOM + CLIENT * len(self.mutations) + fields_size(self.fields.items())
+
     def apply(self, change: Change, remember_until: float) -> None:
         self.version += 1
         self.tag = change.tag
@@ -78,7 +86,11 @@ class _Room:
 class MemoryStateStore:
     """Keeps rooms in a dict. An event loop runs one step at a time, so each step is atomic."""
 
-    def __init__(self, pubsub: PubSub, ttl: float, mutation_ttl: float) -> None:
+    def __init__(
+        self, pubsub: PubSub, ttl: float, mutation_ttl: float, limit: float = math.inf
+    ) -> None:
+        self._limit = limit
+        self._size = 0  # as of the last sweep, and what was added since
         self._pubsub = pubsub
         self._ttl = ttl
         self._mutation_ttl = mutation_ttl
@@ -103,6 +115,7 @@ class MemoryStateStore:
             return Commit(last.version, repeated=last.tag != change.tag)
         if not known.meets(change):
             return Conflict(_snapshot(stored) if stored else None)
+        self._make_room_for(change)
         parent = known.tag
         known.apply(change, time.monotonic() + self._mutation_ttl)
         known.expires = self._deadline()
@@ -124,6 +137,19 @@ class MemoryStateStore:
         stored.expires = self._deadline()
         return Head(stored.version, stored.tag)
 
+    def _make_room_for(self, change: Change) -> None:
+        """Count what is added; raise StoreFull if there is no place for it.
+
+        What it replaces or deletes counts until the next sweep, which this makes if need be.
+        """
+        more = ROOM + CLIENT + fields_size(change.set.items())
+        if self._size + more > self._limit:
+            self._sweep_at = 0.0
+            self._sweep(time.monotonic())
+            if self._size + more > self._limit:
+                raise StoreFull(f"the memory for rooms is full ({self._limit} bytes)")
+        self._size += more
+
     def _sweep(self, now: float) -> None:
         """From time to time, forget what has expired."""
         if now < self._sweep_at:
@@ -133,6 +159,7 @@ class MemoryStateStore:
         for room in self._rooms.values():
             kept = {client: last for client, last in room.mutations.items() if last.expires > now}
             room.mutations = kept
+        self._size = sum(room.size for room in self._rooms.values())
 
     def _live(self, room: str) -> _Room | None:
         stored = self._rooms.get(room)

@@ -6,10 +6,18 @@ from server.sessions.redis import open_storage
 from server.sessions.storage import Storage
 from server.settings import Settings
 from tests.sessions.conformance import StorageConformance
+from tests.sessions.lifecycle import SessionLifecycle
+
+
+@pytest.fixture
+async def storage(settings: Settings) -> AsyncIterator[Storage]:
+    async with open_storage(settings) as storage:
+        yield storage
 
 
 class TestRedisStorage(StorageConformance):
-    @pytest.fixture
-    async def storage(self, settings: Settings) -> AsyncIterator[Storage]:
-        async with open_storage(settings) as storage:
-            yield storage
+    pass
+
+
+class TestRedisSessions(SessionLifecycle):
+    pass

@@ -1,0 +1,142 @@
+"""Who is connected to this worker: how many they may be, and whether their sessions still live."""
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Protocol
+
+from sanic.log import logger
+
+from server import background
+from server.errors import StoreError
+from server.pubsub import PubSub
+from server.realtime.bucket import TokenBucket
+from server.sessions.session import Session
+from server.sessions.store import CHANNEL, SessionStore
+from server.settings import Settings
+
+
+class Visitor(Protocol):
+    """A connection, as far as its session is concerned."""
+
+    def take_used(self) -> bool:
+        """Whether the client asked for something since this was called last."""
+
+    async def follow_session(self, session: Session | None) -> None:
+        """Go on as the session now allows, which is not at all if it ended (None)."""
+
+
+class TooMany(Exception):
+    """A client that has, or asks for, more connections than it may."""
+
+
+@asynccontextmanager
+async def open_visitors(
+    sessions: SessionStore, pubsub: PubSub, settings: Settings
+) -> AsyncIterator["Visitors"]:
+    """Watches sessions until the end."""
+    visitors = Visitors(sessions, settings)
+    watch = background.keep_running(visitors.watch, "watch of sessions")
+    subscription = await pubsub.subscribe(CHANNEL, visitors.hear, visitors.doubt)
+    try:
+        yield visitors
+    finally:
+        await subscription.close()
+        await background.stop(watch)
+
+
+class Visitors:
+    """Open connections by session, and how many there are of each address."""
+
+    def __init__(self, sessions: SessionStore, settings: Settings) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._present: defaultdict[str, set[Visitor]] = defaultdict(set)
+        self._addresses: Counter[str] = Counter()
+        self._handshakes: dict[str, TokenBucket] = {}
+        self._due: set[str] = set()
+        self._wake = asyncio.Event()
+        self._next_round = 0.0
+
+    def knock(self, address: str) -> None:
+        """Count a handshake from `address` ("" where there is none). Raises TooMany."""
+        now = asyncio.get_running_loop().time()
+        rate = self._settings.handshakes_per_second
+        bucket = self._handshakes.setdefault(address, TokenBucket(rate, now))
+        if address and not bucket.take(1, now):
+            raise TooMany("too many handshakes from this address")
+        if address and self._addresses[address] >= self._settings.connections_per_address:
+            raise TooMany("too many connections from this address")
+
+    def check_room_for(self, session: Session) -> None:
+        """Raise TooMany if the session has all the connections that it may have."""
+        present = len(self._present.get(session.identity, ()))
+        if present >= self._settings.connections_per_session:
+            raise TooMany("too many connections of this session")
+
+    @contextmanager
+    def present(self, visitor: Visitor, session: Session, address: str) -> Iterator[None]:
+        """Count a connection, and keep it informed of its session."""
+        identity = session.identity
+        self._present[identity].add(visitor)
+        self._addresses[address] += 1
+        try:
+            yield
+        finally:
+            self._present[identity].discard(visitor)
+            if not self._present[identity]:
+                del self._present[identity]
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
+
+    def hear(self, message: bytes) -> None:
+        """A session ended or has a new token; perhaps one that somebody here has."""
+        identity = message.decode("ascii", "replace")
+        if identity in self._present:
+            self._due.add(identity)
+            self._wake.set()
+
+    def doubt(self) -> None:
+        """Messages may have been missed: look at all sessions now."""
+        self._next_round = 0.0
+        self._wake.set()
+
+    async def watch(self) -> None:
+        """Look at sessions that were told of, and at all of them at intervals."""
+        now = asyncio.get_running_loop().time
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._next_round):
+                    await self._wake.wait()
+            self._wake.clear()
+            if now() >= self._next_round:
+                jitter = random.uniform(0.8, 1.0)  # noqa: S311 - spread, not a secret
+                self._next_round = now() + self._settings.session_check_interval * jitter
+                self._due.update(self._present)
+                self._forget_handshakes(now())
+            await self._look()
+
+    async def _look(self) -> None:
+        while self._due:
+            identity = self._due.pop()
+            try:
+                await self._inform(identity)
+            except StoreError as error:
+                logger.warning("open sockets are not compared with their sessions: %s", error)
+                return  # the next round has them all
+
+    async def _inform(self, identity: str) -> None:
+        ticket = await self._sessions.find(identity)
+        visitors = list(self._present.get(identity, ()))
+        used = [visitor.take_used() for visitor in visitors]
+        if ticket and any(used) and not await self._sessions.touch(ticket):
+            ticket = None
+        for visitor in visitors:
+            await visitor.follow_session(ticket.session if ticket else None)
+
+    def _forget_handshakes(self, now: float) -> None:
+        kept = {a: bucket for a, bucket in self._handshakes.items() if not bucket.full(now)}
+        self._handshakes = kept
