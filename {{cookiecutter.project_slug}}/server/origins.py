@@ -48,6 +48,10 @@ def _parts(origin: str) -> tuple[str, str, int] | None:
 
 
 async def _check_method(request: Request) -> None:
-    same = request.headers.get("sec-fetch-site") in ("same-origin", "none")
-    if request.method not in SAFE and not same:
+    if request.method in SAFE:
+        return
+    site = request.headers.get("sec-fetch-site")
+    if site not in (None, "same-origin", "none") and "origin" not in request.headers:
+        raise Forbidden("a page of another site may not do this")
+    if site not in ("same-origin", "none"):
         check_origin(request)

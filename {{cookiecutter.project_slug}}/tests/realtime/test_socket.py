@@ -1,6 +1,7 @@
 """The socket as clients see it, in one process, on the chosen backends."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,12 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from server.errors import StoreUnavailable
 from server.realtime import outbox, socket
+from tests.conftest import OpenApp
 from tests.member import Member, Refused
+from tests.visitors import logged_in
+from tests.waiting import until
 
 Connect = Callable[..., Any]
 
@@ -269,18 +274,117 @@ async def test_a_client_without_our_subprotocol_is_refused(address: str) -> None
         assert refusal.value.response.status_code == 400
 
 
+async def refusal_of(address: str, **options: Any) -> Any:
+    """The answer to a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as refusal:
+        async with Member.connect(address, **options):
+            pass
+    return refusal.value.response
+
+
+async def test_pages_of_other_origins_are_refused_with_the_remedy(address: str) -> None:
+    answer = await refusal_of(address, Origin="http://evil.example")
+    assert answer.status_code == 403
+    assert b"GOSPA_ALLOWED_ORIGINS" in answer.body
+    assert "Set-Cookie" not in answer.headers
+
+
+async def test_our_subprotocol_is_taken_among_others(address: str) -> None:
+    offered = [Subprotocol("other"), Subprotocol("gospa.v1")]
+    url = f"ws://{address}/ws"
+    async with open_websocket(url, subprotocols=offered, proxy=None) as websocket:
+        assert websocket.subprotocol == "gospa.v1"
+
+
+@pytest.mark.parametrize("cookie", ["", "session=", "session=" + "0" * 32 + "x" * 43])
+async def test_who_has_no_session_gets_a_new_one(address: str, cookie: str) -> None:
+    async with Member.connect(address, cookie=cookie) as member:
+        assert member.cookie not in ("session=", cookie)
+
+
+async def test_who_has_a_session_keeps_it(open_app: OpenApp) -> None:
+    async with open_app() as (app, address):
+        cookie = await logged_in(app, "ann")
+        async with Member.connect(address, cookie=cookie) as member:
+            assert member.websocket.response is not None
+            assert "Set-Cookie" not in member.websocket.response.headers
+
+
+async def test_a_session_that_ended_is_not_revived_by_a_handshake(open_app: OpenApp) -> None:
+    async with open_app() as (app, address):
+        cookie = await logged_in(app, "ann")
+        await app.ctx.sessions.log_out_everywhere("ann")
+        async with Member.connect(address, cookie=cookie) as member:
+            assert member.cookie[:40] != cookie[:40]
+        assert await app.ctx.sessions.sessions_of("ann") == []
+
+
+async def test_a_token_that_was_replaced_opens_no_socket(open_app: OpenApp) -> None:
+    async with open_app() as (app, address):
+        cookie = await logged_in(app, "ann")
+        ticket = await app.ctx.sessions.load(cookie.removeprefix("session="))
+        await app.ctx.sessions.rotate(ticket)
+        answer = await refusal_of(address, cookie=cookie)
+        assert (answer.status_code, b"new token" in answer.body) == (401, True)
+        async with Member.connect(address, cookie=f"session={ticket.token}"):
+            pass
+
+
+async def test_where_sockets_need_a_login_others_are_refused(open_app: OpenApp) -> None:
+    async with open_app(sockets_need_login=True) as (app, address):
+        answer = await refusal_of(address)
+        assert (answer.status_code, b"log in" in answer.body) == (401, True)
+        async with Member.connect(address, cookie=await logged_in(app, "ann")):
+            pass
+
+
+async def test_without_its_store_a_handshake_is_503(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> None:
+        raise StoreUnavailable("away")
+
+    async with open_app() as (app, address):
+        cookie = await logged_in(app, "ann")
+        monkeypatch.setattr(app.ctx.sessions, "find", away)
+        answer = await refusal_of(address, cookie=cookie)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+
+
 @pytest.mark.parametrize(
-    "origin",
+    ("limits", "reason"),
     [
-        *("", "null", "http://[", "http://evil.example"),
-        *("http://127.0.0.1", "http://127.0.0.1.evil.example"),
+        ({"connections_per_session": 2}, b"connections of this session"),
+        ({"connections_per_address": 2}, b"connections from this address"),
+        ({"handshakes_per_second": 0.2}, b"handshakes from this address"),
     ],
 )
-async def test_pages_of_other_origins_are_refused(address: str, origin: str) -> None:
-    with pytest.raises(InvalidStatus) as refusal:
-        async with Member.connect(address, Origin=origin):
-            pass
-    assert refusal.value.response.status_code == 403
+async def test_too_many_connections_are_refused_with_the_reason(
+    open_app: OpenApp, limits: dict[str, Any], reason: bytes
+) -> None:
+    async with open_app(**limits) as (app, address), contextlib.AsyncExitStack() as stack:
+        cookie = await logged_in(app, "ann")
+        for _ in range(2):
+            await stack.enter_async_context(Member.connect(address, cookie=cookie))
+        answer = await refusal_of(address, cookie=cookie)
+        assert answer.status_code == 429
+        assert int(answer.headers["Retry-After"]) > 0
+        assert reason in answer.body
+
+
+@pytest.mark.parametrize("limit", ["connections_per_session", "connections_per_address"])
+async def test_who_has_gone_leaves_room_for_another(open_app: OpenApp, limit: str) -> None:
+    async with open_app(**{limit: 1}) as (app, address):
+        cookie = await logged_in(app, "ann")
+
+        async def let_in() -> bool:
+            with contextlib.suppress(InvalidStatus):
+                async with Member.connect(address, cookie=cookie):
+                    return True
+            return False
+
+        for _ in range(3):
+            await until(let_in)
 
 
 async def test_what_is_no_handshake_gets_no_session(address: str) -> None:
