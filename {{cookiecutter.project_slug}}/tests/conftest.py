@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sanic import Sanic
+from sanic import Blueprint, Sanic
 
 import app as chosen
 from rooms import ROOMS
@@ -60,10 +60,10 @@ def open_app(settings: Settings) -> OpenApp:
 
     @contextlib.asynccontextmanager
     async def open_app(
-        rooms: Sequence[type[Room]] = ROOMS, **changes: Any
+        rooms: Sequence[type[Room]] = ROOMS, views: Sequence[Blueprint] = (), **changes: Any
     ) -> AsyncIterator[tuple[Sanic, str]]:
         changed = msgspec.structs.replace(settings, **changes)
-        app = create_app(f"test_{next(_numbers)}", chosen.BACKENDS, rooms, changed)
+        app = create_app(f"test_{next(_numbers)}", chosen.BACKENDS, rooms, changed, views=views)
         async with serve(app) as address:
             yield app, address
 

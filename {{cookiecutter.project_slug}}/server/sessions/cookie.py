@@ -66,6 +66,12 @@ async def log_out(request: Request) -> None:
     touched.ended, touched.rotates = True, False
 
 
+async def sessions_of(request: Request) -> list[Session]:
+    """All sessions of this session's user, the newest login last."""
+    user = (await session_of(request)).user
+    return [] if user is None else await _store(request).sessions_of(user)
+
+
 async def log_out_everywhere(request: Request) -> None:
     """End all sessions of this session's user."""
     user = (await session_of(request)).user
