@@ -86,7 +86,7 @@ class SessionStore:
                 return True
             ticket.raw = await self._storage.get(key)
             stored = decode(ticket.raw) if ticket.raw else None
-            session = ticket.session.merged_into(stored) if stored else None
+            session = None if stored is None else ticket.session.merged_into(stored)
         return False
 
     async def touch(self, ticket: Ticket) -> bool:

@@ -101,6 +101,17 @@ class SessionLifecycle:
         session = (await load(store, login.token)).session
         assert (session.user, dict(session)) == ("ann", {"a": 1, "b": 0})
 
+    async def test_changes_of_two_requests_to_an_empty_session_are_both_kept(
+        self, store: SessionStore
+    ) -> None:
+        token = (await begin(store)).token
+        one, other, login = [await load(store, token) for _ in range(3)]
+        one.session["a"], other.session["b"] = 1, 2
+        assert await log_in(store, login, "ann")
+        assert await store.save(one)
+        assert await store.save(other)
+        assert dict((await load(store, login.token)).session) == {"a": 1, "b": 2}
+
     async def test_a_rotation_keeps_what_another_request_changed_first(
         self, store: SessionStore
     ) -> None:
