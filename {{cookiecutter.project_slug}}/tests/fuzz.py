@@ -199,7 +199,9 @@ class Fuzz:
         parts = [self._value(1) for _ in range(self.random.randint(0, 6))]
         kind = self.random.randint(-1, 8)
         if self._flip():
-            almost = self.random.choice([[0, "a", None], [2, 1, "a", "b"], [4, "a", "b"], [6]])
+            almost: list[Any] = self.random.choice(
+                [[0, "a", None], [2, 1, "a", "b"], [4, "a", "b"], [6]]
+            )
             kind, parts = almost[0], [*almost[1:], *parts[:1]]
         return msgpack.packb([kind, *parts])
 
