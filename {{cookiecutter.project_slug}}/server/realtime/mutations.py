@@ -24,6 +24,7 @@ from server.state.store import (
     Snapshot,
     StateStore,
     fields_size,
+    growth,
 )
 
 MAX_REFUSED = 128  # more than a client may have under way
@@ -198,11 +199,8 @@ class MutationQueue:
 
     def _check_size(self, base: Snapshot, change: Change) -> None:
         """Raise TooLarge for what makes the room larger than it may be."""
-        touched = [
-            (key, base.fields[key]) for key in (*change.set, *change.delete) if key in base.fields
-        ]
-        growth = fields_size(change.set.items()) - fields_size(touched)
-        if growth > 0 and fields_size(base.fields.items()) + growth > self._limit:
+        more = growth(base.fields, change)
+        if more > 0 and fields_size(base.fields.items()) + more > self._limit:
             raise TooLarge(f"{self._name} has its {self._limit} bytes: remove something first")
 
 

@@ -38,12 +38,12 @@ class MemoryStorage:
 
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
         self._writes += 1
-        more = _size(key, value)
-        if self._writes % SWEEP == 0 or self._size + more > self._limit:
+        if self._writes % SWEEP == 0:
             self._sweep()
-        if self._size + more - self._taken(key) > self._limit:
+        more = _size(key, value) - self._taken(key)
+        if more > 0 and self._size + more > self._limit:
             raise StoreFull(f"the memory for sessions is full ({self._limit} bytes)")
-        self._size += more - self._taken(key)
+        self._size += more
         self._values[key] = (value, float("inf") if ttl is None else time.monotonic() + ttl)
 
     async def replace(

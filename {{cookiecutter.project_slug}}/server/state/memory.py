@@ -18,7 +18,7 @@ from server.state.store import (
     Refused,
     Snapshot,
     channel,
-    fields_size,
+    growth,
     splice,
 )
 
@@ -53,6 +53,7 @@ class _Last:
 @dataclass(slots=True)
 class _Room:
     expires: float
+    size: int = 0
     version: int = 0
     tag: bytes = NO_TAG
     fields: dict[str, bytes] = field(default_factory=dict)
@@ -65,9 +66,10 @@ class _Room:
             and all(self.fields.get(key) == raw for key, raw in change.expect.items())
         )
 
-    @property
-    def size(self) -> int:
-        return ROOM + CLIENT * len(self.mutations) + fields_size(self.fields.items())
+    def growth(self, change: Change) -> int:
+        """By how many bytes, about, a change makes it larger."""
+        new = CLIENT if change.client and change.client not in self.mutations else 0
+        return growth(self.fields, change) + new
 
     def apply(self, change: Change, remember_until: float) -> None:
         self.version += 1
@@ -90,7 +92,7 @@ class MemoryStateStore:
         self, pubsub: PubSub, ttl: float, mutation_ttl: float, limit: float = math.inf
     ) -> None:
         self._limit = limit
-        self._size = 0  # as of the last sweep, and what was added since
+        self._size = 0
         self._pubsub = pubsub
         self._ttl = ttl
         self._mutation_ttl = mutation_ttl
@@ -115,7 +117,11 @@ class MemoryStateStore:
             return Commit(last.version, repeated=last.tag != change.tag)
         if not known.meets(change):
             return Conflict(_snapshot(stored) if stored else None)
-        self._make_room_for(change)
+        more = known.growth(change) + (0 if stored else ROOM)
+        if more > 0 and self._size + more > self._limit:
+            raise StoreFull(f"the memory for rooms is full ({self._limit} bytes)")
+        self._size += more
+        known.size += more
         parent = known.tag
         known.apply(change, time.monotonic() + self._mutation_ttl)
         known.expires = self._deadline()
@@ -127,7 +133,7 @@ class MemoryStateStore:
         return [self._head(room) for room in rooms]
 
     async def delete(self, room: str) -> None:
-        self._rooms.pop(room, None)
+        self._forget(room)
         await self._pubsub.publish(channel(room), b"")
 
     def _head(self, room: str) -> Head | None:
@@ -137,19 +143,6 @@ class MemoryStateStore:
         stored.expires = self._deadline()
         return Head(stored.version, stored.tag)
 
-    def _make_room_for(self, change: Change) -> None:
-        """Count what is added; raise StoreFull if there is no place for it.
-
-        What it replaces or deletes counts until the next sweep, which this makes if need be.
-        """
-        more = ROOM + CLIENT + fields_size(change.set.items())
-        if self._size + more > self._limit:
-            self._sweep_at = 0.0
-            self._sweep(time.monotonic())
-            if self._size + more > self._limit:
-                raise StoreFull(f"the memory for rooms is full ({self._limit} bytes)")
-        self._size += more
-
     def _sweep(self, now: float) -> None:
         """From time to time, forget what has expired."""
         if now < self._sweep_at:
@@ -158,15 +151,20 @@ class MemoryStateStore:
         self._rooms = {key: room for key, room in self._rooms.items() if room.expires > now}
         for room in self._rooms.values():
             kept = {client: last for client, last in room.mutations.items() if last.expires > now}
+            room.size -= CLIENT * (len(room.mutations) - len(kept))
             room.mutations = kept
         self._size = sum(room.size for room in self._rooms.values())
 
     def _live(self, room: str) -> _Room | None:
         stored = self._rooms.get(room)
         if stored and stored.expires <= time.monotonic():
-            del self._rooms[room]
+            self._forget(room)
             return None
         return stored
+
+    def _forget(self, room: str) -> None:
+        forgotten = self._rooms.pop(room, None)
+        self._size -= forgotten.size if forgotten else 0
 
     def _deadline(self) -> float:
         return time.monotonic() + self._ttl

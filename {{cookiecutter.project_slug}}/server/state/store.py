@@ -115,6 +115,12 @@ def fields_size(fields: Iterable[tuple[str, bytes]]) -> int:
     return sum(len(key) + len(raw) + OVERHEAD for key, raw in fields)
 
 
+def growth(fields: Mapping[str, bytes], change: Change) -> int:
+    """By how many bytes a change makes the fields of a room larger."""
+    touched = [(key, fields[key]) for key in (*change.set, *change.delete) if key in fields]
+    return fields_size(change.set.items()) - fields_size(touched)
+
+
 def splice(frame: tuple[bytes, bytes], version: int, parent: bytes) -> bytes:
     """The message to publish: version as msgpack uint 64, parent as bin 8, between the parts."""
     head, tail = frame

@@ -193,6 +193,27 @@ MALFORMED = {
     "bytes as a key": msgpack.packb([2, 1, "board/a", "add", {b"amount": 1}]),
     "an extension": msgpack.packb([4, "board/a", "x", msgpack.ExtType(9, b"x")]),
     "an array of 2^32 - 1": b"\xdd\xff\xff\xff\xff",
+    "a map of 2^32 - 1": b"\xdf\xff\xff\xff\xff",
+    "a text of 2^32 - 1": b"\xdb\xff\xff\xff\xff",
+    "bytes of 2^32 - 1": b"\xc6\xff\xff\xff\xff",
+    "an extension of 2^32 - 1": b"\xc9\xff\xff\xff\xff\x05",
+    "a time beyond all years": b"\x94\x04\xa1a\xa1b\xc7\x0c\xff" + b"\xff" * 12,
+    "a time of the wrong length": b"\x94\x04\xa1a\xa1b\xc7\x03\xff" + b"\x00" * 3,
+    "NaN as a key": msgpack.packb([2, 1, "board/a", "add", {float("nan"): 1}]),
+    "a number as a key": msgpack.packb([2, 1, "board/a", "add", {1: 1}]),
+    "an array as a key": b"\x95\x02\x01\xa1a\xa1b\x81\x90\x01",
+    "a lone surrogate": b"\x92\x01\xa3\xed\xa0\x80",
+    "50,000 keys": b"\x95\x03\x01\xa2me\xde\xc3\x50" + b"\xa0\xc0" * 25_000,
+    "60,000 empty maps": b"\x94\x04\xa1a\xa1b\xdc\xea\x60" + b"\x80" * 60_000,
+    "a number as a room": msgpack.packb([0, 1, None, None]),
+    "an empty room name": msgpack.packb([0, "", None, None]),
+    "a list as arguments": msgpack.packb([2, 1, "board/a", "add", []]),
+    "a text as a mutation": msgpack.packb([2, "1", "board/a", "add", {}]),
+    "true as a mutation": msgpack.packb([2, True, "board/a", "add", {}]),
+    "a map as keys to delete": msgpack.packb([3, 1, "me", {}, {}]),
+    "a text as a tag": msgpack.packb([0, "board/a", 1, "12345678"]),
+    "true as a type": msgpack.packb([True, "board/a"]),
+    "a fraction as a type": msgpack.packb([5.0]),
     "nested 1,000 times": b"\x94\x04\xa1a\xa1b" + b"\x91" * 1000 + b"\x00",
     "bad UTF-8": b"\x92\x01\xa2\xff\xff",
 }
@@ -210,6 +231,27 @@ async def test_a_malformed_message_closes_its_connection_alone(
         assert member.websocket.close_code == 4500
         assert member.websocket.close_reason
         assert await bystander.call("board/a", "add") == 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *(float("nan"), float("inf"), 2**53 + 1, 2**64 - 1, -(2**63)),
+        *({"__proto__": 1, "constructor": 2}, "\ufffe\0", bytes(1000)),
+    ],
+)
+async def test_strange_values_are_values(connect: Connect, payload: Any) -> None:
+    async with connect() as member:
+        await member.send(4, "board/a", "shout", payload)
+        assert (await member.receive())[2] == "not_joined"
+
+
+async def test_of_a_key_that_comes_twice_the_last_counts(connect: Connect) -> None:
+    async with connect() as member:
+        await member.join("board/a")
+        twice = b"\x82\xa6amount\x05\xa6amount\x07"
+        await member.websocket.send(b"\x95\x02\x01\xa7board/a\xa3add" + twice)
+        assert (await member.answer(1))[3] == 7
 
 
 async def test_a_frame_over_the_limit_closes_with_1009(connect: Connect) -> None:

@@ -168,8 +168,11 @@ async def served(settings: Settings) -> AsyncIterator[tuple[Sanic, httpx.AsyncCl
 Served = tuple[Sanic, httpx.AsyncClient]
 
 
-async def test_reading_an_empty_session_sets_no_cookie(served: Served) -> None:
-    _, client = served
+async def test_reading_an_empty_session_sets_no_cookie_and_asks_no_store(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, client = served
+    monkeypatch.setattr(app.ctx.sessions, "_storage", None)
     response = await client.get("/read")
     assert response.json() == {}
     assert "set-cookie" not in response.headers
@@ -299,6 +302,26 @@ async def test_two_requests_that_change_different_keys_both_count(served: Served
     app.ctx.go_on.set()
     await slow
     assert (await client.get("/read")).json() == {"a": 1, "b": 2}
+
+
+async def test_of_two_requests_that_change_one_key_the_last_counts(served: Served) -> None:
+    app, client = served
+    await client.post("/put", json={"a": 0})
+    slow = asyncio.create_task(client.post("/slow_put", json={"a": 1}))
+    await app.ctx.waiting.wait()
+    await client.post("/put", json={"a": 2})
+    app.ctx.go_on.set()
+    await slow
+    assert (await client.get("/read")).json() == {"a": 1}
+
+
+async def test_a_handler_that_does_not_ask_costs_no_store_call(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, client = served
+    await client.post("/put", json={"a": 1})
+    monkeypatch.setattr(app.ctx.sessions, "_storage", None)
+    assert (await client.get("/untouched")).status_code == 200
 
 
 async def test_a_late_save_does_not_bring_a_destroyed_session_back(served: Served) -> None:

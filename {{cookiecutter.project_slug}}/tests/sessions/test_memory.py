@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.errors import StoreFull
+from server.sessions import memory
 from server.sessions.memory import MemoryStorage, open_storage
 from server.sessions.storage import Storage
 from server.settings import Settings
@@ -36,7 +37,8 @@ async def test_a_full_storage_refuses_what_is_new_and_keeps_what_it_has() -> Non
     await storage.set("c", b"x" * 200)
 
 
-async def test_a_full_storage_forgets_what_has_expired() -> None:
+async def test_a_full_storage_forgets_what_has_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SWEEP", 1)
     storage = MemoryStorage(1000)
     for key in "abcdefgh":
         await storage.set(key, b"x" * 300, ttl=0)
