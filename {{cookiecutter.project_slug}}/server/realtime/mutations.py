@@ -13,7 +13,7 @@ from server import background
 from server.errors import StoreUnavailable
 from server.realtime import wire
 from server.realtime.refusal import refusal
-from server.realtime.room import RoomError
+from server.realtime.room import Invalid, RoomError
 from server.state.codec import check
 from server.state.draft import Draft, Edits
 from server.state.store import (
@@ -198,16 +198,10 @@ class MutationQueue:
         )
 
     def _check_size(self, base: Snapshot, change: Change) -> None:
-        """Raise TooLarge for what makes the room larger than it may be."""
+        """Raise Invalid for what makes the room larger than it may be."""
         more = growth(base.fields, change)
         if more > 0 and fields_size(base.fields.items()) + more > self._limit:
-            raise TooLarge(f"{self._name} has its {self._limit} bytes: remove something first")
-
-
-class TooLarge(RoomError):
-    """The room's state would take more than the setting `room_size` allows."""
-
-    code = "too_large"
+            raise Invalid(f"{self._name} has its {self._limit} bytes: remove something first")
 
 
 def _after(base: Snapshot, change: Change, commit: Commit) -> Snapshot | None:

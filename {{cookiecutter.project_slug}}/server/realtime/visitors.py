@@ -5,7 +5,6 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Protocol
 
 from sanic.log import logger
 
@@ -13,19 +12,10 @@ from server import background
 from server.errors import StoreError
 from server.pubsub import PubSub
 from server.realtime.bucket import TokenBucket
+from server.realtime.connection import Connection
 from server.sessions.session import Session
 from server.sessions.store import CHANNEL, SessionStore
 from server.settings import Settings
-
-
-class Visitor(Protocol):
-    """A connection, as far as its session is concerned."""
-
-    def take_used(self) -> bool:
-        """Whether the client asked for something since this was called last."""
-
-    async def follow_session(self, session: Session | None) -> None:
-        """Go on as the session now allows, which is not at all if it ended (None)."""
 
 
 class TooMany(Exception):
@@ -37,23 +27,22 @@ async def open_visitors(
     sessions: SessionStore, pubsub: PubSub, settings: Settings
 ) -> AsyncIterator["Visitors"]:
     """Watches sessions until the end."""
-    visitors = Visitors(sessions, settings)
+    visitors = Visitors(sessions, pubsub, settings)
     watch = background.keep_running(visitors.watch, "watch of sessions")
-    subscription = await pubsub.subscribe(CHANNEL, visitors.hear, visitors.doubt)
     try:
         yield visitors
     finally:
-        await subscription.close()
         await background.stop(watch)
 
 
 class Visitors:
     """Open connections by session, and how many there are of each address."""
 
-    def __init__(self, sessions: SessionStore, settings: Settings) -> None:
+    def __init__(self, sessions: SessionStore, pubsub: PubSub, settings: Settings) -> None:
         self._sessions = sessions
+        self._pubsub = pubsub
         self._settings = settings
-        self._present: defaultdict[str, set[Visitor]] = defaultdict(set)
+        self._present: defaultdict[str, set[Connection]] = defaultdict(set)
         self._addresses: Counter[str] = Counter()
         self._handshakes: dict[str, TokenBucket] = {}
         self._due: set[str] = set()
@@ -77,15 +66,15 @@ class Visitors:
             raise TooMany("too many connections of this session")
 
     @contextmanager
-    def present(self, visitor: Visitor, session: Session, address: str) -> Iterator[None]:
+    def present(self, connection: Connection, session: Session, address: str) -> Iterator[None]:
         """Count a connection, and keep it informed of its session."""
         identity = session.identity
-        self._present[identity].add(visitor)
+        self._present[identity].add(connection)
         self._addresses[address] += 1
         try:
             yield
         finally:
-            self._present[identity].discard(visitor)
+            self._present[identity].discard(connection)
             if not self._present[identity]:
                 del self._present[identity]
             self._addresses[address] -= 1
@@ -105,19 +94,27 @@ class Visitors:
         self._wake.set()
 
     async def watch(self) -> None:
-        """Look at sessions that were told of, and at all of them at intervals."""
+        """Look at sessions that were told of, and at all of them at intervals, until cancelled."""
+        subscription = await self._pubsub.subscribe(CHANNEL, self.hear, self.doubt)
+        try:
+            self.doubt()
+            while True:
+                await self._wait()
+                await self._look()
+        finally:
+            await subscription.close()
+
+    async def _wait(self) -> None:
         now = asyncio.get_running_loop().time
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._next_round):
-                    await self._wake.wait()
-            self._wake.clear()
-            if now() >= self._next_round:
-                jitter = random.uniform(0.8, 1.0)  # noqa: S311 - spread, not a secret
-                self._next_round = now() + self._settings.session_check_interval * jitter
-                self._due.update(self._present)
-                self._forget_handshakes(now())
-            await self._look()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._next_round):
+                await self._wake.wait()
+        self._wake.clear()
+        if now() >= self._next_round:
+            jitter = random.uniform(0.8, 1.0)  # noqa: S311 - spread, not a secret
+            self._next_round = now() + self._settings.session_check_interval * jitter
+            self._due.update(self._present)
+            self._forget_handshakes(now())
 
     async def _look(self) -> None:
         while self._due:
@@ -130,12 +127,12 @@ class Visitors:
 
     async def _inform(self, identity: str) -> None:
         ticket = await self._sessions.find(identity)
-        visitors = list(self._present.get(identity, ()))
-        used = [visitor.take_used() for visitor in visitors]
+        connections = list(self._present.get(identity, ()))
+        used = [connection.take_used() for connection in connections]
         if ticket and any(used) and not await self._sessions.touch(ticket):
             ticket = None
-        for visitor in visitors:
-            await visitor.follow_session(ticket.session if ticket else None)
+        for connection in connections:
+            await connection.follow_session(ticket.session if ticket else None)
 
     def _forget_handshakes(self, now: float) -> None:
         kept = {a: bucket for a, bucket in self._handshakes.items() if not bucket.full(now)}

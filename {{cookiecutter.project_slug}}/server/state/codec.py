@@ -63,16 +63,37 @@ def unpack_fields(fields: Mapping[str, bytes]) -> dict[str, Any]:
     return {key: unpack(raw) for key, raw in fields.items()}
 
 
-def check(value: Any, path: str = "value") -> None:
+def check(value: Any, path: str = "value", depth: int = 0) -> None:
     """Raise CodecError unless `value` and all it contains survive a round trip."""
-    if (wrong := _find_wrong(value, 0)) is not None:
-        raise CodecError(path + wrong)
+    kind = type(value)
+    if kind in _SCALARS:
+        return
+    if depth > MAX_DEPTH:
+        raise CodecError(f"{path} is nested deeper than {MAX_DEPTH} levels")
+    if kind is str:
+        _check_text(value, path)
+    elif kind is list:
+        _check_items(enumerate(value), path, depth)
+    elif kind is dict:
+        check_keys(value, path)
+        _check_items(value.items(), path, depth)
+    elif kind is int and not MIN_INT <= value <= MAX_INT:
+        raise CodecError(f"{path} does not fit in 64 bits")
+    elif kind is datetime and value.tzinfo is None:
+        raise CodecError(f"{path} is a datetime without a time zone")
+    elif kind not in (int, datetime):
+        raise CodecError(
+            f"{path} is a {kind.__name__}, which state cannot hold: use None, bool, int, float, "
+            "str, bytes, datetime, list or dict"
+        )
 
 
 def check_keys(keys: Iterable[Any], path: str) -> None:
     """Raise CodecError unless all keys are text that UTF-8 can carry."""
-    if (wrong := _find_wrong_key(keys)) is not None:
-        raise CodecError(path + wrong)
+    for key in keys:
+        if type(key) is not str:
+            raise CodecError(f"{path} has the key {key!r:.60}: keys are text")
+        _check_text(key, f"a key of {path}")
 
 
 def check_size(value: Any, *, elements: int, depth: int) -> None:
@@ -94,54 +115,16 @@ def check_size(value: Any, *, elements: int, depth: int) -> None:
     raise CodecError(f"it is nested deeper than {depth} levels")
 
 
-def _find_wrong(value: Any, depth: int) -> str | None:
-    """Where in `value` is what cannot be carried, and why; only then that is put in words."""
-    kind = type(value)
-    wrong = None
-    if kind in _SCALARS:
-        pass
-    elif depth > MAX_DEPTH:
-        wrong = f" is nested deeper than {MAX_DEPTH} levels"
-    elif kind is str:
-        wrong = _find_surrogate(value)
-    elif kind is list:
-        wrong = _find_wrong_item(enumerate(value), depth)
-    elif kind is dict:
-        wrong = _find_wrong_key(value) or _find_wrong_item(value.items(), depth)
-    elif kind is int and not MIN_INT <= value <= MAX_INT:
-        wrong = " does not fit in 64 bits"
-    elif kind is datetime and value.tzinfo is None:
-        wrong = " is a datetime without a time zone"
-    elif kind not in (int, datetime):
-        wrong = (
-            f" is a {kind.__name__}, which state cannot hold: use None, bool, int, float, "
-            "str, bytes, datetime, list or dict"
-        )
-    return wrong
-
-
-def _find_wrong_item(items: Iterable[tuple[Any, Any]], depth: int) -> str | None:
+def _check_items(items: Iterable[tuple[Any, Any]], path: str, depth: int) -> None:
     for key, item in items:
-        if (wrong := _find_wrong(item, depth + 1)) is not None:
-            return f"[{key!r:.40}]{wrong}"
-    return None
+        check(item, f"{path}[{key!r:.40}]", depth + 1)
 
 
-def _find_wrong_key(keys: Iterable[Any]) -> str | None:
-    for key in keys:
-        if type(key) is not str:
-            return f" has the key {key!r:.60}: keys are text"
-        if wrong := _find_surrogate(key):
-            return f" has a key that{wrong}"
-    return None
-
-
-def _find_surrogate(text: str) -> str | None:
+def _check_text(text: str, path: str) -> None:
     try:
         text.encode()
-    except UnicodeEncodeError:
-        return " has a lone surrogate, which UTF-8 cannot carry"
-    return None
+    except UnicodeEncodeError as error:
+        raise CodecError(f"{path} has a lone surrogate, which UTF-8 cannot carry") from error
 
 
 def _refuse_extension(code: int, _: bytes) -> NoReturn:
