@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -16,6 +16,9 @@ from server.realtime.connection import Connection
 from server.sessions.session import Session
 from server.sessions.store import CHANNEL, SessionStore
 from server.settings import Settings
+
+MAX_ADDRESSES = 10_000  # whose handshakes are counted at a time
+RECENT = 100  # messages, of which one may be about a handshake under way
 
 
 class TooMany(Exception):
@@ -46,12 +49,15 @@ class Visitors:
         self._addresses: Counter[str] = Counter()
         self._handshakes: dict[str, TokenBucket] = {}
         self._due: set[str] = set()
+        self._recent: deque[str] = deque(maxlen=RECENT)
         self._wake = asyncio.Event()
         self._next_round = 0.0
 
     def knock(self, address: str) -> None:
         """Count a handshake from `address` ("" where there is none). Raises TooMany."""
         now = asyncio.get_running_loop().time()
+        if len(self._handshakes) >= MAX_ADDRESSES:  # who has so many is not held up by this
+            self._handshakes.clear()
         rate = self._settings.handshakes_per_second
         bucket = self._handshakes.setdefault(address, TokenBucket(rate, now))
         if address and not bucket.take(1, now):
@@ -71,6 +77,8 @@ class Visitors:
         identity = session.identity
         self._present[identity].add(connection)
         self._addresses[address] += 1
+        if identity in self._recent:  # it may have been loaded before that was heard
+            self.hear(identity.encode())
         try:
             yield
         finally:
@@ -83,7 +91,8 @@ class Visitors:
 
     def hear(self, message: bytes) -> None:
         """A session ended or has a new token; perhaps one that somebody here has."""
-        identity = message.decode("ascii", "replace")
+        identity = message[:64].decode("ascii", "replace")
+        self._recent.append(identity)
         if identity in self._present:
             self._due.add(identity)
             self._wake.set()

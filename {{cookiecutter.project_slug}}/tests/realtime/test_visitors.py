@@ -216,6 +216,25 @@ async def test_foreign_messages_on_the_channel_do_no_harm(
         assert await close_code(member) == 4502
 
 
+async def test_a_session_that_ends_during_a_handshake_ends_its_socket(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app([Members], session_check_interval=SLOW) as (app, address):
+        cookie = await logged_in(app, "ann")
+        ticket = await load(app, cookie)
+        touch = app.ctx.sessions.touch
+
+        async def end_behind(found: Ticket) -> bool:
+            living: bool = await touch(found)
+            await app.ctx.sessions.destroy(ticket)
+            await until(lambda: ticket.session.identity in app.ctx.visitors._recent)  # noqa: SLF001
+            return living
+
+        monkeypatch.setattr(app.ctx.sessions, "touch", end_behind)
+        async with Member.connect(address, cookie=cookie, hello=False) as member:
+            assert await close_code(member) == 4502
+
+
 async def test_counts_of_who_has_gone_are_forgotten(open_app: OpenApp) -> None:
     async with ann(open_app, session_check_interval=QUICK) as (app, _, member):
         await member.websocket.close()
