@@ -201,3 +201,44 @@ def test_the_page_needs_no_script_or_style_of_others(visitor: BrowserContext, si
     open_tab(visitor, "own")
     assert requested
     assert [url for url in requested if not url.startswith((site.address, "data:"))] == []
+
+
+def log_in(visitor: BrowserContext, name: str) -> Page:
+    page = visitor.new_page()
+    page.goto("/account")
+    page.get_by_label("Your name").fill(name)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#user-name")).to_have_text(name)
+    return page
+
+
+def test_who_logs_in_may_enter_the_lounge_and_who_logs_out_has_left_it(
+    visitor: BrowserContext, complaints: list[str]
+) -> None:
+    here = log_in(visitor, "ann <b>")
+    expect(here.locator("#told")).to_have_text("Welcome, ann <b>.")
+    there = visitor.new_page()
+    there.goto("/account")
+    expect(there.locator("#user-name")).to_have_text("ann <b>")
+    here.get_by_label("Say something").fill("hello <i>")
+    here.get_by_role("button", name="Say it").click()
+    for page in (here, there):
+        expect(page.locator("#said li").last).to_have_text("ann <b>: hello <i>")
+    here.get_by_role("button", name="Log out", exact=True).click()
+    for page in (here, there):
+        expect(page.get_by_label("Your name")).to_be_visible()
+        expect(page.locator("#said li")).to_have_count(0)
+    assert complaints == []
+
+
+def test_logging_out_everywhere_reaches_another_browser(
+    browser: Browser, site: Site, visitor: BrowserContext
+) -> None:
+    with browser.new_context(base_url=site.address) as other:
+        other.set_default_timeout(TIMEOUT * 1000)
+        there = log_in(other, "bob")
+        here = log_in(visitor, "bob")
+        expect(here.locator("#sessions li")).to_have_count(2)
+        expect(there.locator("#lounge-status")).to_have_text("")
+        here.get_by_role("button", name="Log out everywhere").click()
+        expect(there.get_by_label("Your name")).to_be_visible()

@@ -13,16 +13,17 @@ from contextlib import (
 from dataclasses import dataclass
 from typing import Protocol
 
-from sanic import HTTPResponse, Request, Sanic
+from sanic import Blueprint, HTTPResponse, Request, Sanic
 from sanic.log import logger
 from sanic.response import text
 
-from server import background, health, pages, supervisor
+from server import background, health, origins, pages, supervisor
 from server.errors import StoreError, StoreUnavailable
 from server.pubsub import PubSub
 from server.realtime import socket
 from server.realtime.hub import open_hub
 from server.realtime.room import Directory, Room
+from server.realtime.visitors import open_visitors
 from server.sessions import cookie
 from server.sessions.storage import Storage
 from server.sessions.store import SessionStore
@@ -85,17 +86,22 @@ class Backends:
 
 
 def create_app(
-    name: str, backends: Backends, rooms: Sequence[type[Room]], settings: Settings | None = None
+    name: str,
+    backends: Backends,
+    rooms: Sequence[type[Room]],
+    settings: Settings | None = None,
+    *,
+    views: Sequence[Blueprint] = (),
 ) -> Sanic:
     """The application. Settings come from the environment unless given, as tests do."""
     app: Sanic = Sanic(name)
     app.config.AUTO_EXTEND = False
     app.ctx.directory = Directory(rooms)
     app.ctx.settings = settings
+    origins.install(app)
     cookie.install(app)
     pages.install(app)
-    app.blueprint(health.blueprint)
-    app.blueprint(socket.blueprint)
+    app.blueprint([health.blueprint, socket.blueprint, *views])
     app.exception(StoreError)(_unavailable)
     _run_main_process(app, backends)
     _run_worker(app, backends)
@@ -130,10 +136,13 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
             settings = await asyncio.to_thread(_prepare, app, backends, held)
         else:
             settings = app.ctx.settings or load_settings(os.environ)
+        app.ctx.settings = settings
         pubsub = await opened.enter_async_context(backends.pubsub.open_pubsub(settings))
         state = await opened.enter_async_context(backends.state.open_state(settings, pubsub))
         storage = await opened.enter_async_context(backends.sessions.open_storage(settings))
-        app.ctx.sessions = SessionStore(storage, settings)
+        app.ctx.sessions = SessionStore(storage, pubsub, settings)
+        visitors = open_visitors(app.ctx.sessions, pubsub, settings)
+        app.ctx.visitors = await opened.enter_async_context(visitors)
         hub = open_hub(state, pubsub, app.ctx.directory, settings)
         app.ctx.hub = await opened.enter_async_context(hub)
         if not app.state.workers:

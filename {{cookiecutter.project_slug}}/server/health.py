@@ -6,6 +6,8 @@ from dataclasses import asdict
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json
 
+from server.errors import StoreError
+
 blueprint = Blueprint("health", url_prefix="/health")
 
 
@@ -17,11 +19,12 @@ async def live(_: Request) -> HTTPResponse:
 
 @blueprint.get("/ready")
 async def ready(request: Request) -> HTTPResponse:
-    """503 while this worker does not hear what others publish. Tells its counters."""
+    """503 while this worker hears nothing of others, or has no sessions. Tells its counters."""
     hub = request.app.ctx.hub
-    report = {
-        "status": "ready" if hub.connected else "deaf",
-        "pid": os.getpid(),
-        "counters": asdict(hub.counters),
-    }
-    return json(report, status=200 if hub.connected else 503)
+    status = "ready" if hub.connected else "deaf"
+    try:
+        await request.app.ctx.sessions.check()
+    except StoreError:
+        status = "without sessions"
+    report = {"status": status, "pid": os.getpid(), "counters": asdict(hub.counters)}
+    return json(report, status=200 if status == "ready" else 503)

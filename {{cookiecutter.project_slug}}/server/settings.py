@@ -10,6 +10,10 @@ PREFIX = "GOSPA_"
 _PLAIN = {"redis_url": "REDIS_URL", "require_shared": "REQUIRE_SHARED"}
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86400)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Rate = Annotated[float, msgspec.Meta(gt=0)]
+
+_ORIGIN = r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?"
 
 
 class SettingsError(ValueError):
@@ -34,22 +38,55 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Where the development store keeps its data."""
     store_timeout: Seconds = 2.0
     """After this the store counts as unavailable."""
-    allowed_origins: str = ""
-    """Origins, separated by commas, whose pages may connect besides the application's own."""
+    allowed_origins: Annotated[str, msgspec.Meta(pattern=rf"^({_ORIGIN}(\s*,\s*{_ORIGIN})*)?$")] = (
+        ""
+    )
+    """Origins, such as https://example.org, whose pages count as the application's own.
+
+    Separated by commas.
+    """
     session_idle: Seconds = 14 * 86400.0
     """A session ends when it was not used for this long."""
     session_absolute: Seconds = 90 * 86400.0
     """A session ends this long after it began."""
     session_size: Annotated[int, msgspec.Meta(ge=256)] = 64 * 1024
     """The most that one session may hold."""
+    session_grace: Seconds = 10.0
+    """For so long a token that was replaced still serves requests that are under way."""
+    session_check_interval: Seconds = 30.0
+    """How often open sockets are compared with their sessions, should a message be lost."""
+    sockets_need_login: bool = False
+    """Only visitors who are logged in may open a socket."""
     room_ttl: Seconds = 30 * 86400.0
     """A room is forgotten when it was neither changed nor visited for this long."""
     mutation_ttl: Seconds = 86400.0
     """A client's repeated mutation is recognised within this time."""
+    room_size: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024
+    """The most that a room's state may take; 64 bytes are counted for each key besides."""
+    memory_size: Annotated[int, msgspec.Meta(ge=1024)] = 256 * 1024 * 1024
+    """The most that a memory backend may hold of rooms, and of sessions."""
     frame_size: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024
     """The largest message a client may send."""
-    rooms_per_connection: Annotated[int, msgspec.Meta(ge=1)] = 64
+    frame_elements: Count = 4096
+    """How many values a message may have, counted at every depth."""
+    frame_depth: Annotated[int, msgspec.Meta(ge=4, le=32)] = 16
+    """How deep the values of a message may be nested."""
+    frames_per_second: Rate = 200.0
+    """Frames of any kind that a connection may send; ten seconds' worth may come at once."""
+    bytes_per_second: Rate = 256.0 * 1024
+    """Bytes that a connection may send; ten seconds' worth may come at once."""
+    hello_timeout: Seconds = 10.0
+    """A connection that has not said HELLO after this is closed."""
+    room_name: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 128
+    """The longest name of a room, in characters."""
+    rooms_per_connection: Count = 64
     """How many rooms one connection may be in."""
+    connections_per_session: Count = 64
+    """How many sockets of one session a worker takes."""
+    connections_per_address: Count = 1000
+    """How many sockets of one client address a worker takes."""
+    handshakes_per_second: Rate = 100.0
+    """Handshakes from one address that a worker takes; ten seconds' worth may come at once."""
     ping_interval: Seconds = 20.0
     """A connection that was silent this long is pinged, and closed after twice that."""
     drain_timeout: Seconds = 30.0

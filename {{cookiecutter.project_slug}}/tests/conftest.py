@@ -3,15 +3,18 @@
 import contextlib
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
 
 import hypothesis
+import msgspec
 import pytest
-from sanic import Sanic
+from sanic import Blueprint, Sanic
 
 import app as chosen
 from rooms import ROOMS
 from server.factory import create_app
+from server.realtime.room import Room
 from server.settings import Settings, load_settings
 from tests.member import Member
 from tests.serving import serve
@@ -52,11 +55,32 @@ def settings(prepared: Settings) -> Settings:
     )
 
 
+OpenApp = Callable[..., contextlib.AbstractAsyncContextManager[tuple[Sanic, str]]]
+
+
 @pytest.fixture
-async def address(settings: Settings) -> AsyncIterator[str]:
-    """The app, served in this process; yields its host and port."""
-    app = create_app(f"test_{next(_numbers)}", chosen.BACKENDS, ROOMS, settings)
-    async with serve(app) as address:
+def open_app(settings: Settings) -> OpenApp:
+    """Serves the app in this process, with other rooms or settings if need be.
+
+    `async with open_app(rooms, ping_interval=1) as (app, address)`
+    """
+
+    @contextlib.asynccontextmanager
+    async def open_app(
+        rooms: Sequence[type[Room]] = ROOMS, views: Sequence[Blueprint] = (), **changes: Any
+    ) -> AsyncIterator[tuple[Sanic, str]]:
+        changed = msgspec.structs.replace(settings, **changes)
+        app = create_app(f"test_{next(_numbers)}", chosen.BACKENDS, rooms, changed, views=views)
+        async with serve(app) as address:
+            yield app, address
+
+    return open_app
+
+
+@pytest.fixture
+async def address(open_app: OpenApp) -> AsyncIterator[str]:
+    """The app's host and port."""
+    async with open_app() as (_, address):
         yield address
 
 

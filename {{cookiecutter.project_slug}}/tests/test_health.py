@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from server import health
+from server.errors import StoreUnavailable
 from server.realtime.counters import Counters
 from tests.waiting import until
 
@@ -27,12 +29,29 @@ async def test_a_worker_that_hears_the_others_is_ready(address: str) -> None:
         await until(ready)
 
 
-@pytest.mark.parametrize(("connected", "status"), [(True, 200), (False, 503)])
-async def test_a_worker_that_hears_nobody_is_not_ready(*, connected: bool, status: int) -> None:
+def report_of(*, connected: bool, check: Callable[[], Awaitable[None]]) -> Any:
     hub = SimpleNamespace(connected=connected, counters=Counters(loads=3))
-    request: Any = SimpleNamespace(app=SimpleNamespace(ctx=SimpleNamespace(hub=hub)))
+    ctx = SimpleNamespace(hub=hub, sessions=SimpleNamespace(check=check))
     handler: Any = health.ready
-    answer = await handler(request)
+    return handler(SimpleNamespace(app=SimpleNamespace(ctx=ctx)))
+
+
+async def nothing() -> None:
+    pass
+
+
+async def fail() -> None:
+    raise StoreUnavailable("away")
+
+
+@pytest.mark.parametrize(
+    ("connected", "check", "status"),
+    [(True, nothing, 200), (False, nothing, 503), (True, fail, 503)],
+)
+async def test_a_worker_that_hears_nobody_or_has_no_sessions_is_not_ready(
+    *, connected: bool, check: Callable[[], Awaitable[None]], status: int
+) -> None:
+    answer = await report_of(connected=connected, check=check)
     assert answer.status == status
     report = json.loads(answer.body or b"")
     assert report["pid"] == os.getpid()

@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Coroutine
 from typing import Any
 
+from sanic.log import logger
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
@@ -13,15 +14,17 @@ from websockets.server import ServerProtocol
 from server import background
 from server.errors import StoreError, StoreUnavailable
 from server.realtime import wire
+from server.realtime.bucket import TokenBucket
 from server.realtime.hub import Hub
 from server.realtime.local_room import LocalRoom
 from server.realtime.mutations import Lane, Mutation
 from server.realtime.outbox import Outbox
 from server.realtime.refusal import refusal
-from server.realtime.room import Invalid, NotJoined, RoomError
+from server.realtime.room import Invalid, NotJoined, Room, RoomError
 from server.sessions.session import Session
 
 BACKLOG = 64  # requests in progress, above which nothing more is read from the client
+SLICE = 4096  # bytes parsed at a time: of the smallest frames they hold some hundreds
 
 
 class Connection(asyncio.Protocol):
@@ -45,11 +48,15 @@ class Connection(asyncio.Protocol):
         self._protocol = protocol
         self._http = http
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
+        self._heard = self._opened = self._loop.time()
+        self._bytes = TokenBucket(hub.settings.bytes_per_second, self._opened)
+        self._frames = TokenBucket(hub.settings.frames_per_second, self._opened)
         self._pinged = False
+        self._flooding = False
         self._leaving = False
+        self._used = False
         self._client: bytes | None = None
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
         self._rooms: dict[str, LocalRoom] = {}
         self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
         self._backlog: deque[wire.Request] = deque()
@@ -65,11 +72,19 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = self._loop.time()
         self._pinged = False
-        self._protocol.receive_data(data)
-        for frame in self._protocol.events_received():
-            if isinstance(frame, Frame) and self._protocol.state is State.OPEN:
-                self._take_frame(frame)
-        self._flush()
+        if not self._bytes.take(len(data), self._heard):
+            self._refuse_flood("bytes")
+        for start in range(0, len(data), SLICE):
+            if self._flooding:
+                return
+            self._protocol.receive_data(data[start : start + SLICE])
+            events = self._protocol.events_received()
+            if not self._frames.take(len(events), self._heard):
+                self._refuse_flood("frames")
+            for frame in events:
+                if isinstance(frame, Frame) and self._protocol.state is State.OPEN:
+                    self._take_frame(frame)
+            self._flush()
 
     def eof_received(self) -> bool:
         self._protocol.receive_eof()
@@ -86,11 +101,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._hub.connections.discard(self)
-        if self._current:
-            self._current.cancel()
-        self._backlog.clear()
-        for name in list(self._rooms):
-            self._leave(name)
+        self._stop()
         if not self.closed.done():
             self.closed.set_result(None)
         # After the handler has returned, which the future above has just scheduled.
@@ -103,10 +114,14 @@ class Connection(asyncio.Protocol):
             self.outbox.send(message)
 
     def close(self, code: int, reason: str) -> None:
-        """Start the closing handshake; the client has until the next look of the hub."""
+        """Start the closing handshake; the client has until the next look of the hub.
+
+        It is told nothing more, and what it asked for and waits is not done.
+        """
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
             self._flush()
+            self._stop()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -122,6 +137,8 @@ class Connection(asyncio.Protocol):
             if self.outbox.stuck_for(now) > settings.drain_timeout:
                 self._hub.counters.stuck += 1
                 self.abort()
+        elif self._late_hello(now):
+            self.close(wire.CLOSE_NO_HELLO, "HELLO did not come in time")
         elif silence > 2 * settings.ping_interval or self._protocol.state is not State.OPEN:
             self._leaving = True
             self.close(wire.CLOSE_SILENT, "no answer to a ping")
@@ -131,7 +148,41 @@ class Connection(asyncio.Protocol):
             self._protocol.send_ping(b"")
             self._flush()
 
+    def _late_hello(self, now: float) -> bool:
+        waits = self._client is None and self._protocol.state is State.OPEN
+        return waits and now - self._opened > self._hub.settings.hello_timeout
+
+    # For who watches its session
+
+    def take_used(self) -> bool:
+        used, self._used = self._used, False
+        return used
+
+    async def follow_session(self, session: Session | None) -> None:
+        if session is None:
+            self.close(wire.CLOSE_SESSION_ENDED, "the session ended")
+        elif session.access.token != self._session.access.token:
+            self.close(wire.CLOSE_SESSION_CHANGED, "the session has a new token")
+        else:
+            self._session = session
+            for local in list(self._rooms.values()):
+                await self._ask_again(local.room, session)
+
+    async def _ask_again(self, room: Room, session: Session) -> None:
+        try:
+            if not await room.authorize(session):
+                self.close(wire.CLOSE_SESSION_CHANGED, f"you may no longer be in {room.name}"[:120])
+        except Exception:  # it has not said no
+            logger.exception("who may stay in room %s is unknown", room.name)
+
     # Frames
+
+    def _refuse_flood(self, kind: str) -> None:
+        """Close, and read nothing more: TCP holds up what comes."""
+        self._flooding = True
+        self.send(wire.error("too_fast", f"more {kind} in a time than are taken"))
+        self.close(wire.CLOSE_TOO_FAST, f"too many {kind}")
+        self._transport.pause_reading()
 
     def _take_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY and frame.fin:
@@ -139,16 +190,15 @@ class Connection(asyncio.Protocol):
         elif frame.opcode is Opcode.TEXT:
             self.close(1003, "messages are binary")
         elif frame.opcode in (Opcode.BINARY, Opcode.CONT):
-            if frame.data:
-                self._fragments.append(bytes(frame.data))
+            self._fragments += frame.data
             if frame.fin:
-                message = b"".join(self._fragments)
+                message = bytes(self._fragments)
                 self._fragments.clear()
                 self._take_message(message)
 
     def _take_message(self, message: bytes) -> None:
         try:
-            request = wire.parse(message)
+            request = wire.parse(message, self._hub.settings)
         except wire.WireError as error:
             self.close(wire.CLOSE_MALFORMED, f"malformed message: {error}"[:120])
             return
@@ -169,7 +219,7 @@ class Connection(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Read only while there is room for requests and for their answers."""
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._flooding:
             return
         full = self.outbox.full_since is not None
         if full or self._unanswered + len(self._backlog) > BACKLOG:
@@ -180,6 +230,7 @@ class Connection(asyncio.Protocol):
     # Requests
 
     def _handle(self, request: wire.Request) -> None:
+        self._used = self._used or not isinstance(request, wire.Hello | wire.Ping)
         match request:
             case wire.Hello():
                 self._client = request.client
@@ -222,6 +273,14 @@ class Connection(asyncio.Protocol):
             raise Invalid("this connection is in too many rooms")
         local = self._rooms[name] = await self._hub.enter(name, self._session)
         return local
+
+    def _stop(self) -> None:
+        """Do no more for this client."""
+        if self._current:
+            self._current.cancel()
+        self._backlog.clear()
+        for name in list(self._rooms):
+            self._leave(name)
 
     def _leave(self, name: str) -> None:
         local = self._rooms.pop(name, None)

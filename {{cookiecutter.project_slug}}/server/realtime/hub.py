@@ -68,7 +68,7 @@ class Hub:
         self._directory = directory
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._gap = asyncio.Event()
-        self._services = Services(store, pubsub, self._gap.set, self.counters)
+        self._services = Services(store, pubsub, self._gap.set, self.counters, settings.room_size)
 
     @property
     def connected(self) -> bool:

@@ -1,6 +1,7 @@
 """A room that someone in this worker is in: its replica kept true, its members kept informed."""
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Services:
     pubsub: PubSub
     on_gap: Callable[[], None]
     counters: Counters
+    room_size: float = math.inf
 
 
 class LocalRoom:
@@ -49,7 +51,12 @@ class LocalRoom:
         self._absent = Snapshot(0, NO_TAG, room.initial_fields)
         self.replica = Replica(self._absent)
         self.mutations = MutationQueue(
-            key, room.name, self._absent, services.store, lambda: self.replica.snapshot
+            key,
+            room.name,
+            self._absent,
+            services.store,
+            lambda: self.replica.snapshot,
+            limit=services.room_size,
         )
         self._subscription: Subscription | None = None
         self._buffer: list[bytes] | None = []

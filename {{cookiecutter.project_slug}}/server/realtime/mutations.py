@@ -13,10 +13,19 @@ from server import background
 from server.errors import StoreUnavailable
 from server.realtime import wire
 from server.realtime.refusal import refusal
-from server.realtime.room import RoomError
+from server.realtime.room import Invalid, RoomError
 from server.state.codec import check
 from server.state.draft import Draft, Edits
-from server.state.store import TAG_BYTES, Change, Commit, Refused, Snapshot, StateStore
+from server.state.store import (
+    TAG_BYTES,
+    Change,
+    Commit,
+    Refused,
+    Snapshot,
+    StateStore,
+    fields_size,
+    growth,
+)
 
 MAX_REFUSED = 128  # more than a client may have under way
 PATIENCE = 2.0  # seconds in which a mutation is tried again,
@@ -78,14 +87,17 @@ class Conflicted(RoomError):
 class MutationQueue:
     """Runs mutations of one room on the newest state known, again where another writer won."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs is of many kinds
         self,
         key: str,
         name: str,
         absent: Snapshot,
         store: StateStore,
         current: Callable[[], Snapshot],
+        *,
+        limit: float = math.inf,
     ) -> None:
+        self._limit = limit
         self._key = key
         self._name = name
         self._absent = absent
@@ -147,6 +159,7 @@ class MutationQueue:
             if not edits:
                 return base.version, result
             change = self._change(mutation, base, edits, attempt)
+            self._check_size(base, change)
             outcome = await self._store.commit(self._key, change)
             if isinstance(outcome, Refused):
                 raise RoomError("it was refused before")
@@ -183,6 +196,12 @@ class MutationQueue:
             refused=[number for number in mutation.lane.refused if number < mutation.number],
             attempt=attempt,
         )
+
+    def _check_size(self, base: Snapshot, change: Change) -> None:
+        """Raise Invalid for what makes the room larger than it may be."""
+        more = growth(base.fields, change)
+        if more > 0 and fields_size(base.fields.items()) + more > self._limit:
+            raise Invalid(f"{self._name} has its {self._limit} bytes: remove something first")
 
 
 def _after(base: Snapshot, change: Change, commit: Commit) -> Snapshot | None:

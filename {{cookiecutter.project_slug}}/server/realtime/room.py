@@ -145,7 +145,10 @@ class Room:
         self.params = params
 
     async def authorize(self, session: Session) -> bool:
-        """Whether the holder of `session` may enter. Asked when a connection joins."""
+        """Whether the holder of `session` may enter, and stay.
+
+        Asked when a connection joins, and at intervals (`GOSPA_SESSION_CHECK_INTERVAL`) after that.
+        """
         raise DefinitionError(f"{type(self).__name__} has no authorize")
 
     def bind_action(

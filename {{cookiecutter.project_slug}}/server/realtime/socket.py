@@ -2,23 +2,25 @@
 
 import socket
 from typing import Any
-from urllib.parse import urlsplit
 
 from sanic import Blueprint, HTTPResponse, Request
-from sanic.exceptions import Forbidden, SanicException
+from sanic.exceptions import SanicException
 from websockets import http11
 from websockets.datastructures import Headers
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from server import origins
 from server.realtime import wire
 from server.realtime.connection import Connection
 from server.realtime.hub import Hub
+from server.realtime.visitors import TooMany, Visitors
 from server.sessions import cookie
 from server.sessions.session import Session
 
 UNSENT = 128 * 1024  # bytes
+RETRY_AFTER = 5  # seconds
 
 blueprint = Blueprint("realtime")
 
@@ -27,7 +29,8 @@ blueprint = Blueprint("realtime")
 async def serve_socket(request: Request) -> HTTPResponse | None:
     """Answer the handshake, then return when the connection has ended."""
     hub: Hub = request.app.ctx.hub
-    _check_origin(request, hub.settings.allowed_origins)
+    visitors: Visitors = request.app.ctx.visitors
+    origins.check_origin(request)
     protocol = ServerProtocol(
         subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
         max_size=hub.settings.frame_size,
@@ -36,10 +39,20 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
     answer = protocol.accept(_handshake(request))
     if answer.status_code != 101:
         raise SanicException((answer.body or b"").decode(), answer.status_code, quiet=True)
-    session = await cookie.start_session(request)
-    if session.set_cookie:
-        answer.headers["Set-Cookie"] = session.set_cookie
-    await _take_over(request, hub, session.session, protocol, answer)
+    try:
+        visitors.knock(request.client_ip)
+        session, set_cookie = await cookie.start_session(request)
+        visitors.check_room_for(session)
+    except TooMany as error:
+        raise SanicException(
+            str(error), 429, quiet=True, headers={"Retry-After": str(RETRY_AFTER)}
+        ) from None
+    if set_cookie:
+        answer.headers["Set-Cookie"] = set_cookie
+    # No await from here until the bytes that Sanic received are handed on: none is lost.
+    connection = _take_over(request, hub, session, protocol, answer)
+    with visitors.present(connection, session, request.client_ip):
+        await connection.closed
     return None
 
 
@@ -47,23 +60,22 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
 serve_socket.is_websocket = True  # type: ignore[attr-defined]
 
 
-async def _take_over(
+def _take_over(
     request: Request,
     hub: Hub,
     session: Session,
     protocol: ServerProtocol,
     answer: http11.Response,
-) -> None:
+) -> Connection:
     transport: Any = request.transport
     http = transport.get_protocol()
     _bound_kernel_buffer(transport)
-    # No await from here until the bytes that Sanic received are handed on: none is lost.
     connection = Connection(hub, session, transport, protocol, http)
     transport.set_protocol(connection)
     transport.resume_reading()
     transport.write(answer.serialize())
     connection.data_received(bytes(http.recv_buffer))
-    await connection.closed
+    return connection
 
 
 def _bound_kernel_buffer(transport: Any) -> None:
@@ -79,20 +91,3 @@ def _bound_kernel_buffer(transport: Any) -> None:
 
 def _handshake(request: Request) -> http11.Request:
     return http11.Request(request.path, Headers(request.headers.items()), request.method)
-
-
-def _check_origin(request: Request, allowed: str) -> None:
-    """Refuse pages of other sites: browsers send cookies with their handshakes too."""
-    origin = request.headers.get("origin")
-    if origin is None:
-        return  # not a browser
-    others = filter(None, map(str.strip, allowed.split(",")))
-    if origin not in others and _host(origin) != request.host:
-        raise Forbidden(f"pages of {origin[:100]} may not connect (GOSPA_ALLOWED_ORIGINS)")
-
-
-def _host(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from server.state.codec import CodecError, check, pack, pack_map, unpack
+from server.settings import Settings
+from server.state.codec import CodecError, check, check_size, pack, pack_map, unpack
 from server.state.store import MAX_MUTATION, Snapshot
 
 SUBPROTOCOL = "gospa.v1"
@@ -16,11 +17,16 @@ VERSION = 1
 # Close codes: those from 4500 on tell the client not to come back, as it would fail again.
 CLOSE_RESTART = 1012
 CLOSE_SILENT = 4000
+CLOSE_SESSION_CHANGED = 4001
+CLOSE_TOO_FAST = 4002
 CLOSE_MALFORMED = 4500
 CLOSE_NO_HELLO = 4501
+CLOSE_SESSION_ENDED = 4502
+
+DEFAULTS = Settings()
 
 Number = Annotated[int, msgspec.Meta(ge=1, le=MAX_MUTATION)]
-RoomName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+RoomName = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class WireError(ValueError):
@@ -72,14 +78,18 @@ class Hello(_Message, tag=6):
 Request = Join | Leave | Call | Write | Send | Ping | Hello
 
 
-def parse(frame: bytes) -> Request:
+def parse(frame: bytes, limits: Settings = DEFAULTS) -> Request:
     """The message in a client's frame. Raises WireError."""
     try:
-        message = unpack(frame)
+        message = unpack(frame, limits.frame_elements)
+        check_size(message, elements=limits.frame_elements, depth=limits.frame_depth)
         check(message, "the message")
-        return msgspec.convert(message, Request, builtin_types=(bytes, datetime))
+        request = msgspec.convert(message, Request, builtin_types=(bytes, datetime))
     except (CodecError, msgspec.ValidationError) as error:
         raise WireError(str(error)) from error
+    if len(getattr(request, "room", "")) > limits.room_name:
+        raise WireError(f"a room's name has at most {limits.room_name} characters")
+    return request
 
 
 class _Published(msgspec.Struct, array_like=True, tag=1, forbid_unknown_fields=True):

@@ -1,11 +1,14 @@
 """Sessions of HTTP requests: `await session_of(request)`, and the cookie that brings them back."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sanic import HTTPResponse, Request, Sanic
+from sanic import Request, Sanic
 from sanic.cookies import Cookie
+from sanic.exceptions import Unauthorized
 from sanic.log import logger
-from sanic.response import BaseHTTPResponse, text
+from sanic.response import BaseHTTPResponse
 
 from server.errors import StoreError
 from server.sessions.session import Session
@@ -19,16 +22,8 @@ class _Touched:
     """What this request did with its session."""
 
     ticket: Ticket
-    issued: bool = False
-    destroyed: bool = False
-
-
-@dataclass(slots=True)
-class Started:
-    """A stored session, and the Set-Cookie header for the client that has not got its token."""
-
-    session: Session
-    set_cookie: str | None
+    rotates: bool = False
+    ended: bool = False
 
 
 def install(app: Sanic) -> None:
@@ -39,38 +34,69 @@ def install(app: Sanic) -> None:
 async def session_of(request: Request) -> Session:
     """The visitor's session, loaded at the first call. Put something in it to have it kept.
 
+    It is saved when the handler returns or begins to stream, unless it failed (5xx).
     Raises StoreError, which is answered with 503.
     """
     return (await _touch(request)).ticket.session
 
 
-async def log_in(request: Request, values: dict[str, object]) -> None:
-    """Put `values` in the session and move it to a new token: the old one opens nothing more.
+async def log_in(request: Request, user: str, values: Mapping[str, object] | None = None) -> None:
+    """Give the session to `user`, with `values` and a new token: the old one soon opens nothing.
 
-    Sockets that are open stay so, and with them the private room of the session.
+    What an anonymous visitor had stays, with their private room; what another user had does not.
     """
     touched = await _touch(request)
-    touched.ticket.session.update(values)
-    await _store(request).rotate(touched.ticket)
-    touched.issued = True
+    if touched.ticket.session.user not in (None, user):
+        await log_out(request)
+    touched.ticket.session.log_in(user, time.time())
+    touched.ticket.session.update(values or {})
+    touched.rotates = True
+
+
+async def renew_token(request: Request) -> None:
+    """Give the session a new token, as is due when it may do more or less than before."""
+    (await _touch(request)).rotates = True
 
 
 async def log_out(request: Request) -> None:
-    """Destroy the session and have the browser forget its token."""
+    """End the session at once, whatever becomes of the request; a new and empty one follows."""
     touched = await _touch(request)
     await _store(request).destroy(touched.ticket)
-    touched.destroyed = True
+    touched.ticket = _store(request).create()
+    touched.ended, touched.rotates = True, False
 
 
-async def start_session(request: Request) -> Started:
-    """The visitor's session for a socket, stored in any case: sockets need an identity."""
+async def sessions_of(request: Request) -> list[Session]:
+    """All sessions of this session's user, the newest login last."""
+    user = (await session_of(request)).user
+    return [] if user is None else await _store(request).sessions_of(user)
+
+
+async def log_out_everywhere(request: Request) -> None:
+    """End all sessions of this session's user."""
+    user = (await session_of(request)).user
+    if user is not None:
+        await _store(request).log_out_everywhere(user)
+    await log_out(request)
+
+
+async def start_session(request: Request) -> tuple[Session, str | None]:
+    """The visitor's session for a socket, stored in any case: sockets need an identity.
+
+    With it the Set-Cookie header for a client that has not got its token. Raises Unauthorized for
+    a token that was replaced: who has the new one comes again with it.
+    """
     touched = await _touch(request)
-    ticket = touched.ticket
+    ticket, store = touched.ticket, _store(request)
+    if ticket.outgoing:
+        raise Unauthorized("the session has a new token: come again with that")
+    if store.settings.sockets_need_login and ticket.session.user is None:
+        raise Unauthorized("log in first")
     if ticket.raw is None:
-        await _store(request).save(ticket)
-        return Started(ticket.session, str(_cookie(request, ticket.token)))
-    await _store(request).touch(ticket)
-    return Started(ticket.session, None)
+        await store.save(ticket)
+    elif not await store.touch(ticket):
+        raise Unauthorized("the session just ended: come again")
+    return ticket.session, str(_cookie(request, ticket.token)) if ticket.token else None
 
 
 async def _touch(request: Request) -> _Touched:
@@ -79,35 +105,45 @@ async def _touch(request: Request) -> _Touched:
         # Sanic's own `get` also takes cookies of other names, which a sibling domain may set.
         (token, *_) = dict.get(request.cookies, _name(request)) or (None,)
         ticket = await _store(request).load(token) if token else None
-        touched = _Touched(ticket or _store(request).create(), issued=ticket is None)
-        request.ctx.session = touched
+        touched = request.ctx.session = _Touched(ticket or _store(request).create())
     return touched
 
 
-async def _finish(request: Request, response: BaseHTTPResponse) -> HTTPResponse | None:
+async def _finish(request: Request, response: BaseHTTPResponse) -> None:
     touched: _Touched | None = getattr(request.ctx, "session", None)
     if touched is None:
-        return None
+        return
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Vary"] = "Cookie"
-    if touched.destroyed:
+    response.headers.add("Vary", "Cookie")
+    saved = response.status < 500 and await _save(request, response, touched)
+    ticket = touched.ticket
+    if saved and ticket.token and ticket.raw is not None:
+        response.headers.add("Set-Cookie", str(_cookie(request, ticket.token)))
+    elif touched.ended:
         response.headers.add("Set-Cookie", str(_cookie(request, "")))
-    elif response.status < 500:
-        try:
-            await _save(request, response, touched)
-        except (StoreError, ValueError) as error:
-            # Raised here, Sanic would log it and send the answer as if all were well.
-            logger.exception("a session was not saved")
-            status = 503 if isinstance(error, StoreError) else 500
-            return text("The session could not be saved.\n", status, headers={"Retry-After": "1"})
-    return None
 
 
-async def _save(request: Request, response: BaseHTTPResponse, touched: _Touched) -> None:
-    await _store(request).touch(touched.ticket)
-    if touched.issued and touched.ticket.raw is not None:
-        cookie = _cookie(request, touched.ticket.token)
-        response.headers.add("Set-Cookie", str(cookie))
+async def _save(request: Request, response: BaseHTTPResponse, touched: _Touched) -> bool:
+    try:
+        if not touched.rotates:
+            await _store(request).touch(touched.ticket)
+        elif not await _store(request).rotate(touched.ticket):
+            _fail(response, 409, "The session ended meanwhile.")
+            return False
+    except Exception as error:  # Sanic would log it and send the answer as if all were well
+        logger.exception("a session was not saved")
+        _fail(response, 503 if isinstance(error, StoreError) else 500, "Nothing was saved.")
+        return False
+    return True
+
+
+def _fail(response: BaseHTTPResponse, status: int, text: str) -> None:
+    """Make the answer another one in place, as it may have to be the same object (a stream)."""
+    response.status, response.body = status, f"{text} Try again.\n".encode()
+    response.content_type = "text/plain; charset=utf-8"
+    for name in ("Content-Length", "Location"):
+        response.headers.pop(name, None)
+    response.headers["Retry-After"] = "1"
 
 
 def _store(request: Request) -> SessionStore:
@@ -129,7 +165,7 @@ def _cookie(request: Request, token: str) -> Cookie:
     return Cookie(
         "session",
         token,
-        max_age=None if token else 0,
+        max_age=round(_store(request).settings.session_absolute) if token else 0,
         secure=not plain,
         httponly=True,
         samesite="Lax",

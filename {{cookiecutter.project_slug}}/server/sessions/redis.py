@@ -11,7 +11,7 @@ __all__ = ["SHARED", "RedisStorage", "open_storage", "prepare"]
 
 SHARED = True
 REPLACE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if redis.call('GET', KEYS[1]) ~= (ARGV[4] == '' and ARGV[1]) then return 0 end
 if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
 else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1
@@ -42,8 +42,10 @@ class RedisStorage:
         with store_errors():
             await self._client.set(self._prefix + key, value, px=_milliseconds(ttl))
 
-    async def replace(self, key: str, old: bytes, new: bytes, *, ttl: float | None = None) -> bool:
-        arguments = [old, new, _milliseconds(ttl) or ""]
+    async def replace(
+        self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None
+    ) -> bool:
+        arguments = [old or b"", new, _milliseconds(ttl) or "", "absent" if old is None else ""]
         with store_errors():
             return bool(await self._replace(keys=[self._prefix + key], args=arguments))
 

@@ -4,16 +4,37 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import astuple, dataclass, replace
+from hmac import compare_digest
 from typing import Any
 
 from server.state.codec import CodecError, check_keys, pack, pack_fields, unpack
 
-TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes in base64url
+# The session's identity, and a secret of 256 random bits in base64url; OWASP ASVS 5 (7.2.3) asks
+# for at least 128. Only a hash of the secret is stored: who reads the store takes over no session.
+TOKEN = re.compile(r"([0-9a-f]{32})([A-Za-z0-9_-]{43})")
 RENEWAL = 0.1  # of the idle time has to pass before a session is renewed
+FLASH = "flash:"  # starts the keys of messages, one each, so that none is lost in a merge
 
 
 class SessionTooLarge(ValueError):
     """More was put in a session than the setting `session_size` allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who logged in, if somebody did, and what opens the session, as hashes.
+
+    That is its token, and until a time the one that this replaced.
+    """
+
+    user: str | None = None
+    token: bytes = b""
+    replaced: bytes = b""
+    until: float = 0.0
+
+
+ANONYMOUS = Access()
 
 
 class Session(MutableMapping[str, Any]):
@@ -25,13 +46,20 @@ class Session(MutableMapping[str, Any]):
     """
 
     def __init__(
-        self, identity: str, created: float, renewed: float, values: Mapping[str, Any]
+        self,
+        identity: str,
+        created: float,
+        renewed: float,
+        values: Mapping[str, Any],
+        access: Access = ANONYMOUS,
     ) -> None:
         self.identity = identity
         self.created = created
         self.renewed = renewed
+        self.access = access
         self._values = dict(values)
         self._stored = pack_fields(self._values)
+        self._stored_access = access
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -50,12 +78,37 @@ class Session(MutableMapping[str, Any]):
         return len(self._values)
 
     @property
+    def user(self) -> str | None:
+        """Who logged in, if somebody did."""
+        return self.access.user
+
+    def log_in(self, user: str, now: float) -> None:
+        """Make it the session of `user`, which begins now."""
+        self.access, self.created = replace(self.access, user=user), now
+
+    @property
     def changed(self) -> bool:
         """Whether it differs from what was loaded. Raises CodecError for unstorable values."""
         return pack_fields(self._values) != self._stored
 
-    def merged_into(self, stored: "Session") -> "Session":
-        """The session as another request stored it meanwhile, with this one's changes."""
+    def flash(self, text: str) -> None:
+        """Keep a message for the next page that takes it."""
+        self[FLASH + secrets.token_hex(4)] = text
+
+    def take_flashes(self) -> list[str]:
+        """The messages kept so far, oldest first; they are told once."""
+        return [self.pop(key) for key in list(self) if key.startswith(FLASH)]
+
+    def merged_into(self, stored: "Session") -> "Session | None":
+        """The session as another request stored it meanwhile, with this one's changes.
+
+        None if both gave it a new token: only one of them can tell the browser.
+        """
+        newest = stored
+        if self.access != self._stored_access:
+            if stored.access != self._stored_access:
+                return None
+            newest = self
         mine = pack_fields(self._values)
         values = dict(stored)
         for key in mine.keys() | self._stored.keys():
@@ -65,11 +118,30 @@ class Session(MutableMapping[str, Any]):
                 values[key] = self._values[key]
             else:
                 values.pop(key, None)
-        return Session(stored.identity, stored.created, max(stored.renewed, self.renewed), values)
+        renewed = max(stored.renewed, self.renewed)
+        return Session(stored.identity, newest.created, renewed, values, newest.access)
+
+    def rotate(self, now: float, grace: float) -> str:
+        """A new token that opens it; the one before does so for `grace` seconds more."""
+        secret = secrets.token_urlsafe(32)
+        replaced = self.access.token
+        until = now + grace if replaced else 0.0
+        self.access = Access(self.user, _hash(secret), replaced, until)
+        return self.identity + secret
+
+    def opened_by(self, secret: str) -> bool:
+        """Whether this is the secret of its token."""
+        return compare_digest(_hash(secret), self.access.token)
+
+    def was_opened_by(self, secret: str, now: float, grace: float) -> bool:
+        """Whether this was the secret of its token until a moment ago."""
+        left = self.access.until - now  # more than `grace`, if the clock was set back
+        return 0 < left <= grace and compare_digest(_hash(secret), self.access.replaced)
 
     def encode(self, limit: int) -> bytes:
         """The bytes to store. Raises CodecError, or SessionTooLarge above `limit` bytes."""
-        raw = pack([self.identity, self.created, self.renewed, self._values])
+        access = list(astuple(self.access))
+        raw = pack([self.identity, self.created, self.renewed, access, self._values])
         if len(raw) > limit:
             raise SessionTooLarge(
                 f"the session takes {len(raw)} bytes and {limit} are allowed: keep large things "
@@ -78,12 +150,15 @@ class Session(MutableMapping[str, Any]):
         return raw
 
     def remaining(self, now: float, idle: float, absolute: float) -> float:
-        """Seconds until it ends unless it is renewed; not positive: it has ended."""
-        return min(self.renewed + idle, self.created + absolute) - now
+        """Seconds until it ends unless it is renewed; not positive: it has ended.
+
+        What lies in the future says that the clock was set back, which lengthens no session.
+        """
+        return min(min(self.renewed, now) + idle, min(self.created, now) + absolute) - now
 
     def due(self, now: float, idle: float) -> bool:
         """Whether it is time to renew it."""
-        return now - self.renewed > idle * RENEWAL
+        return not 0 <= now - self.renewed <= idle * RENEWAL
 
 
 def new_session(now: float) -> Session:
@@ -94,23 +169,25 @@ def decode(raw: bytes) -> Session | None:
     """The session in stored bytes, or None if they are not of this form."""
     try:
         match unpack(raw):
-            case [str(identity), float(created), float(renewed), dict(values)]:
-                return Session(identity, created, renewed, values)
+            case [
+                str(identity),
+                float(created),
+                float(renewed),
+                [None | str() as user, bytes(token), bytes(replaced), float(until)],
+                dict(values),
+            ]:
+                access = Access(user, token, replaced, until)
+                return Session(identity, created, renewed, values, access)
     except CodecError:
         pass
     return None
 
 
-def new_token() -> str:
-    """256 random bits (OWASP ASVS 5, 7.2.3 asks for at least 128)."""
-    return secrets.token_urlsafe(32)
+def read_token(token: str) -> tuple[str, str] | None:
+    """The identity and the secret in a token, None for what cannot be one."""
+    match = TOKEN.fullmatch(token)
+    return (match[1], match[2]) if match else None
 
 
-def storage_key(token: str) -> str | None:
-    """Where the token's session is stored, None for what cannot be a token.
-
-    Only a hash is stored, so that who reads the store cannot take over sessions.
-    """
-    if not TOKEN.fullmatch(token):
-        return None
-    return "session:" + hashlib.sha256(token.encode()).hexdigest()
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -12,8 +12,13 @@ class Storage(Protocol):
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
         """Store a value; without `ttl` it stays until it is deleted."""
 
-    async def replace(self, key: str, old: bytes, new: bytes, *, ttl: float | None = None) -> bool:
-        """Store `new` if the value is still `old`, as one step. Whether that was so."""
+    async def replace(
+        self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None
+    ) -> bool:
+        """Store `new` if the value is still `old` (None: there is none), as one step.
+
+        Whether that was so.
+        """
 
     async def delete(self, key: str) -> bool:
         """Forget a key. Whether there was one."""

@@ -1,100 +1,181 @@
-"""Sessions on a storage: load, save, renew, give a new token, destroy."""
+"""Sessions on a storage: load, save, renew, give a new token, list, end."""
 
+import asyncio
+import os
 import time
 from dataclasses import dataclass
 
-from server.sessions.session import (
-    Session,
-    decode,
-    new_session,
-    new_token,
-    storage_key,
-)
+from sanic.log import logger
+
+from server.errors import StoreCorrupt, StoreError
+from server.pubsub import PubSub
+from server.sessions.index import UserIndex
+from server.sessions.session import Session, decode, new_session, read_token
 from server.sessions.storage import Storage
 from server.settings import Settings
+
+CHANNEL = "sessions"  # tells the identities of those that ended or have a new token
 
 
 @dataclass(slots=True)
 class Ticket:
-    """A session together with the token that opens it; `raw` is what is stored, if anything."""
+    """A session as it was loaded; `raw` is what is stored, if anything.
+
+    `token` is one that the client has not got yet. `outgoing`: it came with the token before the
+    present one.
+    """
 
     session: Session
-    token: str
     raw: bytes | None = None
+    token: str | None = None
+    outgoing: bool = False
 
 
 class SessionStore:
     """Every method raises StoreError if the storage fails."""
 
-    def __init__(self, storage: Storage, settings: Settings) -> None:
+    def __init__(self, storage: Storage, pubsub: PubSub, settings: Settings) -> None:
         self._storage = storage
-        self._settings = settings
+        self._pubsub = pubsub
+        self.settings = settings
+        self._index = UserIndex(storage, settings.session_absolute)
+
+    async def check(self) -> None:
+        """Do nothing but ask the storage."""
+        await self._storage.get(_key(""))
 
     async def load(self, token: str) -> Ticket | None:
         """The session of a token, or None: a token that is not known is never adopted."""
-        key = storage_key(token)
-        raw = await self._storage.get(key) if key else None
-        session = decode(raw) if raw else None
-        if session is None or self._remaining(session) <= 0:
+        parts = read_token(token)
+        ticket = await self.find(parts[0]) if parts else None
+        if parts is None or ticket is None or ticket.session.opened_by(parts[1]):
+            return ticket
+        ticket.outgoing = True
+        grace = self.settings.session_grace
+        return ticket if ticket.session.was_opened_by(parts[1], time.time(), grace) else None
+
+    async def find(self, identity: str) -> Ticket | None:
+        """The session of that identity, for those who need no token."""
+        try:
+            raw = await self._storage.get(_key(identity))
+        except StoreCorrupt as error:
+            logger.warning("a session cannot be read, and counts as ended: %s", error)
             return None
-        return Ticket(session, token, raw)
+        session = decode(raw) if raw else None
+        if session is None or session.identity != identity or self._remaining(session) <= 0:
+            return None
+        return Ticket(session, raw)
 
     def create(self) -> Ticket:
         """A new session, not stored yet."""
-        return Ticket(new_session(time.time()), new_token())
+        session = new_session(time.time())
+        return Ticket(session, token=session.rotate(time.time(), 0))
 
     async def save(self, ticket: Ticket) -> bool:
         """Store what changed, merged with what other requests stored meanwhile.
 
-        False if the session was destroyed meanwhile: it is not brought back.
-        Raises CodecError or SessionTooLarge for what cannot be stored.
+        False if it ended meanwhile, as it is not brought back, or if it was given a new token here
+        and elsewhere. Raises CodecError or SessionTooLarge for what cannot be stored.
         """
-        key = _key(ticket.token)
-        session = ticket.session
-        while ticket.raw is not None:
-            raw = session.encode(self._settings.session_size)
-            ttl = self._remaining(session)
+        session: Session | None = ticket.session
+        while session is not None:
+            raw = session.encode(self.settings.session_size)
+            key, ttl = _key(session.identity), self._remaining(session)
             if await self._storage.replace(key, ticket.raw, raw, ttl=ttl):
                 ticket.session, ticket.raw = session, raw
                 return True
             ticket.raw = await self._storage.get(key)
             stored = decode(ticket.raw) if ticket.raw else None
-            if stored is None:
-                return False
-            session = ticket.session.merged_into(stored)
-        raw = session.encode(self._settings.session_size)
-        await self._storage.set(key, raw, ttl=self._remaining(session))
-        ticket.raw = raw
-        return True
+            session = None if stored is None else ticket.session.merged_into(stored)
+        return False
 
     async def touch(self, ticket: Ticket) -> bool:
         """Save if something changed or the session is due for renewal. Whether it still lives."""
         session = ticket.session
         now = time.time()
-        if ticket.raw is not None and session.due(now, self._settings.session_idle):
+        if ticket.raw is not None and session.due(now, self.settings.session_idle):
             session.renewed = now
         elif not session.changed:
             return True
         return await self.save(ticket)
 
-    async def rotate(self, ticket: Ticket) -> None:
-        """Move the session to a new token, as after a login: the old one opens nothing more."""
-        old, ticket.token, ticket.raw = ticket.token, new_token(), None
-        await self.save(ticket)
-        await self._storage.delete(_key(old))
+    async def rotate(self, ticket: Ticket) -> bool:
+        """Save the session, and its user, under a new token.
+
+        False, with nothing saved, if it ended meanwhile or a parallel request gave it to another
+        user. What that gave to the same user stands.
+        """
+        session = ticket.session
+        if ticket.outgoing:
+            return await self._was_given_to(session)
+        if ticket.raw is not None:
+            ticket.token = session.rotate(time.time(), self.settings.session_grace)
+        mark = await self._enlist(session)
+        if not await self.save(ticket):
+            ticket.token = None
+            return await self._was_given_to(session)
+        if await self._enlist(session) != mark:
+            await self.destroy(ticket)
+            return False
+        await self._announce(session.identity)
+        return True
 
     async def destroy(self, ticket: Ticket) -> None:
-        """Forget the session."""
-        await self._storage.delete(_key(ticket.token))
-        ticket.raw = None
+        """End the session."""
+        if ticket.raw is None:
+            return
+        session, ticket.raw = ticket.session, None
+        await self._end(session.identity)
+        await self._unlist(session)
+
+    async def sessions_of(self, user: str) -> list[Session]:
+        """The user's sessions that have not ended, the newest login last."""
+        identities = (await self._index.read(user)).identities
+        tickets = await asyncio.gather(*map(self.find, identities))
+        return [t.session for t in tickets if t is not None and t.session.user == user]
+
+    async def log_out_everywhere(self, user: str) -> None:
+        """End all sessions of a user, and every login that is under way."""
+        entry, _ = await self._index.change(user, mark=os.urandom(8))
+        for identity in entry.identities:
+            await self._end(identity)
+        await self._index.change(user, remove=entry.identities)
+
+    async def _enlist(self, session: Session) -> bytes:
+        """Put it on its user's index, before it is stored: what is stored can always be found."""
+        if session.user is None:
+            return b""
+        entry, crowded = await self._index.change(session.user, add=[session.identity])
+        for other in crowded:
+            await self._end(other)
+        return entry.mark
+
+    async def _was_given_to(self, session: Session) -> bool:
+        """Whether it has that user in the store too; if not, that user's index is without it."""
+        current = await self.find(session.identity)
+        if current is not None and current.session.user == session.user:
+            return True
+        await self._unlist(session)
+        return False
+
+    async def _unlist(self, session: Session) -> None:
+        if session.user is not None:
+            await self._index.change(session.user, remove=[session.identity])
+
+    async def _end(self, identity: str) -> None:
+        await self._storage.delete(_key(identity))
+        await self._announce(identity)
+
+    async def _announce(self, identity: str) -> None:
+        try:
+            await self._pubsub.publish(CHANNEL, identity.encode())
+        except StoreError as error:
+            logger.warning("open sockets learn of a session at their next check: %s", error)
 
     def _remaining(self, session: Session) -> float:
-        settings = self._settings
+        settings = self.settings
         return session.remaining(time.time(), settings.session_idle, settings.session_absolute)
 
 
-def _key(token: str) -> str:
-    key = storage_key(token)
-    if key is None:
-        raise ValueError("not a session token")
-    return key
+def _key(identity: str) -> str:
+    return "session:" + identity

@@ -27,10 +27,19 @@ def pack(value: Any) -> bytes:
     return msgpack.packb(value, datetime=True)
 
 
-def unpack(raw: bytes) -> Any:
-    """Decode exactly one value, times as datetime in UTC. Raises CodecError."""
+def unpack(raw: bytes, longest: int = -1) -> Any:
+    """Decode exactly one value, times as datetime in UTC. Raises CodecError.
+
+    No list or map may have more than `longest` entries; -1 means as many as the bytes can hold.
+    """
     try:
-        return msgpack.unpackb(raw, timestamp=3, ext_hook=_refuse_extension)
+        return msgpack.unpackb(
+            raw,
+            timestamp=3,
+            ext_hook=_refuse_extension,
+            max_array_len=longest,
+            max_map_len=longest,
+        )
     except (ValueError, OverflowError, RecursionError) as error:
         raise CodecError(f"not a msgpack value: {error or type(error).__name__}") from error
 
@@ -85,6 +94,25 @@ def check_keys(keys: Iterable[Any], path: str) -> None:
         if type(key) is not str:
             raise CodecError(f"{path} has the key {key!r:.60}: keys are text")
         _check_text(key, f"a key of {path}")
+
+
+def check_size(value: Any, *, elements: int, depth: int) -> None:
+    """Raise CodecError if `value` holds more values, or deeper ones. Cheaper than `check`."""
+    level, count = [value], 0
+    for _ in range(depth + 1):
+        below: list[Any] = []
+        for item in level:
+            if type(item) is list:
+                below += item
+            elif type(item) is dict:
+                below += item.values()
+        count += len(below)
+        if count > elements:
+            raise CodecError(f"more than {elements} values in one")
+        if not below:
+            return
+        level = below
+    raise CodecError(f"it is nested deeper than {depth} levels")
 
 
 def _check_items(items: Iterable[tuple[Any, Any]], path: str, depth: int) -> None:

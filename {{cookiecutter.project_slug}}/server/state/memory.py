@@ -1,10 +1,12 @@
 """State in this process's memory: gone when it ends, unseen by other workers."""
 
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
+from server.errors import StoreFull
 from server.pubsub import PubSub
 from server.settings import Settings
 from server.state.store import (
@@ -16,12 +18,14 @@ from server.state.store import (
     Refused,
     Snapshot,
     channel,
+    growth,
     splice,
 )
 
 SHARED = False
 MAX_REFUSED = 128  # of each client
 SWEEP = 60.0  # seconds
+ROOM, CLIENT = 1024, 512  # bytes that a room, and one of its clients, take besides fields, about
 
 
 def prepare(settings: Settings) -> AbstractContextManager[Settings]:
@@ -32,7 +36,7 @@ def prepare(settings: Settings) -> AbstractContextManager[Settings]:
 @asynccontextmanager
 async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["MemoryStateStore"]:
     """A store that publishes its commits on `pubsub`."""
-    yield MemoryStateStore(pubsub, settings.room_ttl, settings.mutation_ttl)
+    yield MemoryStateStore(pubsub, settings.room_ttl, settings.mutation_ttl, settings.memory_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class _Last:
 @dataclass(slots=True)
 class _Room:
     expires: float
+    size: int = 0
     version: int = 0
     tag: bytes = NO_TAG
     fields: dict[str, bytes] = field(default_factory=dict)
@@ -60,6 +65,11 @@ class _Room:
             and change.expect_tag in (None, self.tag)
             and all(self.fields.get(key) == raw for key, raw in change.expect.items())
         )
+
+    def growth(self, change: Change) -> int:
+        """By how many bytes, about, a change makes it larger."""
+        new = CLIENT if change.client and change.client not in self.mutations else 0
+        return growth(self.fields, change) + new
 
     def apply(self, change: Change, remember_until: float) -> None:
         self.version += 1
@@ -78,7 +88,11 @@ class _Room:
 class MemoryStateStore:
     """Keeps rooms in a dict. An event loop runs one step at a time, so each step is atomic."""
 
-    def __init__(self, pubsub: PubSub, ttl: float, mutation_ttl: float) -> None:
+    def __init__(
+        self, pubsub: PubSub, ttl: float, mutation_ttl: float, limit: float = math.inf
+    ) -> None:
+        self._limit = limit
+        self._size = 0
         self._pubsub = pubsub
         self._ttl = ttl
         self._mutation_ttl = mutation_ttl
@@ -103,6 +117,11 @@ class MemoryStateStore:
             return Commit(last.version, repeated=last.tag != change.tag)
         if not known.meets(change):
             return Conflict(_snapshot(stored) if stored else None)
+        more = known.growth(change) + (0 if stored else ROOM)
+        if more > 0 and self._size + more > self._limit:
+            raise StoreFull(f"the memory for rooms is full ({self._limit} bytes)")
+        self._size += more
+        known.size += more
         parent = known.tag
         known.apply(change, time.monotonic() + self._mutation_ttl)
         known.expires = self._deadline()
@@ -114,7 +133,7 @@ class MemoryStateStore:
         return [self._head(room) for room in rooms]
 
     async def delete(self, room: str) -> None:
-        self._rooms.pop(room, None)
+        self._forget(room)
         await self._pubsub.publish(channel(room), b"")
 
     def _head(self, room: str) -> Head | None:
@@ -132,14 +151,20 @@ class MemoryStateStore:
         self._rooms = {key: room for key, room in self._rooms.items() if room.expires > now}
         for room in self._rooms.values():
             kept = {client: last for client, last in room.mutations.items() if last.expires > now}
+            room.size -= CLIENT * (len(room.mutations) - len(kept))
             room.mutations = kept
+        self._size = sum(room.size for room in self._rooms.values())
 
     def _live(self, room: str) -> _Room | None:
         stored = self._rooms.get(room)
         if stored and stored.expires <= time.monotonic():
-            del self._rooms[room]
+            self._forget(room)
             return None
         return stored
+
+    def _forget(self, room: str) -> None:
+        forgotten = self._rooms.pop(room, None)
+        self._size -= forgotten.size if forgotten else 0
 
     def _deadline(self) -> float:
         return time.monotonic() + self._ttl

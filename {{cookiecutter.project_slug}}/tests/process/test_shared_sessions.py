@@ -1,5 +1,6 @@
 """Sessions on several workers."""
 
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -7,15 +8,26 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 
+import app as chosen
 from server.settings import Settings
+from tests.member import Member
 from tests.process.server import Server, launch
 from tests.waiting import until
 
 
 @pytest.fixture
 async def server(settings: Settings, tmp_path: Path) -> AsyncIterator[Server]:
-    with launch(settings, tmp_path, "--workers=4", app="tests.process.visits:app") as server:
+    # Where messages do not reach other workers, the regular check has to do.
+    interval = "3600" if chosen.BACKENDS.pubsub.SHARED else "0.5"
+    with launch(
+        settings,
+        tmp_path,
+        "--workers=4",
+        app="tests.process.visits:app",
+        env={"GOSPA_SESSION_CHECK_INTERVAL": interval},
+    ) as server:
         yield await server.ready()
 
 
@@ -63,3 +75,39 @@ async def test_a_session_begun_by_a_socket_is_known_to_every_worker(server: Serv
         for member in members:
             assert member.websocket.response is not None
             assert "Set-Cookie" not in member.websocket.response.headers
+
+
+async def log_in(visitor: httpx.AsyncClient) -> str:
+    await visitor.post("/account/log-in", data={"name": "ann"})
+    return f"session={visitor.cookies['session']}"
+
+
+async def close_code(member: Member) -> int | None:
+    with contextlib.suppress(ConnectionClosed):
+        await member.until(lambda _: False)
+    return member.websocket.close_code
+
+
+@pytest.mark.parametrize("path", ["log-out", "log-out-everywhere"])
+async def test_a_logout_on_one_worker_ends_sockets_on_all(
+    server: Server, visitor: httpx.AsyncClient, path: str
+) -> None:
+    cookie = await log_in(visitor)
+    async with server.members(3, cookie=cookie) as members, server.members(1) as (stranger,):
+        for member in members:
+            await member.join("lounge")
+        await visitor.post(f"/account/{path}")
+        for member in members:
+            assert await close_code(member) == 4502
+        await stranger.send(5)
+        await stranger.until(lambda message: message[0] == 7)
+
+
+async def test_a_login_on_one_worker_has_sockets_on_all_come_again(
+    server: Server, visitor: httpx.AsyncClient
+) -> None:
+    cookie = await log_in(visitor)
+    async with server.members(3, cookie=cookie) as members:
+        assert await log_in(visitor) != cookie
+        for member in members:
+            assert await close_code(member) == 4001

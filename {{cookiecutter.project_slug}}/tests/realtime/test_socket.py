@@ -1,6 +1,7 @@
 """The socket as clients see it, in one process, on the chosen backends."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,12 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from server.errors import StoreUnavailable
 from server.realtime import outbox, socket
+from tests.conftest import OpenApp
 from tests.member import Member, Refused
+from tests.visitors import logged_in
+from tests.waiting import until
 
 Connect = Callable[..., Any]
 
@@ -188,6 +193,27 @@ MALFORMED = {
     "bytes as a key": msgpack.packb([2, 1, "board/a", "add", {b"amount": 1}]),
     "an extension": msgpack.packb([4, "board/a", "x", msgpack.ExtType(9, b"x")]),
     "an array of 2^32 - 1": b"\xdd\xff\xff\xff\xff",
+    "a map of 2^32 - 1": b"\xdf\xff\xff\xff\xff",
+    "a text of 2^32 - 1": b"\xdb\xff\xff\xff\xff",
+    "bytes of 2^32 - 1": b"\xc6\xff\xff\xff\xff",
+    "an extension of 2^32 - 1": b"\xc9\xff\xff\xff\xff\x05",
+    "a time beyond all years": b"\x94\x04\xa1a\xa1b\xc7\x0c\xff" + b"\xff" * 12,
+    "a time of the wrong length": b"\x94\x04\xa1a\xa1b\xc7\x03\xff" + b"\x00" * 3,
+    "NaN as a key": msgpack.packb([2, 1, "board/a", "add", {float("nan"): 1}]),
+    "a number as a key": msgpack.packb([2, 1, "board/a", "add", {1: 1}]),
+    "an array as a key": b"\x95\x02\x01\xa1a\xa1b\x81\x90\x01",
+    "a lone surrogate": b"\x92\x01\xa3\xed\xa0\x80",
+    "50,000 keys": b"\x95\x03\x01\xa2me\xde\xc3\x50" + b"\xa0\xc0" * 25_000,
+    "60,000 empty maps": b"\x94\x04\xa1a\xa1b\xdc\xea\x60" + b"\x80" * 60_000,
+    "a number as a room": msgpack.packb([0, 1, None, None]),
+    "an empty room name": msgpack.packb([0, "", None, None]),
+    "a list as arguments": msgpack.packb([2, 1, "board/a", "add", []]),
+    "a text as a mutation": msgpack.packb([2, "1", "board/a", "add", {}]),
+    "true as a mutation": msgpack.packb([2, True, "board/a", "add", {}]),
+    "a map as keys to delete": msgpack.packb([3, 1, "me", {}, {}]),
+    "a text as a tag": msgpack.packb([0, "board/a", 1, "12345678"]),
+    "true as a type": msgpack.packb([True, "board/a"]),
+    "a fraction as a type": msgpack.packb([5.0]),
     "nested 1,000 times": b"\x94\x04\xa1a\xa1b" + b"\x91" * 1000 + b"\x00",
     "bad UTF-8": b"\x92\x01\xa2\xff\xff",
 }
@@ -205,6 +231,27 @@ async def test_a_malformed_message_closes_its_connection_alone(
         assert member.websocket.close_code == 4500
         assert member.websocket.close_reason
         assert await bystander.call("board/a", "add") == 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *(float("nan"), float("inf"), 2**53 + 1, 2**64 - 1, -(2**63)),
+        *({"__proto__": 1, "constructor": 2}, "\ufffe\0", bytes(1000)),
+    ],
+)
+async def test_strange_values_are_values(connect: Connect, payload: Any) -> None:
+    async with connect() as member:
+        await member.send(4, "board/a", "shout", payload)
+        assert (await member.receive())[2] == "not_joined"
+
+
+async def test_of_a_key_that_comes_twice_the_last_counts(connect: Connect) -> None:
+    async with connect() as member:
+        await member.join("board/a")
+        twice = b"\x82\xa6amount\x05\xa6amount\x07"
+        await member.websocket.send(b"\x95\x02\x01\xa7board/a\xa3add" + twice)
+        assert (await member.answer(1))[3] == 7
 
 
 async def test_a_frame_over_the_limit_closes_with_1009(connect: Connect) -> None:
@@ -269,18 +316,117 @@ async def test_a_client_without_our_subprotocol_is_refused(address: str) -> None
         assert refusal.value.response.status_code == 400
 
 
+async def refusal_of(address: str, **options: Any) -> Any:
+    """The answer to a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as refusal:
+        async with Member.connect(address, **options):
+            pass
+    return refusal.value.response
+
+
+async def test_pages_of_other_origins_are_refused_with_the_remedy(address: str) -> None:
+    answer = await refusal_of(address, Origin="http://evil.example")
+    assert answer.status_code == 403
+    assert b"GOSPA_ALLOWED_ORIGINS" in answer.body
+    assert "Set-Cookie" not in answer.headers
+
+
+async def test_our_subprotocol_is_taken_among_others(address: str) -> None:
+    offered = [Subprotocol("other"), Subprotocol("gospa.v1")]
+    url = f"ws://{address}/ws"
+    async with open_websocket(url, subprotocols=offered, proxy=None) as websocket:
+        assert websocket.subprotocol == "gospa.v1"
+
+
+@pytest.mark.parametrize("cookie", ["", "session=", "session=" + "0" * 32 + "x" * 43])
+async def test_who_has_no_session_gets_a_new_one(address: str, cookie: str) -> None:
+    async with Member.connect(address, cookie=cookie) as member:
+        assert member.cookie not in ("session=", cookie)
+
+
+async def test_who_has_a_session_keeps_it(open_app: OpenApp) -> None:
+    async with open_app() as (app, address):
+        cookie = await logged_in(app, "ann")
+        async with Member.connect(address, cookie=cookie) as member:
+            assert member.websocket.response is not None
+            assert "Set-Cookie" not in member.websocket.response.headers
+
+
+async def test_a_session_that_ended_is_not_revived_by_a_handshake(open_app: OpenApp) -> None:
+    async with open_app() as (app, address):
+        cookie = await logged_in(app, "ann")
+        await app.ctx.sessions.log_out_everywhere("ann")
+        async with Member.connect(address, cookie=cookie) as member:
+            assert member.cookie[:40] != cookie[:40]
+        assert await app.ctx.sessions.sessions_of("ann") == []
+
+
+async def test_a_token_that_was_replaced_opens_no_socket(open_app: OpenApp) -> None:
+    async with open_app() as (app, address):
+        cookie = await logged_in(app, "ann")
+        ticket = await app.ctx.sessions.load(cookie.removeprefix("session="))
+        await app.ctx.sessions.rotate(ticket)
+        answer = await refusal_of(address, cookie=cookie)
+        assert (answer.status_code, b"new token" in answer.body) == (401, True)
+        async with Member.connect(address, cookie=f"session={ticket.token}"):
+            pass
+
+
+async def test_where_sockets_need_a_login_others_are_refused(open_app: OpenApp) -> None:
+    async with open_app(sockets_need_login=True) as (app, address):
+        answer = await refusal_of(address)
+        assert (answer.status_code, b"log in" in answer.body) == (401, True)
+        async with Member.connect(address, cookie=await logged_in(app, "ann")):
+            pass
+
+
+async def test_without_its_store_a_handshake_is_503(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> None:
+        raise StoreUnavailable("away")
+
+    async with open_app() as (app, address):
+        cookie = await logged_in(app, "ann")
+        monkeypatch.setattr(app.ctx.sessions, "find", away)
+        answer = await refusal_of(address, cookie=cookie)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+
+
 @pytest.mark.parametrize(
-    "origin",
+    ("limits", "reason"),
     [
-        *("", "null", "http://[", "http://evil.example"),
-        *("http://127.0.0.1", "http://127.0.0.1.evil.example"),
+        ({"connections_per_session": 2}, b"connections of this session"),
+        ({"connections_per_address": 2}, b"connections from this address"),
+        ({"handshakes_per_second": 0.2}, b"handshakes from this address"),
     ],
 )
-async def test_pages_of_other_origins_are_refused(address: str, origin: str) -> None:
-    with pytest.raises(InvalidStatus) as refusal:
-        async with Member.connect(address, Origin=origin):
-            pass
-    assert refusal.value.response.status_code == 403
+async def test_too_many_connections_are_refused_with_the_reason(
+    open_app: OpenApp, limits: dict[str, Any], reason: bytes
+) -> None:
+    async with open_app(**limits) as (app, address), contextlib.AsyncExitStack() as stack:
+        cookie = await logged_in(app, "ann")
+        for _ in range(2):
+            await stack.enter_async_context(Member.connect(address, cookie=cookie))
+        answer = await refusal_of(address, cookie=cookie)
+        assert answer.status_code == 429
+        assert int(answer.headers["Retry-After"]) > 0
+        assert reason in answer.body
+
+
+@pytest.mark.parametrize("limit", ["connections_per_session", "connections_per_address"])
+async def test_who_has_gone_leaves_room_for_another(open_app: OpenApp, limit: str) -> None:
+    async with open_app(**{limit: 1}) as (app, address):
+        cookie = await logged_in(app, "ann")
+
+        async def let_in() -> bool:
+            with contextlib.suppress(InvalidStatus):
+                async with Member.connect(address, cookie=cookie):
+                    return True
+            return False
+
+        for _ in range(3):
+            await until(let_in)
 
 
 async def test_what_is_no_handshake_gets_no_session(address: str) -> None:

@@ -52,6 +52,27 @@ class StorageConformance:
         assert await storage.replace("k", b"old", b"new", ttl=0.05)
         await until(gone(storage, "k"))
 
+    @pytest.mark.parametrize("ttl", [0, -1, 1e-9])
+    async def test_a_time_to_live_of_nothing_or_less_ends_at_once(
+        self, storage: Storage, ttl: float
+    ) -> None:
+        await storage.set("k", b"1", ttl=ttl)
+        await until(gone(storage, "k"))
+
+    async def test_replacing_what_is_absent_is_creating_it(self, storage: Storage) -> None:
+        assert await storage.replace("k", None, b"")
+        assert not await storage.replace("k", None, b"2")
+        assert await storage.replace("k", b"", b"3", ttl=0.05)
+        await until(gone(storage, "k"))
+        assert await storage.replace("k", None, b"4")
+        assert await storage.get("k") == b"4"
+
+    async def test_of_many_creating_one_value_one_succeeds(self, storage: Storage) -> None:
+        outcomes = await asyncio.gather(
+            *(storage.replace("k", None, bytes([number])) for number in range(20))
+        )
+        assert outcomes.count(True) == 1
+
     async def test_deleting_tells_whether_there_was_something(self, storage: Storage) -> None:
         await storage.set("k", b"1")
         assert await storage.delete("k")

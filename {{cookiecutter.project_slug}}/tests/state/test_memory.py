@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from server.errors import StoreFull
 from server.pubsub import PubSub
 from server.pubsub.memory import open_pubsub
 from server.settings import Settings
@@ -12,12 +13,13 @@ from tests.state.conformance import ROOM, StateStoreConformance, change
 from tests.waiting import until
 
 
-class TestMemoryStateStore(StateStoreConformance):
-    @pytest.fixture
-    async def pubsub(self, settings: Settings) -> AsyncIterator[PubSub]:
-        async with open_pubsub(settings) as pubsub:
-            yield pubsub
+@pytest.fixture
+async def pubsub(settings: Settings) -> AsyncIterator[PubSub]:
+    async with open_pubsub(settings) as pubsub:
+        yield pubsub
 
+
+class TestMemoryStateStore(StateStoreConformance):
     @pytest.fixture
     async def store(self, settings: Settings, pubsub: PubSub) -> AsyncIterator[StateStore]:
         async with open_state(settings, pubsub) as store:
@@ -59,3 +61,34 @@ class TestMemoryStateStore(StateStoreConformance):
             return isinstance(outcome, Commit) and not outcome.repeated
 
         await until(forgotten)
+
+
+async def test_a_full_store_refuses_what_is_new_until_something_goes(pubsub: PubSub) -> None:
+    store = MemoryStateStore(pubsub, ttl=60, mutation_ttl=60, limit=10_000)
+    new = change(exists=False, set={"k": bytes(1000)})
+    for number in range(4):
+        await store.commit(f"room{number}", new)
+    with pytest.raises(StoreFull, match="10000 bytes"):
+        await store.commit("room4", new)
+    assert await store.load("room0") is not None
+    assert await store.load("room4") is None
+    await store.delete("room0")
+    await store.commit("room4", new)
+    await store.commit("room3", change(delete=["k"]))
+
+
+async def test_a_store_is_not_full_of_what_was_replaced(pubsub: PubSub) -> None:
+    store = MemoryStateStore(pubsub, ttl=60, mutation_ttl=60, limit=10_000)
+    await store.commit("room", change(exists=False, set={"k": bytes(1000)}))
+    for _ in range(100):
+        assert isinstance(await store.commit("room", change(set={"k": bytes(1000)})), Commit)
+
+
+async def test_a_store_is_not_full_of_what_has_expired(
+    pubsub: PubSub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "SWEEP", 0.0)
+    store = MemoryStateStore(pubsub, ttl=1e-9, mutation_ttl=1e-9, limit=10_000)
+    for number in range(100):
+        new = change(exists=False, set={"k": bytes(1000)}, client=b"c", mutation=1)
+        assert isinstance(await store.commit(f"room{number}", new), Commit)

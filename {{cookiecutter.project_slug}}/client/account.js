@@ -1,0 +1,63 @@
+/** The account page: who is logged in, where else, and a room for users alone. */
+
+import { connect } from './gospa/gospa.js';
+
+/**
+ * @template {HTMLElement} T
+ * @param {string} id @param {new () => T} kind
+ */
+function element(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new TypeError(`account.html has no ${kind.name} #${id}`);
+  return found;
+}
+
+/** @param {string} id @param {string[]} texts */
+function list(id, texts) {
+  element(id, HTMLUListElement).replaceChildren(
+    ...texts.map((text) => Object.assign(document.createElement('li'), { textContent: text })),
+  );
+}
+
+const status = element('lounge-status', HTMLElement);
+const speak = element('speak', HTMLFormElement);
+const text = element('text', HTMLInputElement);
+
+async function show() {
+  const answer = await fetch('/account/session');
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  const { user, sessions, told } = await answer.json();
+  list('told', told);
+  element('log-in', HTMLFormElement).hidden = user !== null;
+  element('user', HTMLElement).hidden = user === null;
+  element('user-name', HTMLElement).textContent = user;
+  list('sessions', sessions.map((/** @type {{ since: number, here: boolean }} */ { since, here }) =>
+    `since ${new Date(since * 1000).toLocaleString()}${here ? ', here' : ''}`));
+  if (user !== null) enter();
+}
+
+function enter() {
+  const client = connect();
+  const lounge = client.room('lounge');
+  client.on('error', report);
+  client.on('status', (state) => {
+    if (state === 'refused') location.reload(); // logged out, here or elsewhere
+    status.textContent = state === 'online' ? '' : state;
+  });
+  lounge.subscribe(({ said }) => {
+    list('said', said.map((/** @type {Record<string, string>} */ line) => `${line.by}: ${line.text}`));
+  });
+  speak.hidden = false;
+  speak.addEventListener('submit', (event) => {
+    event.preventDefault();
+    lounge.call('say', { text: text.value }).catch(report);
+    text.value = '';
+  });
+}
+
+/** @param {Error} error */
+function report(error) {
+  status.textContent = error.message;
+}
+
+show().catch(report);

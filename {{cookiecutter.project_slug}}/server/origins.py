@@ -1,0 +1,57 @@
+"""Requests that pages of other sites have a browser send, with the visitor's cookies in them."""
+
+from urllib.parse import urlsplit
+
+from sanic import Request, Sanic
+from sanic.exceptions import Forbidden
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+PORTS = {"http": 80, "https": 443}
+
+
+def install(app: Sanic) -> None:
+    """Refuse unsafe methods across origins."""
+    app.register_middleware(_check_method, "request")
+
+
+def check_origin(request: Request) -> None:
+    """Raise Forbidden for pages that are neither ours nor of GOSPA_ALLOWED_ORIGINS.
+
+    Ours have the scheme, host and port that the client asked for, which a proxy may have to tell:
+    https://sanic.dev/en/guide/advanced/proxy-headers.html
+    """
+    origin = request.headers.get("origin")
+    if origin is None:
+        return  # not a browser
+    scheme = request.scheme.replace("ws", "http")
+    own = (scheme, request.server_name, request.server_port)
+    allowed = map(str.strip, request.app.ctx.settings.allowed_origins.split(","))
+    found = _parts(origin)
+    if found is None or found not in {own, *map(_parts, allowed)}:
+        raise Forbidden(
+            f"pages of {origin[:100]!r} may not do this (set GOSPA_ALLOWED_ORIGINS; "
+            "behind a proxy, SANIC_PROXIES_COUNT or SANIC_FORWARDED_SECRET)"
+        )
+
+
+def _parts(origin: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None for what is no origin, such as the `null` of sandboxed pages."""
+    try:
+        url = urlsplit(origin)
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        port = url.port or PORTS.get(url.scheme)
+    except ValueError:
+        return None
+    if not host or not port or origin != f"{url.scheme}://{url.netloc}" or url.username is not None:
+        return None
+    return url.scheme, host, port
+
+
+async def _check_method(request: Request) -> None:
+    if request.method in SAFE:
+        return
+    site = request.headers.get("sec-fetch-site")
+    if site not in (None, "same-origin", "none") and "origin" not in request.headers:
+        raise Forbidden("a page of another site may not do this")
+    if site not in ("same-origin", "none"):
+        check_origin(request)

@@ -1,0 +1,5 @@
+"""Your pages and routes besides rooms: one blueprint per file, each listed here."""
+
+from views import account
+
+VIEWS = [account.blueprint]

@@ -1,0 +1,52 @@
+"""Logging in and out, by name alone: an example of what sessions do. Put your own check in."""
+
+from sanic import Blueprint, HTTPResponse, Request
+from sanic.response import file, json, redirect
+
+from server.pages import CLIENT
+from server.sessions.cookie import log_in, log_out, log_out_everywhere, session_of, sessions_of
+
+LONGEST_NAME = 40
+
+blueprint = Blueprint("account", url_prefix="/account")
+
+
+@blueprint.get("/")
+async def page(_: Request) -> HTTPResponse:
+    return await file(CLIENT / "account.html")
+
+
+@blueprint.get("/session")
+async def show(request: Request) -> HTTPResponse:
+    """Who is logged in, where else, and what there is to tell them."""
+    session = await session_of(request)
+    sessions = [
+        {"since": other.created, "here": other.identity == session.identity}
+        for other in await sessions_of(request)
+    ]
+    return json({"user": session.user, "sessions": sessions, "told": session.take_flashes()})
+
+
+@blueprint.post("/log-in")
+async def enter(request: Request) -> HTTPResponse:
+    name = ((request.form and request.form.get("name")) or "").strip()
+    if 0 < len(name) <= LONGEST_NAME and name.isprintable():
+        await log_in(request, name)
+        (await session_of(request)).flash(f"Welcome, {name}.")
+    else:
+        (await session_of(request)).flash(f"A name has 1 to {LONGEST_NAME} characters.")
+    return redirect("/account", status=303)
+
+
+@blueprint.post("/log-out")
+async def leave(request: Request) -> HTTPResponse:
+    await log_out(request)
+    (await session_of(request)).flash("You are logged out.")
+    return redirect("/account", status=303)
+
+
+@blueprint.post("/log-out-everywhere")
+async def leave_everywhere(request: Request) -> HTTPResponse:
+    await log_out_everywhere(request)
+    (await session_of(request)).flash("You are logged out everywhere.")
+    return redirect("/account", status=303)
