@@ -16,6 +16,7 @@ from server.realtime.counters import Counters
 from server.realtime.fanout import Fanout
 from server.realtime.mutations import MutationQueue
 from server.realtime.outbox import Outbox, framed
+from server.realtime.presence import Attendance, Members
 from server.realtime.replica import Link, Replica
 from server.realtime.room import Room
 from server.state.store import NO_TAG, Head, Snapshot, StateStore, channel
@@ -32,6 +33,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 class Services:
     """What all rooms of a worker share; `on_gap` is called when messages may have been missed."""
 
+    worker: str
     store: StateStore
     pubsub: PubSub
     on_gap: Callable[[], None]
@@ -51,6 +53,11 @@ class LocalRoom:
         self.mutations = MutationQueue(
             key, room.name, self._absent, services.store, lambda: self.replica.snapshot
         )
+        self.attendance = (
+            Attendance(services.worker, self.mutations, lambda: self.replica.snapshot.fields)
+            if isinstance(room, Members)
+            else None
+        )
         self._subscription: Subscription | None = None
         self._buffer: list[bytes] | None = []
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
@@ -59,7 +66,8 @@ class LocalRoom:
     @property
     def empty(self) -> bool:
         """Whether nobody in this worker needs it any more."""
-        return not len(self.fanout) and self.mutations.idle
+        settled = self.attendance is None or self.attendance.settled
+        return not len(self.fanout) and self.mutations.idle and settled
 
     async def open(self) -> None:
         """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
@@ -120,6 +128,7 @@ class LocalRoom:
         frame = framed(message)
         match self._apply(self.replica, message, frame):
             case Link.NEXT:
+                self.mutations.published(self.replica.tag, self.replica.version)
                 self.fanout.send(frame)
             case Link.GAP:
                 self._repair("a commit was missed")
