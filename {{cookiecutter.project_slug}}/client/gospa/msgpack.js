@@ -1,7 +1,7 @@
 /**
  * Values to msgpack bytes and back. Format: https://github.com/msgpack/msgpack/blob/master/spec.md
  *
- * @typedef {null | boolean | number | bigint | string | Uint8Array | Date | Value[]
+ * @typedef {null | boolean | number | bigint | string | Uint8Array | Date | any[]
  *   | { [key: string]: Value }} Value
  */
 
