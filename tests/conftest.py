@@ -2,13 +2,15 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 import tasks
 from tests.baking import APP, FOREIGN, ROOT, Baked, bake, combinations
+from tests.browsing import TIMEOUT, Site
 
 
 def name_of(answers: dict[str, str]) -> str:
@@ -55,3 +57,35 @@ def chromium_path() -> str:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    """A Chromium without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium_path, args=["--no-sandbox"] if os.geteuid() == 0 else []
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the pages of a test complained of in their consoles."""
+    return []
+
+
+@pytest.fixture
+def visitor(browser: Browser, site: Site, complaints: list[str]) -> Iterator[BrowserContext]:
+    """A browser with cookies of its own."""
+    with browser.new_context(base_url=site.address) as context:
+        context.set_default_timeout(TIMEOUT * 1000)
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        context.on(
+            "console",
+            lambda line: (
+                complaints.append(line.text) if line.type in {"error", "warning"} else None
+            ),
+        )
+        yield context

@@ -67,5 +67,6 @@ export function showConnection(client) {
   client.on('latency', (/** @type {number} */ milliseconds) => {
     latency.textContent = `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
   });
+  countWaiting(); // what the page before left
   setInterval(() => document.hidden || client.ping(), PING_INTERVAL);
 }

@@ -9,6 +9,7 @@ const MAX_DEPTH = 64; // of what is received
 const MAX_DEPTH_SENT = 32; // more is refused by the server
 const TIMESTAMP = 0xff; // -1 as a byte
 const NANOSECONDS = 1_000_000; // in a millisecond, the precision of Date
+const YEARS = [-62_135_596_800_000, 253_402_300_799_999]; // 1 to 9999, which Python's dates know
 
 // How a type begins: with a small length inside its first byte, or with a first byte that tells
 // that the length follows in 1, 2 or 4 bytes.
@@ -120,7 +121,9 @@ class Writer {
 
   /** @param {number} milliseconds */
   #timestamp(milliseconds) {
-    if (Number.isNaN(milliseconds)) throw new MsgpackError('an invalid Date cannot be encoded');
+    if (!(milliseconds >= YEARS[0] && milliseconds <= YEARS[1])) {
+      throw new MsgpackError('a Date is invalid, or not in the years 1 to 9999');
+    }
     const seconds = Math.floor(milliseconds / 1000);
     this.bytes.push(0xc7, 12);
     this.#uint(TIMESTAMP, 4, (milliseconds - seconds * 1000) * NANOSECONDS);

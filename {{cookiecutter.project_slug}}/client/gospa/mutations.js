@@ -102,7 +102,6 @@ export class MutationQueue {
   refuseAll(error) {
     this.close();
     this.#reject(this.unanswered, error);
-    this.#pending = [];
   }
 
   /** The state has all acknowledged mutations up to a version; a new chain, all there were. */
