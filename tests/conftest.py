@@ -9,8 +9,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 import tasks
-from tests.baking import APP, FOREIGN, ROOT, Baked, bake, combinations
+from tests.baking import APP, FOREIGN, ROOT, Baked, bake, combinations, run
 from tests.browsing import TIMEOUT, Site
+
+NODE_PACKAGES = ("typescript@5.9.3", "msgpack-test-suite@1.0.0")
 
 
 def name_of(answers: dict[str, str]) -> str:
@@ -57,6 +59,25 @@ def chromium_path() -> str:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """What checks the client and comes from npm, kept in a cache; without npm, left out."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("there is no npm")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "gospa-template" / "-".join(NODE_PACKAGES).replace("@", "-")
+    modules = folder / "node_modules"
+    names = [package.partition("@")[0] for package in NODE_PACKAGES]
+    if not all((modules / name / "package.json").exists() for name in names):
+        folder.mkdir(parents=True, exist_ok=True)
+        command = (npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder))
+        done = run((*command, *NODE_PACKAGES), folder)
+        if done.returncode:
+            pytest.skip(f"npm could not install {NODE_PACKAGES}: {done.stderr[-300:]}")
+    return modules
 
 
 @pytest.fixture(scope="module")
