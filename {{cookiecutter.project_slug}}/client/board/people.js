@@ -42,13 +42,13 @@ export function showPeople(client, board, me) {
     room.subscribe(() => show(client, room));
     return room;
   }
-  return (/** @type {string} */ id) => members?.state[id]?.details?.name ?? 'Somebody';
+  return (/** @type {string} */ id) => members?.state[id]?.details?.name || 'Somebody';
 }
 
 /** @param {Client} client @param {Room} members */
 function show(client, members) {
   const people = Object.entries(members.state).map(([id, { pid, details }]) => {
-    return { id, pid, name: String(details?.name ?? 'Somebody'), mine: id === client.member };
+    return { id, pid, name: String(details?.name || 'Somebody'), mine: id === client.member };
   });
   people.sort((a, b) => Number(b.mine) - Number(a.mine) || a.name.localeCompare(b.name));
   list.replaceChildren(...people.slice(0, SHOWN).map(card));

@@ -10,7 +10,8 @@ import { keep, take } from './storage.js';
 /** @typedef {import('./socket.js').Status} Status */
 /**
  * @typedef {object} Options
- * @property {boolean} [persist] what is pending outlives a reload of the page, in sessionStorage
+ * @property {boolean} [persist] what is pending when the page is left is kept in sessionStorage, and
+ *   done by the next page of the tab that connects so, for whoever is signed in by then
  */
 
 export class Client {

@@ -82,20 +82,23 @@ export class MutationQueue {
     for (const mutation of this.unanswered) mutation.inDoubt ||= mutation.sent;
   }
 
-  /** @param {number} mid @param {number | bigint} version @param {any} result */
+  /**
+   * Returns whether it was one of this room's.
+   *
+   * @param {number} mid @param {number | bigint} version @param {any} result
+   */
   acknowledge(mid, version, result) {
     const mutation = this.#find(mid);
-    if (!mutation) return;
-    Object.assign(mutation, { version, inDoubt: false });
-    mutation.resolve(result);
+    if (mutation) Object.assign(mutation, { version, inDoubt: false }).resolve(result);
+    return mutation !== undefined;
   }
 
-  /** @param {number} mid @param {RoomError} error */
+  /** The same. @param {number} mid @param {RoomError} error */
   refuse(mid, error) {
     const mutation = this.#find(mid);
-    if (!mutation) return;
-    if (error.code === 'unavailable') this.#putOff(mutation);
-    else this.#reject([mutation], error);
+    if (mutation && error.code === 'unavailable') this.#putOff(mutation);
+    else if (mutation) this.#reject([mutation], error);
+    return mutation !== undefined;
   }
 
   /** @param {RoomError} error */
@@ -104,9 +107,14 @@ export class MutationQueue {
     this.#reject(this.unanswered, error);
   }
 
-  /** The state has all acknowledged mutations up to a version; a new chain, all there were. */
-  settle(/** @type {number | bigint} */ version) {
+  /** What is shown has all mutations up to a version. @param {number | bigint} version */
+  settle(version) {
     this.#pending = this.#pending.filter((each) => each.version === null || each.version > version);
+  }
+
+  /** A new chain, whatever its versions, has all that was acknowledged. */
+  release() {
+    for (const mutation of this.#pending) if (mutation.version !== null) mutation.version = 0;
   }
 
   /** The state as it will be if nothing is refused. @param {State} state @returns {State} */

@@ -24,6 +24,7 @@ import { Replica, changedKeys } from './replica.js';
  * @property {(room: Room) => void} forget
  */
 
+const MAX_DETAILS = 1024; // bytes, of which the server takes no more
 /** @type {[number, number]} milliseconds, while the server's store is away */
 const JOIN_AGAIN = [500, 5_000];
 
@@ -41,20 +42,12 @@ export class Room {
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
   /** @type {RoomError | null} */ #refusal = null;
-  /** @type {(() => void) | undefined} */ #resolveReady;
-  /** @type {((error: RoomError) => void) | undefined} */ #rejectReady;
 
   /** @param {string} name @param {Link} link */
   constructor(name, link) {
     this.name = name;
     this.#link = link;
     this.#mutations = new MutationQueue(link);
-    /** @type {Promise<void>} resolved once the room is up to date for the first time */
-    this.ready = new Promise((resolve, reject) => {
-      this.#resolveReady = resolve;
-      this.#rejectReady = reject;
-    });
-    this.ready.catch(() => {}); // a refusal is reported too, so nobody has to look here
   }
 
   /**
@@ -63,10 +56,6 @@ export class Room {
    */
   get state() {
     return this.#view;
-  }
-
-  get version() {
-    return this.#replica.version;
   }
 
   /** Mutations that the server has not answered yet, oldest first. */
@@ -134,11 +123,13 @@ export class Room {
   }
 
   /**
-   * The room that lists who is in this one, by `client.member` of each: `{ pid, details }`.
+   * The room that lists who is in this one, by `client.member` of each: `{ pid, details }`. To be
+   * in it is to be listed.
    *
    * @param {Value} [details] what others are told of you; later ones replace them
    */
   members(details = null) {
+    frame([FROM_CLIENT.JOIN, details], this.name, MAX_DETAILS);
     const members = this.#link.room(this.name + MEMBERS);
     members.#details = details;
     if (members.#joined) members.join();
@@ -169,7 +160,6 @@ export class Room {
   end(error) {
     this.disconnected();
     this.#refusal = error;
-    this.#rejectReady?.(error);
     this.#mutations.refuseAll(error);
     this.#answered();
   }
@@ -184,8 +174,7 @@ export class Room {
 
   /** @param {number} mid @param {number | bigint} version @param {any} result */
   acknowledge(mid, version, result) {
-    this.#mutations.acknowledge(mid, version, result);
-    this.#answered();
+    if (this.#mutations.acknowledge(mid, version, result)) this.#answered();
   }
 
   /**
@@ -194,8 +183,7 @@ export class Room {
    */
   refuse(mid, error) {
     if (mid !== null) {
-      this.#mutations.refuse(mid, error);
-      this.#answered();
+      if (this.#mutations.refuse(mid, error)) this.#answered();
     } else if (this.#joined && !this.#awaitsSnapshot) this.#link.report(error);
     else if (error.code === 'unavailable') this.#joinLater();
     else {
@@ -217,7 +205,7 @@ export class Room {
   #restart(version, tag, state) {
     this.#awaitsSnapshot = false;
     this.#replica.reset(version, tag, state);
-    this.#mutations.settle(Infinity);
+    this.#mutations.release();
     this.#show();
   }
 
@@ -235,7 +223,6 @@ export class Room {
     if (!this.#replica.at(tag)) return this.#awaitsSnapshot || this.#requestState(null, null);
     this.#joined = true;
     this.#attempt = 0;
-    this.#resolveReady?.();
     this.#mutations.open();
     this.#answered(); // by us, where they are too large for this server
   }
