@@ -385,4 +385,4 @@ def test_a_close_code_says_whether_to_come_back(
         page.evaluate("dispatchEvent(new Event('online'))")
         assert len(connections) == 1
     else:
-        wait_for(lambda: len(connections) == 2)
+        wait_for(lambda: page.evaluate("true") and len(connections) == 2)

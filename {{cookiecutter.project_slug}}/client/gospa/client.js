@@ -36,7 +36,7 @@ export class Client {
       send: (bytes) => this.#socket.send(bytes),
       report: (error) => this.report(error),
       changed: () => this.#count(),
-      room: (name) => this.room(name),
+      room: (name, details) => this.#enter(name, details),
       forget: (room) => this.#forget(room),
     };
     this.#socket = new Socket(url, {
@@ -74,12 +74,7 @@ export class Client {
 
   /** The one room of that name, joined as soon as there is a connection. @param {string} name */
   room(name) {
-    const room = this.#rooms.get(checked(name)) ?? new Room(name, this.#link);
-    if (!this.#rooms.has(name)) {
-      this.#rooms.set(name, room);
-      this.#inform(room, this.status);
-    }
-    return room;
+    return this.#enter(name);
   }
 
   /** Measure the way to the server; a `latency` follows. */
@@ -95,6 +90,17 @@ export class Client {
   /** Tell those who listen for errors, or else the console. @param {Error} error */
   report(error) {
     if (!this.#emitter.emit('error', error)) console.error(error);
+  }
+
+  /** @param {string} name @param {import('./msgpack.js').Value} [details] */
+  #enter(name, details) {
+    const room = this.#rooms.get(checked(name)) ?? new Room(name, this.#link);
+    if (details !== undefined) room.introduce(details);
+    if (!this.#rooms.has(name)) {
+      this.#rooms.set(name, room);
+      this.#inform(room, this.status);
+    }
+    return room;
   }
 
   /** @param {Status} status @param {string} why */

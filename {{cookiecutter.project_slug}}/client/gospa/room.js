@@ -20,7 +20,7 @@ import { Replica, changedKeys } from './replica.js';
  * @property {(bytes: Uint8Array<ArrayBuffer>) => boolean} send false without a connection
  * @property {(error: Error) => void} report
  * @property {() => void} changed there are more or fewer mutations without an answer
- * @property {(name: string) => Room} room
+ * @property {(name: string, details: Value) => Room} room
  * @property {(room: Room) => void} forget
  */
 
@@ -130,10 +130,7 @@ export class Room {
    */
   members(details = null) {
     frame([FROM_CLIENT.JOIN, details], this.name, MAX_DETAILS);
-    const members = this.#link.room(this.name + MEMBERS);
-    members.#details = details;
-    if (members.#joined) members.join();
-    return members;
+    return this.#link.room(this.name + MEMBERS, details);
   }
 
   /** What is pending is rejected with the code `left`; the server may have done it already. */
@@ -143,6 +140,12 @@ export class Room {
   }
 
   // For the client
+
+  /** @param {Value} details what the others are told */
+  introduce(details) {
+    this.#details = details;
+    if (this.#joined) this.join();
+  }
 
   /** Connected: ask for what happened since the state held here. */
   join() {
