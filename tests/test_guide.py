@@ -26,13 +26,10 @@ def write(project: Path, path: str, text: str) -> None:
     (project / path).write_text(text, encoding="utf-8")
 
 
-@pytest.fixture(scope="module", params=["memory", "redis"])
-def guided(
-    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+@pytest.fixture
+def guided(template: Path, tmp_path: Path) -> Path:
     """A project before its owner follows the guide."""
-    backends = {"state_backend": request.param, "session_backend": request.param}
-    return bake(template, tmp_path_factory.mktemp("guided"), backends)
+    return bake(template, tmp_path, {"state_backend": "redis", "session_backend": "redis"})
 
 
 def test_following_the_guide_gives_a_page_that_works(guided: Path, browser: Browser) -> None:

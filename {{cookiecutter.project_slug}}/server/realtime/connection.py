@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
         self._lanes.pop(name, None)
         if local is not None:
             local.fanout.remove(self.outbox)
-            if local.attendance:
+            if local.attendance and not self._hub.draining:  # else it will be back elsewhere
                 local.attendance.leave(self.id, self)
 
     def _mutate(self, request: wire.Call | wire.Write) -> None:

@@ -126,8 +126,6 @@ class Hub:
         self.draining = True
         for local in self.rooms.values():
             local.mutations.drop()
-            if local.attendance:
-                local.attendance.leave_all()
         if under_way := [
             asyncio.create_task(local.mutations.settled()) for local in self.rooms.values()
         ]:

@@ -89,12 +89,6 @@ class Attendance:
             del self._here[member]
         self._owe({member: self._worker})
 
-    def leave_all(self) -> None:
-        """Remove all members: this worker stops."""
-        gone = dict.fromkeys(self._here, self._worker)
-        self._here.clear()
-        self._owe(gone)
-
     def workers(self) -> dict[str, str]:
         """The worker of each member in the list."""
         return {m: entry["worker"] for m, entry in unpack_fields(self._listed()).items()}

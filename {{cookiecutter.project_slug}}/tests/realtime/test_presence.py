@@ -11,6 +11,7 @@ import app as chosen
 from rooms import ROOMS
 from server import background
 from server.errors import StoreUnavailable
+from server.factory import create_app
 from server.pubsub import PubSub
 from server.realtime import presence
 from server.realtime.hub import Hub
@@ -22,6 +23,7 @@ from server.state.codec import unpack_fields
 from server.state.store import Change, Commit, Conflict, Refused, StateStore
 from tests.member import Member
 from tests.member import Refused as Denied
+from tests.serving import serve
 from tests.waiting import until
 
 LIST = "board/a#members"
@@ -205,14 +207,18 @@ async def test_who_left_while_the_store_was_away_goes_when_it_is_back(
     await until(lambda: one.room.empty)
 
 
-async def test_a_worker_that_stops_takes_its_members_along(
-    workers: tuple[Worker, Worker],
+async def test_clients_of_a_worker_that_stops_stay_listed_as_they_will_be_back_elsewhere(
+    settings: Settings,
 ) -> None:
-    one, other = workers
-    one.attendance.enter("ann", "connection 1", "Ann")
-    await until(lambda: other.lists() == {"ann": "Ann"})
-    await one.hub.close()
-    await until(lambda: other.lists() == {})
+    app = create_app("stopping", chosen.BACKENDS, ROOMS, settings)
+    async with serve(app) as address, Member.connect(address) as member:
+        await member.join(LIST)
+        await member.sees(LIST, lambda state: len(state) == 1)
+        hub, local = app.ctx.hub, app.ctx.hub.rooms[LIST]
+        await hub.close()
+        await local.mutations.settled()
+        stored = await hub._services.store.load(LIST)  # noqa: SLF001 - rooms are closed by now
+        assert list(stored.fields) == [member.welcome[2]]
 
 
 async def test_clients_see_who_is_in_a_room_while_they_are_connected(connect: Connect) -> None:
