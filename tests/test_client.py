@@ -232,6 +232,17 @@ def test_what_is_put_off_is_sent_again_in_order(server: Server, page: Page) -> N
     assert page.evaluate("answers") == [2, 3]
 
 
+def test_nothing_is_shown_of_a_room_before_its_state_is_known(page: Page) -> None:
+    server = Server(page)
+    page.evaluate(START, {})
+    page.evaluate("void add(5)")
+    assert page.evaluate("Object.keys(room.state)") == []
+    server.welcome()
+    server.join(1, 10)
+    server.sees("room.state.count === 15")
+    assert page.evaluate("shown") == [15]
+
+
 def test_many_changes_are_kept_and_more_are_refused(page: Page) -> None:
     server = Server(page)
     page.evaluate(START, {})

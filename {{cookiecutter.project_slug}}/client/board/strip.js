@@ -41,7 +41,8 @@ export function showConnection(client) {
   client.on('status', (/** @type {string} */ now, /** @type {string} */ why) => {
     status.dataset.status = now;
     status.textContent = now === 'connecting' && wasOnline ? 'offline' : now;
-    if (now !== 'online') latency.textContent = '';
+    if (now === 'online') client.ping();
+    else latency.textContent = '';
     if (now === 'unauthorized' || now === 'closed') show('ended', `${why}. Reload the page.`);
     else if (now === 'online' && !wasOnline) wasOnline = true;
     else if (now === 'online') {
@@ -62,7 +63,6 @@ export function showConnection(client) {
     worker.dataset.pid = pid;
     worker.style.setProperty('--hue', hue(pid));
     worker.hidden = false;
-    client.ping();
   });
   client.on('latency', (/** @type {number} */ milliseconds) => {
     latency.textContent = `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;

@@ -32,8 +32,8 @@ export class Room {
   #link;
   #mutations;
   #replica = new Replica();
-  #base = this.#replica.state; // what is shown without what is pending
-  #view = this.#base;
+  /** @type {State | null} */ #base = null; // what is shown without what is pending
+  #view = this.#replica.state;
   #changes = new Emitter();
   #events = new Emitter();
   /** @type {Value | undefined} */ #details;
@@ -240,10 +240,12 @@ export class Room {
    * its effect is never shown twice.
    */
   #show() {
-    if (!this.#mutations.inDoubt) {
-      this.#base = this.#replica.state;
-      this.#mutations.settle(this.#replica.version ?? -1);
+    const { state, version } = this.#replica;
+    if (version !== null && !this.#mutations.inDoubt) {
+      this.#base = state;
+      this.#mutations.settle(version);
     }
+    if (this.#base === null) return;
     const before = this.#view;
     this.#view = this.#mutations.preview(this.#base);
     const keys = changedKeys(before, this.#view);
