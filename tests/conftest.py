@@ -2,13 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 import tasks
-from tests.baking import APP, FOREIGN, ROOT, Baked, bake, combinations
+from tests.baking import APP, FOREIGN, ROOT, Baked, bake, combinations, run
+from tests.browsing import TIMEOUT, Site
+
+NODE_PACKAGES = ("typescript@5.9.3", "msgpack-test-suite@1.0.0")
 
 
 def name_of(answers: dict[str, str]) -> str:
@@ -55,3 +59,54 @@ def chromium_path() -> str:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """What checks the client and comes from npm, kept in a cache; without npm, left out."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("there is no npm")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "gospa-template" / "-".join(NODE_PACKAGES).replace("@", "-")
+    modules = folder / "node_modules"
+    names = [package.partition("@")[0] for package in NODE_PACKAGES]
+    if not all((modules / name / "package.json").exists() for name in names):
+        folder.mkdir(parents=True, exist_ok=True)
+        command = (npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder))
+        done = run((*command, *NODE_PACKAGES), folder)
+        if done.returncode:
+            pytest.skip(f"npm could not install {NODE_PACKAGES}: {done.stderr[-300:]}")
+    return modules
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    """A Chromium without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium_path, args=["--no-sandbox"] if os.geteuid() == 0 else []
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the pages of a test complained of in their consoles."""
+    return []
+
+
+@pytest.fixture
+def visitor(browser: Browser, site: Site, complaints: list[str]) -> Iterator[BrowserContext]:
+    """A browser with cookies of its own."""
+    with browser.new_context(base_url=site.address) as context:
+        context.set_default_timeout(TIMEOUT * 1000)
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        context.on(
+            "console",
+            lambda line: (
+                complaints.append(line.text) if line.type in {"error", "warning"} else None
+            ),
+        )
+        yield context

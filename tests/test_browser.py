@@ -2,73 +2,20 @@
 
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.baking import bake
+from tests.browsing import TIMEOUT, Site, open_tab, open_tabs_on_workers, serving, worker
 
 BACKENDS = {
     "redis, 4 workers": ({"state_backend": "redis", "session_backend": "redis"}, 4),
     "memory, 1 worker": ({"state_backend": "memory", "session_backend": "memory"}, 1),
 }
-TIMEOUT = 30  # seconds
-
-
-class Site(NamedTuple):
-    """A served project."""
-
-    address: str
-    workers: int
-
-
-@contextmanager
-def serving(project: Path, workers: int) -> Iterator[str]:
-    """Run the project; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "sanic", "app", f"--workers={workers}", f"--port={port}"]
-    with (project / "sanic.log").open("wb") as log:
-        server = subprocess.Popen(
-            command, cwd=project, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_for(lambda: answers(address))
-        yield address
-    finally:
-        server.terminate()
-        try:
-            server.wait(TIMEOUT)
-        finally:
-            if server.poll() is None:
-                os.killpg(server.pid, signal.SIGKILL)
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/health/ready", timeout=2) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
-
-
-def wait_for(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not met():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module", params=BACKENDS.values(), ids=list(BACKENDS))
@@ -79,61 +26,6 @@ def site(
     project = bake(template, tmp_path_factory.mktemp("site"), answers)
     with serving(project, workers) as address:
         yield Site(address, workers)
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium_path, args=["--no-sandbox"] if os.geteuid() == 0 else []
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the pages of a test complained of in their consoles."""
-    return []
-
-
-@pytest.fixture
-def visitor(browser: Browser, site: Site, complaints: list[str]) -> Iterator[BrowserContext]:
-    """A browser with cookies of its own."""
-    with browser.new_context(base_url=site.address) as context:
-        context.set_default_timeout(TIMEOUT * 1000)
-        context.on("weberror", lambda error: complaints.append(str(error.error)))
-        context.on(
-            "console",
-            lambda line: (
-                complaints.append(line.text) if line.type in {"error", "warning"} else None
-            ),
-        )
-        yield context
-
-
-def open_tab(visitor: BrowserContext, board: str) -> Page:
-    page = visitor.new_page()
-    page.goto(f"/#{board}")
-    expect(page.locator("#status")).to_have_attribute("data-status", "online")
-    expect(page.locator("#count")).not_to_have_text("·")
-    return page
-
-
-def worker(page: Page) -> str:
-    return str(page.locator("#worker").get_attribute("data-pid"))
-
-
-def open_tabs_on_workers(visitor: BrowserContext, count: int, board: str) -> list[Page]:
-    """Tabs that are each answered by another worker."""
-    tabs: dict[str, Page] = {}
-    for _ in range(100):
-        page = open_tab(visitor, board)
-        if tabs.setdefault(worker(page), page) is not page:
-            page.close()
-        if len(tabs) == count:
-            return list(tabs.values())
-    raise AssertionError(f"only workers {list(tabs)} answered")
 
 
 def test_a_click_in_one_tab_shows_in_the_other(

@@ -10,6 +10,7 @@ from server.realtime.room import Draft, Room, RoomError, Session, action
 
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Color = Annotated[int, Meta(ge=0, le=5)]
+NoteId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}$")]
 
 MAX_NOTES = 200
 
@@ -19,6 +20,8 @@ class Board(Room):
 
     pattern = "board/<name>"
     initial = {"count": 0, "notes": 0}
+    events = frozenset({"typing"})
+    presence = True
 
     async def authorize(self, session: Session) -> bool:
         return True
@@ -29,11 +32,14 @@ class Board(Room):
         return state["count"]
 
     @action
-    def add_note(self, state: Draft, text: Text, color: Color = 0) -> str:
+    def add_note(self, state: Draft, text: Text, color: Color = 0, id: NoteId | None = None) -> str:
+        """Add a note, under an id that the page chose so that it can show it at once."""
         if state["notes"] >= MAX_NOTES:
             raise RoomError(f"a board has room for {MAX_NOTES} notes: remove one first")
+        note = id or secrets.token_hex(4)
+        if f"note:{note}" in state:
+            raise RoomError("there is a note with this id")
         state["notes"] += 1
-        note = secrets.token_hex(4)
         state[f"note:{note}"] = {"text": text, "color": color, "at": int(time.time() * 1000)}
         return note
 

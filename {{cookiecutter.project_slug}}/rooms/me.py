@@ -12,8 +12,11 @@ class Me(Room):
 
     pattern = "me"
     private = True
-    initial = {"note": ""}
-    writable = {"note": Annotated[str, Meta(max_length=2000)]}
+    initial = {"note": "", "name": ""}
+    writable = {
+        "note": Annotated[str, Meta(max_length=2000)],
+        "name": Annotated[str, Meta(max_length=40)],
+    }
 
     async def authorize(self, session: Session) -> bool:
         return True

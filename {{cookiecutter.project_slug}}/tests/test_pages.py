@@ -15,12 +15,12 @@ async def test_the_page_and_its_files_are_served(client: httpx.AsyncClient) -> N
     page = await client.get("/")
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
-    script = await client.get("/client/board.js")
+    script = await client.get("/client/board/board.js")
     assert script.status_code == 200
     assert "javascript" in script.headers["content-type"]
 
 
-@pytest.mark.parametrize("path", ["/", "/client/board.js", "/nothing", "/health/live"])
+@pytest.mark.parametrize("path", ["/", "/client/board/board.js", "/nothing", "/health/live"])
 async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient, path: str) -> None:
     headers = (await client.get(path)).headers
     policy = headers["content-security-policy"]

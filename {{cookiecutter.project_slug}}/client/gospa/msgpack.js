@@ -1,7 +1,7 @@
 /**
  * Values to msgpack bytes and back. Format: https://github.com/msgpack/msgpack/blob/master/spec.md
  *
- * @typedef {null | boolean | number | bigint | string | Uint8Array | Date | Value[]
+ * @typedef {null | boolean | number | bigint | string | Uint8Array | Date | any[]
  *   | { [key: string]: Value }} Value
  */
 
@@ -9,6 +9,7 @@ const MAX_DEPTH = 64; // of what is received
 const MAX_DEPTH_SENT = 32; // more is refused by the server
 const TIMESTAMP = 0xff; // -1 as a byte
 const NANOSECONDS = 1_000_000; // in a millisecond, the precision of Date
+const YEARS = [-62_135_596_800_000, 253_402_300_799_999]; // 1 to 9999, which Python's dates know
 
 // How a type begins: with a small length inside its first byte, or with a first byte that tells
 // that the length follows in 1, 2 or 4 bytes.
@@ -62,22 +63,22 @@ class Writer {
     else if (typeof value === 'string') this.#text(value);
     else if (value instanceof Uint8Array) this.#raw(BYTES, value);
     else if (value instanceof Date) this.#timestamp(value.getTime());
-    else if (typeof value === 'object') this.#container(value, depth);
+    else if (Array.isArray(value)) this.#array(value, depth);
+    else if (typeof value === 'object') this.#map(value, depth);
     else throw new MsgpackError(`a value of type ${typeof value} cannot be encoded`);
   }
 
-  /** @param {Value[] | { [key: string]: Value }} value @param {number} depth */
-  #container(value, depth) {
-    if (depth >= MAX_DEPTH_SENT) {
-      throw new MsgpackError(`nested deeper than ${MAX_DEPTH_SENT} levels`);
-    }
-    if (Array.isArray(value)) {
-      this.#head(ARRAY, value.length);
-      for (const item of value) this.value(item, depth + 1);
-      return;
-    }
-    const prototype = Object.getPrototypeOf(value);
-    if (prototype !== null && prototype !== Object.prototype) {
+  /** @param {Value[]} items @param {number} depth */
+  #array(items, depth) {
+    if (depth >= MAX_DEPTH_SENT) throw new MsgpackError(`nested over ${MAX_DEPTH_SENT} levels`);
+    this.#head(ARRAY, items.length);
+    for (const item of items) this.value(item, depth + 1);
+  }
+
+  /** @param {{ [key: string]: Value }} value @param {number} depth */
+  #map(value, depth) {
+    if (depth >= MAX_DEPTH_SENT) throw new MsgpackError(`nested over ${MAX_DEPTH_SENT} levels`);
+    if (![null, Object.prototype].includes(Object.getPrototypeOf(value))) {
       throw new MsgpackError('only plain objects can be encoded');
     }
     const entries = Object.entries(value);
@@ -93,12 +94,9 @@ class Writer {
     if (!Number.isSafeInteger(value) || Object.is(value, -0)) {
       this.#word.setFloat64(0, value);
       this.bytes.push(0xcb, ...this.#octets);
-    } else if (value >= 2 ** 32 || value < -(2 ** 31)) this.#bigint(BigInt(value));
-    else if (value >= 0) this.#head(NATURAL, value);
-    else if (value >= -32) this.bytes.push(value);
-    else if (value >= -(2 ** 7)) this.bytes.push(0xd0, value);
-    else if (value >= -(2 ** 15)) this.#uint(0xd1, 2, value);
-    else this.#uint(0xd2, 4, value);
+    } else if (value >= 2 ** 32 || value < -32) this.#bigint(BigInt(value));
+    else if (value < 0) this.bytes.push(value);
+    else this.#head(NATURAL, value);
   }
 
   /** @param {bigint} value */
@@ -120,7 +118,9 @@ class Writer {
 
   /** @param {number} milliseconds */
   #timestamp(milliseconds) {
-    if (Number.isNaN(milliseconds)) throw new MsgpackError('an invalid Date cannot be encoded');
+    if (!(milliseconds >= YEARS[0] && milliseconds <= YEARS[1])) {
+      throw new MsgpackError('a Date is invalid, or not in the years 1 to 9999');
+    }
     const seconds = Math.floor(milliseconds / 1000);
     this.bytes.push(0xc7, 12);
     this.#uint(TIMESTAMP, 4, (milliseconds - seconds * 1000) * NANOSECONDS);

@@ -1,9 +1,11 @@
 /** The messages of the protocol `gospa.v1`, by their first element, and how requests fail. */
 
-import { encode } from './msgpack.js';
+import { MsgpackError, encode } from './msgpack.js';
 
 export const SUBPROTOCOL = 'gospa.v1';
 export const CLOSE_FOR_GOOD = 4500; // from this close code on, the server would refuse us again
+export const CLOSE_MISTAKE = 4501; // up to this one, because we did not keep to the protocol
+export const MEMBERS = '#members'; // after a room's name: the room that lists who is in it
 
 export const FROM_SERVER = /** @type {const} */ ({
   SNAPSHOT: 0, PATCH: 1, EVENT: 2, ACK: 3, ERROR: 4, WELCOME: 5, BYE: 6, PONG: 7, JOINED: 8,
@@ -13,8 +15,8 @@ export const FROM_CLIENT = /** @type {const} */ ({
 });
 
 /**
- * A request that was refused: by the server, or by this client with one of the codes `overflow`,
- * `too_large`, `left`, `closed` and `refused` (the server wants no connection of ours).
+ * A request that was refused: by the server, or by this client with one of the codes `invalid`,
+ * `overflow`, `too_large`, `left`, `closed` and `unauthorized` (the session has ended).
  */
 export class RoomError extends Error {
   name = 'RoomError';
@@ -28,15 +30,26 @@ export class RoomError extends Error {
 }
 
 /**
- * The bytes of a message about a room. One that the server will not take must never be sent: the
- * connection would be closed, and the message sent again on the next.
+ * The bytes of a message about a room. What the server would not take must never be sent: it would
+ * close the connection, and get the same again on the next.
  *
  * @param {[type: number, ...import('./msgpack.js').Value[]]} message
  * @param {string} room
  * @param {number} limit bytes
  */
 export function frame(message, room, limit) {
-  const bytes = encode(message);
-  if (bytes.length <= limit) return bytes;
+  try {
+    const bytes = encode(message);
+    if (bytes.length <= limit) return bytes;
+  } catch (error) {
+    if (error instanceof MsgpackError) throw new RoomError('invalid', error.message, room);
+    throw error;
+  }
   throw new RoomError('too_large', `a message has at most ${limit} bytes`, room);
+}
+
+/** The name of a room, an action or an event, if the server takes it. @param {string} name */
+export function checked(name) {
+  if (typeof name === 'string' && name !== '' && [...name].length <= 128) return name;
+  throw new RoomError('invalid', 'a name has 1 to 128 letters', null);
 }

@@ -7,31 +7,25 @@ export class Replica {
   /** @type {number | bigint | null} */ version = null;
   /** @type {Uint8Array | null} */ tag = null;
 
-  /**
-   * Begin a chain. Returns the keys whose values differ from before.
-   *
-   * @param {number | bigint} version @param {Uint8Array} tag @param {State} state
-   */
+  /** Begin a chain. @param {number | bigint} version @param {Uint8Array} tag @param {State} state */
   reset(version, tag, state) {
-    const before = this.state;
     Object.assign(this, { version, tag, state: freeze(state) });
-    return Object.keys({ ...before, ...state }).filter((key) => !equal(before[key], state[key]));
   }
 
   /**
-   * Continue the chain. Returns the keys that changed, or null if a link is missing.
+   * Continue the chain; false if a link is missing.
    *
    * @param {number | bigint} version @param {Uint8Array} parent @param {Uint8Array} tag
    * @param {State} set @param {string[]} deleted
    */
   apply(version, parent, tag, set, deleted) {
-    if (this.at(tag)) return [];
-    if (!this.at(parent)) return null;
+    if (this.at(tag)) return true;
+    if (!this.at(parent)) return false;
     /** @type {Record<string, any>} */
     const state = { __proto__: null, ...this.state, ...set };
     for (const key of deleted) delete state[key];
-    Object.assign(this, { version, tag, state: freeze(state) });
-    return [...Object.keys(set), ...deleted];
+    this.reset(version, tag, state);
+    return true;
   }
 
   /** Whether the chain ends here. @param {Uint8Array} tag */
@@ -40,8 +34,15 @@ export class Replica {
   }
 }
 
+/** The keys whose values differ. @param {State} before @param {State} after */
+export function changedKeys(before, after) {
+  if (before === after) return [];
+  const gone = Object.keys(before).filter((key) => !(key in after));
+  return [...Object.keys(after).filter((key) => !equal(before[key], after[key])), ...gone];
+}
+
 /** With all it holds, but for bytes, which cannot be frozen. @param {any} value */
-function freeze(value) {
+export function freeze(value) {
   if (value !== null && typeof value === 'object' && !ArrayBuffer.isView(value)) {
     if (!Object.isFrozen(value)) Object.values(Object.freeze(value)).forEach(freeze);
   }
@@ -52,8 +53,8 @@ function freeze(value) {
 function equal(one, other) {
   if (Object.is(one, other)) return true;
   if (!one || !other || typeof one !== 'object' || typeof other !== 'object') return false;
-  if (Object.getPrototypeOf(one) !== Object.getPrototypeOf(other)) return false;
-  if (one instanceof Date) return one.getTime() === other.getTime();
+  if (Array.isArray(one) !== Array.isArray(other)) return false;
+  if (one instanceof Date || other instanceof Date) return Number(one) === Number(other);
   const keys = Object.keys(one);
   return (
     keys.length === Object.keys(other).length &&

@@ -3,8 +3,8 @@
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { MutationQueue } from './mutations.js';
-import { FROM_CLIENT, FROM_SERVER, RoomError, frame } from './protocol.js';
-import { Replica } from './replica.js';
+import { FROM_CLIENT, FROM_SERVER, MEMBERS, RoomError, checked, frame } from './protocol.js';
+import { Replica, changedKeys } from './replica.js';
 
 /** @typedef {import('./msgpack.js').Value} Value */
 /** @typedef {import('./replica.js').State} State */
@@ -13,13 +13,18 @@ import { Replica } from './replica.js';
  * What the rooms of a client share.
  *
  * @typedef {object} Link
+ * @property {Uint8Array} client who this page's mutations are numbered for
+ * @property {Uint8Array} speaker who the connection is for: the same, or the page before a reload
  * @property {number} lastMid number of the client's last mutation
  * @property {number} frameSize the most bytes that the server takes
  * @property {(bytes: Uint8Array<ArrayBuffer>) => boolean} send false without a connection
  * @property {(error: Error) => void} report
+ * @property {() => void} changed there are more or fewer mutations without an answer
+ * @property {(name: string, details: Value) => Room} room
  * @property {(room: Room) => void} forget
  */
 
+const MAX_DETAILS = 1024; // bytes, of which the server takes no more
 /** @type {[number, number]} milliseconds, while the server's store is away */
 const JOIN_AGAIN = [500, 5_000];
 
@@ -27,36 +32,35 @@ export class Room {
   #link;
   #mutations;
   #replica = new Replica();
+  /** @type {State | null} */ #base = null; // what is shown without what is pending
+  #view = this.#replica.state;
   #changes = new Emitter();
   #events = new Emitter();
+  /** @type {Value | undefined} */ #details;
   #joined = false;
   #awaitsSnapshot = false;
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
   /** @type {RoomError | null} */ #refusal = null;
-  /** @type {(() => void) | undefined} */ #resolveReady;
-  /** @type {((error: RoomError) => void) | undefined} */ #rejectReady;
 
   /** @param {string} name @param {Link} link */
   constructor(name, link) {
     this.name = name;
     this.#link = link;
-    this.#mutations = new MutationQueue(link.send);
-    /** @type {Promise<void>} resolved once the room is up to date for the first time */
-    this.ready = new Promise((resolve, reject) => {
-      this.#resolveReady = resolve;
-      this.#rejectReady = reject;
-    });
-    this.ready.catch(() => {}); // a refusal is reported too, so nobody has to look here
+    this.#mutations = new MutationQueue(link);
   }
 
-  /** As the server confirmed it last; each change makes a new object, frozen with all it holds. */
+  /**
+   * As the server confirmed it last, with what is pending here applied to it. Each change makes a
+   * new object, frozen with all it holds.
+   */
   get state() {
-    return this.#replica.state;
+    return this.#view;
   }
 
-  get version() {
-    return this.#replica.version;
+  /** Mutations that the server has not answered yet, oldest first. */
+  get pending() {
+    return this.#mutations.unanswered;
   }
 
   /**
@@ -76,24 +80,36 @@ export class Room {
   }
 
   /**
+   * Show an action's effect before the server has answered. `perform` changes a copy of the state
+   * key by key: the values in it are frozen. It runs again whenever the state below it changes, and
+   * its effect goes with a refusal.
+   *
+   * @param {string} action @param {import('./mutations.js').Optimistic} perform
+   */
+  optimistic(action, perform) {
+    this.#mutations.optimistic[action] = perform;
+    this.#show();
+  }
+
+  /**
    * Have the server run an action exactly once, however often the connection breaks meanwhile.
    *
    * @param {string} action @param {Record<string, Value>} [args]
    * @returns {Promise<any>} its result, which is null if the answer to the first try was lost;
    *   rejected with a RoomError if it is refused
    */
-  call(action, args = {}) {
-    return this.#mutate((mid) => [FROM_CLIENT.CALL, mid, this.name, action, args]);
+  async call(action, args) {
+    return this.#mutate(FROM_CLIENT.CALL, checked(action), { ...args });
   }
 
   /** Set a key that the room lets members write. @param {string} key @param {Value} value */
-  set(key, value) {
-    return this.#mutate((mid) => [FROM_CLIENT.WRITE, mid, this.name, { [key]: value }, []]);
+  async set(key, value) {
+    return this.#mutate(FROM_CLIENT.WRITE, { [key]: value }, []);
   }
 
   /** Delete a key that the room lets members write. @param {string} key */
-  delete(key) {
-    return this.#mutate((mid) => [FROM_CLIENT.WRITE, mid, this.name, {}, [key]]);
+  async delete(key) {
+    return this.#mutate(FROM_CLIENT.WRITE, {}, [`${key}`]);
   }
 
   /**
@@ -102,8 +118,19 @@ export class Room {
    * @param {string} event @param {Value} payload @returns whether it was sent
    */
   send(event, payload) {
-    const bytes = this.#frame([FROM_CLIENT.SEND, this.name, event, payload]);
+    const bytes = this.#frame([FROM_CLIENT.SEND, this.name, checked(event), payload]);
     return this.#joined && this.#link.send(bytes);
+  }
+
+  /**
+   * The room that lists who is in this one, by `client.member` of each: `{ pid, details }`. To be
+   * in it is to be listed.
+   *
+   * @param {Value} [details] what others are told of you; later ones replace them
+   */
+  members(details = null) {
+    frame([FROM_CLIENT.JOIN, details], this.name, MAX_DETAILS);
+    return this.#link.room(this.name + MEMBERS, details);
   }
 
   /** What is pending is rejected with the code `left`; the server may have done it already. */
@@ -113,6 +140,12 @@ export class Room {
   }
 
   // For the client
+
+  /** @param {Value} details what the others are told */
+  introduce(details) {
+    this.#details = details;
+    if (this.#joined) this.join();
+  }
 
   /** Connected: ask for what happened since the state held here. */
   join() {
@@ -130,8 +163,8 @@ export class Room {
   end(error) {
     this.disconnected();
     this.#refusal = error;
-    this.#rejectReady?.(error);
     this.#mutations.refuseAll(error);
+    this.#answered();
   }
 
   /** @param {any[]} message */
@@ -142,9 +175,9 @@ export class Room {
     else if (type === FROM_SERVER.JOINED) this.#arrive(rest[1]);
   }
 
-  /** @param {number} mid @param {any} result */
-  acknowledge(mid, result) {
-    this.#mutations.acknowledge(mid, result);
+  /** @param {number} mid @param {number | bigint} version @param {any} result */
+  acknowledge(mid, version, result) {
+    if (this.#mutations.acknowledge(mid, version, result)) this.#answered();
   }
 
   /**
@@ -152,8 +185,9 @@ export class Room {
    * @param {RoomError} error
    */
   refuse(mid, error) {
-    if (mid !== null) this.#mutations.refuse(mid, error);
-    else if (this.#joined && !this.#awaitsSnapshot) this.#link.report(error);
+    if (mid !== null) {
+      if (this.#mutations.refuse(mid, error)) this.#answered();
+    } else if (this.#joined && !this.#awaitsSnapshot) this.#link.report(error);
     else if (error.code === 'unavailable') this.#joinLater();
     else {
       this.end(error);
@@ -161,10 +195,21 @@ export class Room {
     }
   }
 
+  /**
+   * A mutation from before the page was loaded.
+   *
+   * @param {Uint8Array} client @param {number} mid @param {Uint8Array<ArrayBuffer>} bytes
+   */
+  restore(client, mid, bytes) {
+    this.#mutations.add(client, mid, bytes, true).catch((error) => this.#link.report(error));
+  }
+
   /** @param {number} version @param {Uint8Array} tag @param {State} state */
   #restart(version, tag, state) {
     this.#awaitsSnapshot = false;
-    this.#announce(this.#replica.reset(version, tag, state));
+    this.#replica.reset(version, tag, state);
+    this.#mutations.release();
+    this.#show();
   }
 
   /**
@@ -172,34 +217,50 @@ export class Room {
    * @param {State} set @param {string[]} deleted
    */
   #follow(version, parent, tag, set, deleted) {
-    const keys = this.#replica.apply(version, parent, tag, set, deleted);
-    if (keys) this.#announce(keys);
-    else this.#requestSnapshot();
+    if (this.#replica.apply(version, parent, tag, set, deleted)) this.#show();
+    else if (!this.#awaitsSnapshot) this.#requestState(null, null);
   }
 
   /** @param {Uint8Array} tag */
   #arrive(tag) {
-    if (!this.#replica.at(tag)) return this.#requestSnapshot();
+    if (!this.#replica.at(tag)) return this.#awaitsSnapshot || this.#requestState(null, null);
     this.#joined = true;
     this.#attempt = 0;
-    this.#resolveReady?.();
     this.#mutations.open();
+    this.#answered(); // by us, where they are too large for this server
   }
 
-  /** @param {string[]} keys */
-  #announce(keys) {
-    if (keys.length > 0) this.#changes.emit('change', this.state, keys);
+  #answered() {
+    this.#show();
+    this.#link.changed();
   }
 
-  /** A link is missing: ask for the whole, once, and meanwhile show what was true. */
-  #requestSnapshot() {
-    if (!this.#awaitsSnapshot) this.#requestState(null, null);
+  /**
+   * While one does not know whether a mutation was applied, the state below it stays as it was: so
+   * its effect is never shown twice.
+   */
+  #show() {
+    const { state, version } = this.#replica;
+    if (version !== null && !this.#mutations.inDoubt) {
+      this.#base = state;
+      this.#mutations.settle(version);
+    }
+    if (this.#base === null) return;
+    const before = this.#view;
+    this.#view = this.#mutations.preview(this.#base);
+    const keys = changedKeys(before, this.#view);
+    if (keys.length > 0) this.#changes.emit('change', this.#view, keys);
   }
 
-  /** @param {number | bigint | null} version @param {Uint8Array | null} tag */
+  /**
+   * From a commit on; the whole, if a link is missing, and meanwhile what was true stays shown.
+   *
+   * @param {number | bigint | null} version @param {Uint8Array | null} tag
+   */
   #requestState(version, tag) {
     this.#awaitsSnapshot = tag === null;
-    this.#link.send(this.#frame([FROM_CLIENT.JOIN, this.name, version, tag]));
+    const details = this.#details === undefined ? [] : [this.#details];
+    this.#link.send(this.#frame([FROM_CLIENT.JOIN, this.name, version, tag, ...details]));
   }
 
   #joinLater() {
@@ -213,15 +274,17 @@ export class Room {
     return frame(message, this.name, this.#link.frameSize);
   }
 
-  /** @param {(mid: number) => [number, ...Value[]]} build @returns {Promise<any>} */
-  async #mutate(build) {
+  /** @param {number} type @param {Value} what @param {Value} more @returns {Promise<any>} */
+  #mutate(type, what, more) {
     if (this.#refusal) throw this.#refusal;
     if (this.#mutations.full) {
       throw new RoomError('overflow', 'too many changes are waiting to be sent', this.name);
     }
     const mid = this.#link.lastMid + 1;
-    const bytes = this.#frame(build(mid));
+    const bytes = this.#frame([type, mid, this.name, what, more]);
     this.#link.lastMid = mid;
-    return this.#mutations.add(mid, bytes);
+    const answer = this.#mutations.add(this.#link.client, mid, bytes);
+    this.#answered();
+    return answer;
   }
 }

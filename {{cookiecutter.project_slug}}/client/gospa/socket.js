@@ -2,7 +2,7 @@
 
 import { backoff } from './backoff.js';
 import { decode, encode } from './msgpack.js';
-import { CLOSE_FOR_GOOD, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL } from './protocol.js';
+import { CLOSE_FOR_GOOD, CLOSE_MISTAKE, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL } from './protocol.js';
 
 // Milliseconds
 const SILENCE = 15_000; // after which the server is asked for a sign of life
@@ -13,25 +13,28 @@ const RECONNECT = [500, 20_000];
 
 const PING = encode([FROM_CLIENT.PING]);
 
-/** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'refused'} Status */
+/** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized'} Status */
 
 /**
  * @typedef {object} Handlers
- * @property {(status: Status) => void} status
+ * @property {() => Uint8Array} identify the client to say HELLO as
+ * @property {(status: Status, why: string) => void} status
  * @property {(message: any) => void} message
  * @property {(error: Error) => void} error
+ * @property {(milliseconds: number) => void} latency
  */
 
 export class Socket {
   /** @type {Status} */ status = 'connecting';
   #url;
   #handlers;
-  #hello = encode([FROM_CLIENT.HELLO, crypto.getRandomValues(new Uint8Array(16))]);
   /** @type {WebSocket | null} */ #socket = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempt = 0;
   #onlineSince = Infinity;
   #retryAfter = 0;
+  #notBefore = 0;
+  #pinged = 0;
   #listening = new AbortController();
 
   /** @param {string | URL} url @param {Handlers} handlers */
@@ -41,7 +44,7 @@ export class Socket {
     const { signal } = this.#listening;
     window.addEventListener('online', () => this.#wake(), { signal });
     document.addEventListener('visibilitychange', () => this.#wake(), { signal });
-    this.#connect();
+    this.reconnect();
   }
 
   /** @param {Uint8Array<ArrayBuffer>} bytes @returns whether there is a connection */
@@ -51,31 +54,40 @@ export class Socket {
     return online;
   }
 
-  /** @param {'closed' | 'refused'} status */
-  stop(status) {
+  /** For good. @param {'closed' | 'unauthorized'} status @param {string} why */
+  stop(status, why) {
     clearTimeout(this.#timer);
     this.#listening.abort();
     this.#drop();
-    this.#become(status);
+    this.#become(status, why);
   }
 
-  #connect() {
+  reconnect() {
+    this.#drop();
     this.#become('connecting');
     const socket = new WebSocket(this.#url, SUBPROTOCOL);
     socket.binaryType = 'arraybuffer';
-    socket.onopen = () => socket.send(this.#hello);
+    socket.onopen = () => socket.send(encode([FROM_CLIENT.HELLO, this.#handlers.identify()]));
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(data);
-    socket.onclose = ({ code }) => socket === this.#socket && this.#lose(code);
+    socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lose(code, reason);
     this.#socket = socket;
+    this.#schedule(PATIENCE, () => this.#lose());
+  }
+
+  /** Find out whether the server is there, and how far away. */
+  ping() {
+    if (this.#pinged || !this.send(PING)) return;
+    this.#pinged = performance.now();
     this.#schedule(PATIENCE, () => this.#lose());
   }
 
   /** @param {ArrayBuffer} data */
   #receive(data) {
-    this.#schedule(SILENCE, () => this.#ping());
+    this.#schedule(SILENCE, () => this.ping());
     try {
       const message = /** @type {any} */ (decode(new Uint8Array(data)));
       if (message[0] === FROM_SERVER.BYE) this.#retryAfter = message[2] ?? 0;
+      if (message[0] === FROM_SERVER.PONG) this.#measure();
       this.#handlers.message(message);
       if (message[0] === FROM_SERVER.WELCOME && this.#socket) {
         this.#onlineSince = performance.now();
@@ -88,11 +100,22 @@ export class Socket {
     }
   }
 
-  #lose(code = 0) {
-    if (code >= CLOSE_FOR_GOOD) return this.stop('refused');
+  #measure() {
+    this.#handlers.latency(performance.now() - this.#pinged);
+    this.#pinged = 0;
+  }
+
+  #lose(code = 0, reason = '') {
+    if (code >= CLOSE_FOR_GOOD) {
+      const why = `the server ended the connection: ${reason || 'it gave no reason'} (${code})`;
+      return this.stop(code <= CLOSE_MISTAKE ? 'closed' : 'unauthorized', why);
+    }
     this.#drop();
-    if (performance.now() - this.#onlineSince > STABLE) this.#attempt = 0;
-    this.#schedule(this.#retryAfter + backoff(this.#attempt, ...RECONNECT), () => this.#connect());
+    const now = performance.now();
+    if (now - this.#onlineSince > STABLE) this.#attempt = 0;
+    this.#notBefore = now + this.#retryAfter;
+    const delay = this.#retryAfter + backoff(this.#attempt, ...RECONNECT);
+    this.#schedule(delay, () => this.reconnect());
     this.#attempt += 1;
     this.#onlineSince = Infinity;
     this.#retryAfter = 0;
@@ -103,19 +126,15 @@ export class Socket {
   #drop() {
     const socket = this.#socket;
     this.#socket = null;
+    this.#pinged = 0;
     socket?.close();
   }
 
   /** The network changed, or somebody may be looking: find out now how things stand. */
   #wake() {
-    if (document.hidden) return;
-    if (this.status === 'offline') this.#connect();
-    if (this.status === 'online') this.#ping();
-  }
-
-  #ping() {
-    this.send(PING);
-    this.#schedule(PATIENCE, () => this.#lose());
+    if (document.hidden || performance.now() < this.#notBefore) return;
+    if (this.status === 'online') this.ping();
+    else this.reconnect();
   }
 
   /** There is one thing to wait for at a time. @param {number} delay @param {() => void} then */
@@ -124,10 +143,10 @@ export class Socket {
     this.#timer = setTimeout(then, delay);
   }
 
-  /** @param {Status} status */
-  #become(status) {
+  /** @param {Status} status @param {string} why */
+  #become(status, why = '') {
     if (this.status === status) return;
     this.status = status;
-    this.#handlers.status(status);
+    this.#handlers.status(status, why);
   }
 }

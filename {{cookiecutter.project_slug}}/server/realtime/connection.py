@@ -19,6 +19,7 @@ from server.realtime.hub import Hub
 from server.realtime.local_room import LocalRoom
 from server.realtime.mutations import Lane, Mutation
 from server.realtime.outbox import Outbox
+from server.realtime.presence import member_id
 from server.realtime.refusal import refusal
 from server.realtime.room import Invalid, NotJoined, Room, RoomError
 from server.sessions.session import Session
@@ -234,6 +235,7 @@ class Connection(asyncio.Protocol):
         match request:
             case wire.Hello():
                 self._client = request.client
+                self.id = member_id(request.client)
                 self.send(wire.welcome(self.id, self._hub.server))
             case wire.Ping():
                 self.send(wire.pong())
@@ -264,6 +266,8 @@ class Connection(asyncio.Protocol):
         name = request.room
         try:
             local = self._rooms.get(name) or await self._enter(name)
+            if local.attendance:
+                local.attendance.enter(self.id, self, request.details)
             local.join(self.outbox, request.tag)
         except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
             self.send(refusal(error, name))
@@ -287,6 +291,8 @@ class Connection(asyncio.Protocol):
         self._lanes.pop(name, None)
         if local is not None:
             local.fanout.remove(self.outbox)
+            if local.attendance and not self._hub.draining:  # else it will be back elsewhere
+                local.attendance.leave(self.id, self)
 
     def _mutate(self, request: wire.Call | wire.Write) -> None:
         assert self._client is not None  # noqa: S101 - HELLO came first

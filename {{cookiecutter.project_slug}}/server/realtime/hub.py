@@ -12,7 +12,7 @@ from sanic.log import logger
 from server import background
 from server.errors import StoreError
 from server.pubsub import PubSub
-from server.realtime import wire
+from server.realtime import presence, wire
 from server.realtime.counters import Counters
 from server.realtime.local_room import LocalRoom, Services
 from server.realtime.room import Directory, Room, Unauthorized
@@ -45,6 +45,7 @@ async def open_hub(
     tasks = [
         background.keep_running(hub.watch, "watch of connections and rooms"),
         background.keep_running(hub.watch_heads, "head check"),
+        background.keep_running(hub.watch_presence, "presence"),
     ]
     try:
         yield hub
@@ -68,7 +69,10 @@ class Hub:
         self._directory = directory
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._gap = asyncio.Event()
-        self._services = Services(store, pubsub, self._gap.set, self.counters, settings.room_size)
+        worker = os.urandom(8).hex()
+        self._services = Services(
+            worker, store, pubsub, self._gap.set, self.counters, settings.room_size
+        )
 
     @property
     def connected(self) -> bool:
@@ -77,7 +81,9 @@ class Hub:
 
     async def enter(self, name: str, session: Session) -> LocalRoom:
         """The room of that name, open. Raises RoomError, or StoreError if it cannot be loaded."""
-        key, room = self._directory.resolve(name, session)
+        key, room = self._directory.resolve(name.removesuffix(presence.SUFFIX), session)
+        if name.endswith(presence.SUFFIX):
+            key, room = presence.members_of(key, room)
         if not await room.authorize(session):
             raise Unauthorized(f"you may not enter {name}")
         while key not in self.rooms:  # it may be closed again before we get our turn
@@ -106,6 +112,16 @@ class Hub:
                     await self._gap.wait()
             self._gap.clear()
             await self._compare_heads()
+
+    async def watch_presence(self) -> None:
+        """Hold this worker's lease, and keep the lists of members true."""
+        while True:
+            attendances = [local.attendance for local in self.rooms.values() if local.attendance]
+            try:
+                await presence.review(self._services.store, self._services.worker, attendances)
+            except StoreError as error:
+                logger.warning("lists of members cannot be reviewed: %s", error)
+            await asyncio.sleep(presence.REVIEW)
 
     async def close(self) -> None:
         """Take no more mutations, let those under way finish, say BYE to all clients, and close."""

@@ -17,6 +17,7 @@ from server.realtime.counters import Counters
 from server.realtime.fanout import Fanout
 from server.realtime.mutations import MutationQueue
 from server.realtime.outbox import Outbox, framed
+from server.realtime.presence import Attendance, Members
 from server.realtime.replica import Link, Replica
 from server.realtime.room import Room
 from server.state.store import NO_TAG, Head, Snapshot, StateStore, channel
@@ -33,6 +34,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 class Services:
     """What all rooms of a worker share; `on_gap` is called when messages may have been missed."""
 
+    worker: str
     store: StateStore
     pubsub: PubSub
     on_gap: Callable[[], None]
@@ -58,6 +60,11 @@ class LocalRoom:
             lambda: self.replica.snapshot,
             limit=services.room_size,
         )
+        self.attendance = (
+            Attendance(services.worker, self.mutations, lambda: self.replica.snapshot.fields)
+            if isinstance(room, Members)
+            else None
+        )
         self._subscription: Subscription | None = None
         self._buffer: list[bytes] | None = []
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
@@ -66,7 +73,8 @@ class LocalRoom:
     @property
     def empty(self) -> bool:
         """Whether nobody in this worker needs it any more."""
-        return not len(self.fanout) and self.mutations.idle
+        settled = self.attendance is None or self.attendance.settled
+        return not len(self.fanout) and self.mutations.idle and settled
 
     async def open(self) -> None:
         """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
@@ -127,6 +135,7 @@ class LocalRoom:
         frame = framed(message)
         match self._apply(self.replica, message, frame):
             case Link.NEXT:
+                self.mutations.published(self.replica.tag, self.replica.version)
                 self.fanout.send(frame)
             case Link.GAP:
                 self._repair("a commit was missed")

@@ -57,11 +57,12 @@ class Lane:
             raise
         except Exception:
             self.refused.append(number)
-            self._answered(number)
+            self.answered(number)
             raise
-        self._answered(number)
+        self.answered(number)
 
-    def _answered(self, number: int) -> None:
+    def answered(self, number: int) -> None:
+        """The client was told how this one ended."""
         self._done = max(self._done, number)
         if number == self._put_off:
             self._put_off = math.inf
@@ -104,6 +105,8 @@ class MutationQueue:
         self._store = store
         self._current = current
         self._tip: Snapshot | None = None  # after our last commit, which the replica may not have
+        self._proposed: tuple[bytes, Mutation, Any] | None = None  # tag and result
+        self._told: Mutation | None = None
         self._waiting: deque[Mutation] = deque()
         self._runner: asyncio.Task[None] | None = None
 
@@ -116,6 +119,14 @@ class MutationQueue:
         self._waiting.append(mutation)
         if self._runner is None:
             self._runner = background.start(self._run(), f"mutations of {self._name}")
+
+    def published(self, tag: bytes, version: int) -> None:
+        """A commit has come here. If it is ours, who made it hears so before being shown it."""
+        if self._proposed and self._proposed[0] == tag:
+            _, mutation, result = self._proposed
+            self._proposed, self._told = None, mutation
+            mutation.lane.answered(mutation.number)
+            mutation.answer(wire.ack(mutation.number, version, result))
 
     def restart(self) -> None:
         """The replica was loaded anew: what was known beyond it may be of another chain."""
@@ -134,7 +145,9 @@ class MutationQueue:
         try:
             while self._waiting:
                 mutation = self._waiting.popleft()
-                mutation.answer(await self._answer(mutation))
+                answer = await self._answer(mutation)
+                if self._told is not mutation:
+                    mutation.answer(answer)
         finally:
             self._runner = None
 
@@ -160,7 +173,11 @@ class MutationQueue:
                 return base.version, result
             change = self._change(mutation, base, edits, attempt)
             self._check_size(base, change)
-            outcome = await self._store.commit(self._key, change)
+            self._proposed = (change.tag, mutation, result)
+            try:
+                outcome = await self._store.commit(self._key, change)
+            finally:
+                self._proposed = None
             if isinstance(outcome, Refused):
                 raise RoomError("it was refused before")
             if isinstance(outcome, Commit):

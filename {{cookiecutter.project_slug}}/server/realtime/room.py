@@ -112,6 +112,7 @@ class Room:
     writable  keys that members may set directly, with the type of each value
     events    names of ephemeral events that members may send to each other
     private   True: each session has its own room under this name
+    presence  True: members may see who else is in the room
     """
 
     pattern: ClassVar[str]
@@ -119,6 +120,7 @@ class Room:
     writable: ClassVar[Mapping[str, Any]] = {}
     events: ClassVar[frozenset[str]] = frozenset()
     private: ClassVar[bool] = False
+    presence: ClassVar[bool] = False
 
     _actions: ClassVar[Mapping[str, _Action]] = {}
     initial_fields: ClassVar[Mapping[str, bytes]] = {}  # `initial`, encoded

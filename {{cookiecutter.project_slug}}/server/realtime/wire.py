@@ -41,6 +41,7 @@ class Join(_Message, tag=0):
     room: RoomName
     version: Annotated[int, msgspec.Meta(ge=0)] | None
     tag: bytes | None
+    details: Any = None
 
 
 class Leave(_Message, tag=1):
@@ -141,8 +142,8 @@ def error(code: str, text: str, *, mutation: int | None = None, room: str | None
     return pack([4, mutation, code, text, room])
 
 
-def welcome(connection: str, server: Mapping[str, Any]) -> bytes:
-    return pack([5, VERSION, connection, dict(server)])
+def welcome(member: str, server: Mapping[str, Any]) -> bytes:
+    return pack([5, VERSION, member, dict(server)])
 
 
 def bye(code: int, retry_after_ms: int) -> bytes:
@@ -160,6 +161,11 @@ def joined(room: str, version: int, tag: bytes) -> bytes:
 def is_event(message: bytes) -> bool:
     """Whether a published message is an EVENT."""
     return message[:2] == b"\x94\x02"
+
+
+def is_ack(message: bytes) -> bool:
+    """Whether an answer to a mutation is an ACK."""
+    return message[:2] == b"\x94\x03"
 
 
 def read_patch(message: bytes) -> Patch:

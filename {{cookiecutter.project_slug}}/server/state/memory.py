@@ -98,6 +98,7 @@ class MemoryStateStore:
         self._mutation_ttl = mutation_ttl
         self._sweep_at = 0.0
         self._rooms: dict[str, _Room] = {}
+        self._leases: dict[str, float] = {}
 
     async def load(self, room: str) -> Snapshot | None:
         stored = self._live(room)
@@ -131,6 +132,13 @@ class MemoryStateStore:
 
     async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
         return [self._head(room) for room in rooms]
+
+    async def renew(self, lease: str, ttl: float) -> None:
+        self._leases[lease] = time.monotonic() + ttl
+
+    async def lapsed(self, leases: Sequence[str]) -> list[str]:
+        now = time.monotonic()
+        return [lease for lease in leases if self._leases.get(lease, 0.0) <= now]
 
     async def delete(self, room: str) -> None:
         self._forget(room)

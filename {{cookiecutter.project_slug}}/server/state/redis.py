@@ -93,6 +93,18 @@ class RedisStateStore:
                 answers = await pipeline.execute()
         return [Head(int(v), t) if v and t else None for v, t in answers[::2]]
 
+    async def renew(self, lease: str, ttl: float) -> None:
+        with store_errors():
+            await self._client.set(self._lease(lease), b"", px=round(ttl * 1000))
+
+    async def lapsed(self, leases: Sequence[str]) -> list[str]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for lease in leases:
+                pipeline.exists(self._lease(lease))
+            with store_errors():
+                held = await pipeline.execute()
+        return [lease for lease, count in zip(leases, held, strict=True) if not count]
+
     async def delete(self, room: str) -> None:
         with store_errors():
             await self._client.delete(self._key(room))
@@ -100,6 +112,9 @@ class RedisStateStore:
 
     def _key(self, room: str) -> str:
         return self._prefix + channel(room)
+
+    def _lease(self, lease: str) -> str:
+        return f"{self._prefix}{{lease:{lease}}}"
 
     def _arguments(self, room: str, change: Change) -> list[Any]:
         key = self._key(room)

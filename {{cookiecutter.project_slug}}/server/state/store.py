@@ -97,6 +97,12 @@ class StateStore(Protocol):
     async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
         """Where each room stands now. Keeps the rooms from expiring."""
 
+    async def renew(self, lease: str, ttl: float) -> None:
+        """Hold a lease for `ttl` seconds from now, by the store's clock."""
+
+    async def lapsed(self, leases: Sequence[str]) -> list[str]:
+        """Those of the leases that nobody holds."""
+
     async def delete(self, room: str) -> None:
         """Forget the room, and publish an empty message so that replicas notice."""
 

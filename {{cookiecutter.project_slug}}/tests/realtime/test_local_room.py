@@ -68,6 +68,12 @@ class Watched:
     async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
         return await self._store.heads(rooms)
 
+    async def renew(self, lease: str, ttl: float) -> None:
+        await self._store.renew(lease, ttl)
+
+    async def lapsed(self, leases: Sequence[str]) -> list[str]:
+        return await self._store.lapsed(leases)
+
     async def delete(self, room: str) -> None:
         await self._store.delete(room)
 
@@ -79,7 +85,7 @@ class Worker:
         self.bus = Unreliable(pubsub)
         self.store = Watched(store)
         self.counters = Counters()
-        services = Services(self.store, self.bus, lambda: None, self.counters)
+        services = Services("worker", self.store, self.bus, lambda: None, self.counters)
         self.room = LocalRoom(KEY, Board(KEY, {"name": "a"}), services)
         self.screen = Screen()
         self.answers: list[Any] = []

@@ -210,3 +210,20 @@ async def test_an_action_that_refuses_or_fails_changes_nothing(room: Room) -> No
     assert (await room.run(return_what_cannot_be_sent))[:3] == [4, 4, "invalid"]
     assert room.store.changes == []
     assert await room.run(add) == [3, 5, 1, 1]
+
+
+async def test_what_is_seen_published_is_done_though_the_store_gives_no_answer(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = room.store.commit
+
+    async def lose_the_answer(key: str, change: Change) -> Commit | Conflict | Refused:
+        await commit(key, change)
+        room.queue.published(change.tag, 1)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(room.store, "commit", lose_the_answer)
+    assert await room.run(add) == [3, 1, 1, 1]
+    monkeypatch.undo()
+    assert (await room.run(look))[:2] == [3, 2], "it waits for a repetition that never comes"
+    assert len(room.answers) == 2

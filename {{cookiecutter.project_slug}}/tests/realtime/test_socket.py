@@ -46,6 +46,21 @@ async def test_a_call_reaches_every_member_with_one_version_and_state(connect: C
         assert one.heads["board/a"] == two.heads["board/a"]
 
 
+async def test_who_changes_a_room_hears_so_before_being_shown_it(connect: Connect) -> None:
+    async with connect() as member:
+        await member.join("board/a")
+        for number in range(1, 51):
+            await member.send(2, number, "board/a", "add", {})
+        order: list[tuple[str, int]] = []
+        while len(order) < 100:
+            message = await member.receive()
+            order.append(("shown" if message[0] == 1 else "told", message[2]))
+        assert all(
+            order.index(("told", version)) < order.index(("shown", version))
+            for version in range(1, 51)
+        )
+
+
 async def test_boards_of_other_names_are_apart(connect: Connect) -> None:
     async with connect() as one, connect() as two:
         await one.join("board/a")
@@ -72,9 +87,9 @@ async def test_me_is_shared_by_a_sessions_connections_and_nobody_elses(connect: 
         await one.join("me")
         await one.write("me", note="mine")
         async with connect(cookie=one.cookie) as again:
-            assert await again.join("me") == {"note": "mine"}
+            assert (await again.join("me"))["note"] == "mine"
         async with connect() as other:
-            assert await other.join("me") == {"note": ""}
+            assert (await other.join("me"))["note"] == ""
 
 
 async def test_a_private_room_has_no_public_name(connect: Connect) -> None:

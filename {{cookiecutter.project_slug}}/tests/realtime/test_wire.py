@@ -27,6 +27,7 @@ def unpacked(message: bytes) -> list[Any]:
     [
         ([0, "board/a", None, None], wire.Join("board/a", None, None)),
         ([0, "board/a", 3, b"tagtagta"], wire.Join("board/a", 3, b"tagtagta")),
+        ([0, "a", None, None, ["x"]], wire.Join("a", None, None, ["x"])),
         ([1, "board/a"], wire.Leave("board/a")),
         ([2, 1, "board/a", "add", {"amount": 2}], wire.Call(1, "board/a", "add", {"amount": 2})),
         ([3, 1, "me", {"note": "x"}, ["y"]], wire.Write(1, "me", {"note": "x"}, ["y"])),

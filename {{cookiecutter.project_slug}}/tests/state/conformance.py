@@ -20,6 +20,7 @@ from server.state.store import (
     StateStore,
     channel,
 )
+from tests.waiting import until
 
 ROOM = "board/a"
 
@@ -175,6 +176,18 @@ class StateStoreConformance:
         async with asyncio.timeout(5):
             assert await heard.get() == b""
         assert await store.commit(ROOM, change(exists=False, set={"a": 1})) == Commit(1, NO_TAG)
+
+    async def test_a_lease_ends_by_itself_unless_it_is_renewed(self, store: StateStore) -> None:
+        await store.renew("short", 0.05)
+        await store.renew("long", 60)
+        assert "long" not in await store.lapsed(["never", "short", "long"])
+
+        async def lapsed() -> bool:
+            return await store.lapsed(["never", "short", "long"]) == ["never", "short"]
+
+        await until(lapsed)
+        await store.renew("short", 60)
+        assert await store.lapsed(["short"]) == []
 
     async def test_rooms_are_apart(self, store: StateStore) -> None:
         await store.commit("board/a", change(exists=False, set={"a": 1}))

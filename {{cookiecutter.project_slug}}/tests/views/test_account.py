@@ -128,5 +128,5 @@ async def test_a_login_changes_the_token_and_has_sockets_come_again(site: str) -
                 await member.until(lambda _: False)
             assert member.websocket.close_code == 4001
         async with Member.connect(site, cookie=cookie(client)) as again:
-            assert await again.join("me") == {"note": "mine"}
+            assert (await again.join("me"))["note"] == "mine"
             await again.join("lounge")

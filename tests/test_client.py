@@ -1,0 +1,389 @@
+"""The browser client in Chromium, against a server that says what a test has it say."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgpack
+import pytest
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute
+
+from tests.baking import APP
+from tests.browsing import TIMEOUT
+
+SNAPSHOT, PATCH, EVENT, ACK, ERROR, WELCOME, BYE, PONG, JOINED = range(9)
+JOIN, LEAVE, CALL, WRITE, SEND, PING, HELLO = range(7)
+PAGE = "http://client.test/"
+START = """async (options) => {
+  const { backoff } = await import('/gospa/backoff.js');
+  const { connect } = await import('/gospa/gospa.js');
+  const client = connect('/ws', options);
+  const room = client.room('a');
+  room.optimistic('add', (state, { amount }) => { state.count += amount; });
+  const shown = [], statuses = [], errors = [], answers = [];
+  room.subscribe(({ count }) => shown.push(count));
+  client.on('status', (status) => statuses.push(status));
+  client.on('error', ({ message }) => errors.push(message));
+  const add = (amount) => room.call('add', { amount }).then(
+    (result) => answers.push(result), ({ code, message }) => answers.push(`${code}: ${message}`));
+  Object.assign(window, { backoff, client, room, shown, statuses, errors, answers, add });
+}"""
+
+
+def tag(number: int) -> bytes:
+    return number.to_bytes(8)
+
+
+class Server:
+    """Keeps what the client sends, and sends what it is told."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.connections: list[WebSocketRoute] = []
+        self.received: list[list[Any]] = []
+        page.route_web_socket("**/ws", self._accept)
+
+    def send(self, *message: Any) -> None:
+        self.connections[-1].send(msgpack.packb(list(message)))
+
+    def wait(self, met: Callable[[], bool]) -> None:
+        """Wait until a condition is met; the browser is heard meanwhile."""
+        deadline = time.monotonic() + TIMEOUT
+        while not met():
+            assert time.monotonic() < deadline, f"it took too long; received {self.received}"
+            self.page.evaluate("new Promise((go) => queueMicrotask(go))")
+
+    def expect(self, kind: int) -> list[Any]:
+        """The next message of this type; those before it are passed over."""
+        self.wait(lambda: any(message[0] == kind for message in self.received))
+        while (message := self.received.pop(0))[0] != kind:
+            pass
+        return message
+
+    def welcome(self, frame_size: int = 65536) -> bytes:
+        """Answer the HELLO of a new connection; returns its client."""
+        client: bytes = self.expect(HELLO)[1]
+        self.send(WELCOME, 1, "me", {"pid": 1, "frame_size": frame_size})
+        return client
+
+    def join(self, version: int, count: int) -> list[Any]:
+        """Answer a JOIN with the whole state."""
+        asked = self.expect(JOIN)
+        self.send(SNAPSHOT, "a", version, tag(version), {"count": count})
+        self.send(JOINED, "a", version, tag(version))
+        return asked
+
+    def patch(self, version: int, count: int) -> None:
+        self.send(PATCH, "a", version, tag(version - 1), tag(version), {"count": count}, [])
+
+    def drop(self, code: int = 4000) -> None:
+        """End the connection; the client comes back at once."""
+        count = len(self.connections)
+        self.connections[-1].close(code=code)
+        self.sees("client.status !== 'online'")
+        self.page.evaluate("dispatchEvent(new Event('online'))")
+        self.wait(lambda: len(self.connections) > count)
+
+    def sees(self, condition: str) -> None:
+        """Wait until something holds in the page."""
+        self.wait(lambda: bool(self.page.evaluate(condition)))
+
+    def _accept(self, route: WebSocketRoute) -> None:
+        self.connections.append(route)
+        route.on_message(self._receive)
+
+    def _receive(self, raw: str | bytes) -> None:
+        assert isinstance(raw, bytes)
+        self.received.append(msgpack.unpackb(raw))
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+
+    def answer(route: Route) -> None:
+        path = route.request.url.removeprefix(PAGE)
+        if path.endswith(".js"):
+            route.fulfill(path=APP / "client" / path, content_type="text/javascript")
+        else:
+            route.fulfill(body="<!doctype html>", content_type="text/html")
+
+    page.route("**/*", answer)
+    page.goto(PAGE)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def server(page: Page) -> Server:
+    """A server with a client in room `a`, at version 1 with count 10."""
+    server = Server(page)
+    page.evaluate(START, {})
+    server.welcome()
+    server.join(1, 10)
+    server.sees("shown.length")
+    return server
+
+
+def test_a_change_is_shown_at_once_and_never_twice(server: Server, page: Page) -> None:
+    page.evaluate("void add(5)")
+    assert page.evaluate("[room.state.count, client.pending]") == [15, 1]
+    mid = server.expect(CALL)[1]
+    server.send(ACK, mid, 2, "done")
+    server.sees("answers.length && !client.pending")
+    server.patch(2, 15)
+    server.patch(3, 16)
+    server.sees("room.state.count === 16")
+    assert page.evaluate("shown") == [10, 15, 16]
+    assert page.evaluate("answers") == ["done"]
+
+
+def test_what_others_change_comes_below_what_is_pending(server: Server, page: Page) -> None:
+    page.evaluate("void add(5)")
+    server.patch(2, 20)
+    server.sees("room.state.count === 25")
+    server.send(ACK, server.expect(CALL)[1], 3, None)
+    server.patch(3, 25)
+    server.patch(4, 26)
+    server.sees("room.state.count === 26")
+    assert page.evaluate("shown") == [10, 15, 25, 26]
+
+
+def test_a_refusal_takes_back_one_change(server: Server, page: Page) -> None:
+    page.evaluate("void [1, 20, 300].map(add)")
+    first, second, third = (server.expect(CALL)[1] for _ in range(3))
+    server.send(ERROR, second, "refused", "not this one", "a")
+    server.sees("answers.length")
+    assert page.evaluate("[room.state.count, client.pending]") == [311, 2]
+    assert page.evaluate("answers") == ["refused: not this one"]
+    server.send(ACK, first, 2, 1)
+    server.send(ACK, third, 3, 3)
+    server.sees("answers.length === 3")
+    assert page.evaluate("room.state.count") == 311
+
+
+@pytest.mark.parametrize("applied", ["applied", ""])
+def test_a_change_whose_answer_was_lost_is_sent_again_and_shown_once(
+    server: Server, page: Page, applied: str
+) -> None:
+    page.evaluate("void add(5)")
+    call = server.expect(CALL)
+    server.drop()
+    server.welcome()
+    asked = server.join(3, 117 if applied else 112)  # others added 102
+    assert asked == [JOIN, "a", 1, tag(1)]
+    assert server.expect(CALL) == call
+    server.send(ACK, call[1], 2 if applied else 4, None)
+    if not applied:
+        server.patch(4, 117)
+    server.sees("room.state.count === 117")
+    server.sees("!client.pending")
+    assert page.evaluate("shown") == [10, 15, 117]
+
+
+def test_what_was_acknowledged_is_not_lost_while_another_is_in_doubt(
+    server: Server, page: Page
+) -> None:
+    page.evaluate("void [1, 20].map(add)")
+    first, second = server.expect(CALL)[1], server.expect(CALL)[1]
+    server.send(ACK, first, 2, None)
+    server.sees("answers.length")
+    server.drop()
+    server.welcome()
+    server.join(2, 11)
+    server.send(ACK, second, 3, None)
+    server.patch(3, 31)
+    server.patch(4, 32)
+    server.sees("room.state.count === 32")
+    assert page.evaluate("shown") == [10, 11, 31, 32]
+
+
+def test_a_store_that_went_back_leaves_no_effect_behind(server: Server, page: Page) -> None:
+    page.evaluate("void add(5)")
+    server.send(ACK, server.expect(CALL)[1], 50, None)
+    server.sees("answers.length")
+    server.send(SNAPSHOT, "a", 0, bytes(8), {"count": 0})
+    server.sees("room.state.count === 0")
+
+
+def test_a_missing_link_is_asked_for_once_and_nothing_wrong_is_shown(
+    server: Server, page: Page
+) -> None:
+    server.received.clear()
+    server.patch(3, 12)
+    server.patch(4, 13)
+    assert server.expect(JOIN) == [JOIN, "a", None, None]
+    server.send(SNAPSHOT, "a", 4, tag(4), {"count": 13})
+    server.send(JOINED, "a", 4, tag(4))
+    server.sees("room.state.count === 13")
+    assert page.evaluate("shown") == [10, 13]
+    assert server.received == []
+
+
+def test_what_is_put_off_is_sent_again_in_order(server: Server, page: Page) -> None:
+    page.evaluate("void [1, 2].map(add)")
+    mids = [server.expect(CALL)[1] for _ in range(2)]
+    for mid in mids:
+        server.send(ERROR, mid, "unavailable", "later", "a")
+    assert [server.expect(CALL)[1] for _ in range(2)] == mids
+    for version, mid in enumerate(mids, 2):
+        server.send(ACK, mid, version, version)
+    server.sees("answers.length === 2")
+    assert page.evaluate("answers") == [2, 3]
+
+
+def test_nothing_is_shown_of_a_room_before_its_state_is_known(page: Page) -> None:
+    server = Server(page)
+    page.evaluate(START, {})
+    page.evaluate("void add(5)")
+    assert page.evaluate("Object.keys(room.state)") == []
+    server.welcome()
+    server.join(1, 10)
+    server.sees("room.state.count === 15")
+    assert page.evaluate("shown") == [15]
+
+
+def test_many_changes_are_kept_and_more_are_refused(page: Page) -> None:
+    server = Server(page)
+    page.evaluate(START, {})
+    page.evaluate("void Array.from({ length: 501 }, () => add(1))")
+    server.sees("answers.length")
+    assert page.evaluate("client.pending") == 500
+    assert page.evaluate("answers") == ["overflow: too many changes are waiting to be sent"]
+
+
+def test_what_was_queued_for_another_server_and_is_too_large_here_is_refused(page: Page) -> None:
+    server = Server(page)
+    page.evaluate(START, {})
+    page.evaluate("void add('x'.repeat(5000))")
+    page.evaluate("void add(1)")
+    server.welcome(frame_size=1024)
+    server.join(1, 10)
+    assert server.expect(CALL)[4] == {"amount": 1}
+    server.sees("answers.length")
+    assert page.evaluate("answers") == ["too_large: a message has at most 1024 bytes"]
+
+
+def test_what_an_earlier_page_left_is_done_as_the_earlier_client_and_first(page: Page) -> None:
+    server = Server(page)
+    page.evaluate(START, {"persist": True})
+    earlier = server.welcome()
+    server.join(1, 10)
+    page.evaluate("void [1, 2].map(add)")
+    calls = [server.expect(CALL) for _ in range(2)]
+    page.goto(PAGE)
+    page.evaluate(START, {"persist": True})
+    page.evaluate("void add(300)")
+    assert page.evaluate("client.pending") == 3
+    assert server.welcome() == earlier
+    server.join(1, 10)
+    assert [server.expect(CALL) for _ in range(2)] == calls
+    for version, call in enumerate(calls, 2):
+        server.send(ACK, call[1], version, None)
+    assert server.welcome() != earlier
+    server.join(3, 13)
+    mid, room, action, args = server.expect(CALL)[1:]
+    assert (room, action, args) == ("a", "add", {"amount": 300})
+    server.send(ACK, mid, 4, None)
+    server.sees("!client.pending")
+    assert page.evaluate("room.state.count") == 313
+    page.goto(PAGE)
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+@pytest.mark.parametrize("kept", ["", "nonsense", "\\x91\\x92\\xc4\\x00\\xc0", "\\u1234"])
+def test_what_lies_in_storage_and_is_not_ours_is_ignored(page: Page, kept: str) -> None:
+    server = Server(page)
+    page.evaluate(f"sessionStorage.setItem('gospa:ws://client.test/ws', '{kept}')")
+    page.evaluate(START, {"persist": True})
+    server.welcome()
+    server.join(1, 10)
+    server.sees("room.state.count === 10")
+
+
+def test_a_silent_server_is_noticed(page: Page) -> None:
+    page.clock.install()
+    server = Server(page)
+    page.evaluate(START, {})
+    server.welcome()
+    server.join(1, 10)
+    server.sees("shown.length")
+    page.clock.run_for(15_000)
+    server.expect(PING)
+    server.send(PONG)
+    server.sees("client.status === 'online'")
+    page.clock.run_for(16_000)
+    server.expect(PING)
+    page.clock.run_for(10_000)
+    server.sees("statuses.includes('offline')")
+
+
+def test_a_server_that_takes_leave_is_left_alone_for_as_long_as_it_says(
+    server: Server, page: Page
+) -> None:
+    page.clock.install()
+    server.send(BYE, 1012, 60_000)
+    server.connections[-1].close(code=1012)
+    server.sees("client.status === 'offline'")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    page.clock.run_for(59_000)
+    assert page.evaluate("client.status") == "offline"
+    assert len(server.connections) == 1
+    page.clock.run_for(2_000)
+    server.wait(lambda: len(server.connections) == 2)
+
+
+@pytest.mark.usefixtures("server")
+def test_who_reconnects_waits_anything_up_to_a_bound(page: Page) -> None:
+    waits = page.evaluate("""[0, 1, 5, 50].map((attempt) =>
+      Array.from({ length: 2000 }, () => backoff(attempt, 500, 20_000)))""")
+    for bound, drawn in zip((500, 1000, 16_000, 20_000), waits, strict=True):
+        assert 0 <= min(drawn) < bound / 10
+        assert bound * 0.9 < max(drawn) < bound
+
+
+def test_nonsense_from_the_server_means_to_start_afresh(server: Server) -> None:
+    server.connections[-1].send(b"\xc1")
+    server.sees("errors.length && statuses.includes('offline')")
+
+
+def test_the_latency_is_told(server: Server, page: Page) -> None:
+    page.evaluate("client.on('latency', (time) => { window.latency = time; }), client.ping()")
+    server.expect(PING)
+    server.send(PONG)
+    server.sees("window.latency > 0")
+
+
+def test_members_are_told_and_asked_for(server: Server, page: Page) -> None:
+    page.evaluate("void (window.members = room.members({ name: 'Ann' }))")
+    assert server.expect(JOIN) == [JOIN, "a#members", None, None, {"name": "Ann"}]
+    entry = {"pid": 1, "worker": "w", "details": {"name": "Ann"}}
+    server.send(SNAPSHOT, "a#members", 1, tag(1), {"me": entry})
+    server.send(JOINED, "a#members", 1, tag(1))
+    server.sees("members.state[client.member]?.details.name === 'Ann'")
+    page.evaluate("void room.members({ name: 'Anna' })")
+    assert server.expect(JOIN) == [JOIN, "a#members", 1, tag(1), {"name": "Anna"}]
+    refused = page.evaluate("""() => {
+      try { room.members('x'.repeat(1024)); } catch ({ code }) { return code; }
+    }""")
+    assert refused == "too_large"
+
+
+def test_leaving_a_room_rejects_what_is_pending_there(server: Server, page: Page) -> None:
+    page.evaluate("void add(5), room.leave()")
+    server.expect(LEAVE)
+    server.sees("answers.length")
+    assert page.evaluate("answers") == ["left: you left a"]
+    assert page.evaluate("room.state.count") == 10
+
+
+def test_keys_are_set_and_deleted_and_events_told(server: Server, page: Page) -> None:
+    page.evaluate("void [room.set('__proto__', { deep: 1 }), room.delete('count')]")
+    assert page.evaluate("JSON.stringify(room.state)") == '{"__proto__":{"deep":1}}'
+    assert server.expect(WRITE)[2:] == ["a", {"__proto__": {"deep": 1}}, []]
+    assert server.expect(WRITE)[2:] == ["a", {}, ["count"]]
+    page.evaluate("void room.on('wave', (payload) => { window.heard = payload; })")
+    assert page.evaluate("room.send('wave', [1])")
+    assert server.expect(SEND) == [SEND, "a", "wave", [1]]
+    server.send(EVENT, "a", "wave", [2])
+    server.sees("window.heard?.[0] === 2")

@@ -1,0 +1,156 @@
+/** The demo page: a shared board with those who are on it, and a note of one's own. */
+
+import { connect } from '../gospa/gospa.js';
+import { SavedField } from './field.js';
+import { element, report, say } from './page.js';
+import { showPeople, showTyping } from './people.js';
+import { showConnection } from './strip.js';
+
+/** @typedef {Readonly<Record<string, any>>} Note */
+
+const page = {
+  name: element('board-name', HTMLElement),
+  count: element('count', HTMLOutputElement),
+  composer: element('composer', HTMLFormElement),
+  noteText: element('note-text', HTMLTextAreaElement),
+  composerTyping: element('composer-typing', HTMLElement),
+  notes: element('notes', HTMLUListElement),
+  noteTemplate: element('note', HTMLTemplateElement),
+  myNote: element('my-note', HTMLTextAreaElement),
+  secondTab: element('second-tab', HTMLAnchorElement),
+};
+
+const client = connect('/ws', { persist: true });
+client.on('error', report);
+showConnection(client);
+
+const name = location.hash.slice(1).replace(/(%..|[^\w.~-])+/g, '-').slice(0, 64) || 'lobby';
+const board = client.room(`board/${name}`);
+const me = client.room('me');
+
+page.name.textContent = name;
+page.secondTab.href = `#${name}`;
+document.title = `${name} · board`;
+addEventListener('hashchange', () => location.reload());
+
+// What the actions of rooms/board.py will do, shown before the server has answered
+
+board.optimistic('add', (state, { amount }) => {
+  state.count += amount;
+});
+board.optimistic('add_note', (state, { id, text, color }) => {
+  state[`note:${id}`] = { text, color, at: Date.now() };
+});
+board.optimistic('edit_note', (state, { id, text }) => {
+  const note = state[`note:${id}`];
+  if (note) state[`note:${id}`] = { ...note, text };
+});
+board.optimistic('remove_note', (state, { id }) => {
+  delete state[`note:${id}`];
+});
+
+// The board
+
+/** @type {Map<string, SavedField>} */ const fields = new Map();
+
+board.subscribe((state, keys) => {
+  page.notes.removeAttribute('aria-busy');
+  if (keys.includes('count')) showCount(state.count);
+  for (const key of keys) {
+    if (key.startsWith('note:')) showNote(key.slice('note:'.length), state[key]);
+  }
+});
+
+/** @param {number} count */
+function showCount(count) {
+  page.count.textContent = String(count);
+  if (matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+  page.count.animate([{ scale: 1.12 }, { scale: 1 }], { duration: 240, easing: 'ease-out' });
+}
+
+for (const [id, amount] of Object.entries({ increment: 1, decrement: -1 })) {
+  element(id, HTMLButtonElement).addEventListener('click', () => {
+    board.call('add', { amount }).catch(report);
+  });
+}
+
+/** @param {string} id @param {Note | undefined} note undefined once removed */
+function showNote(id, note) {
+  if (!note) removeCard(id);
+  else if (fields.has(id)) fields.get(id)?.refresh();
+  else addCard(id, note);
+}
+
+/** @param {string} id @param {Note} note */
+function addCard(id, note) {
+  const copy = document.importNode(page.noteTemplate.content, true);
+  const card = /** @type {HTMLLIElement} */ (copy.querySelector('li'));
+  const text = /** @type {HTMLTextAreaElement} */ (copy.querySelector('textarea'));
+  Object.assign(card.dataset, { noteId: id, color: note.color, at: note.at });
+  const save = (/** @type {string} */ text) => board.call('edit_note', { id, text });
+  const field = new SavedField(text, () => board.state[`note:${id}`]?.text ?? '', save);
+  fields.set(id, field);
+  field.refresh();
+  text.addEventListener('input', () => tellTyping(id));
+  card.querySelector('.remove')?.addEventListener('click', () => {
+    board.call('remove_note', { id }).catch(report);
+  });
+  const cards = /** @type {HTMLLIElement[]} */ ([...page.notes.children]);
+  page.notes.insertBefore(card, cards.find((other) => Number(other.dataset.at) <= note.at) ?? null);
+}
+
+/** @param {string} id @returns {HTMLElement | null} */
+function cardOf(id) {
+  return page.notes.querySelector(`[data-note-id="${CSS.escape(id)}"]`);
+}
+
+/** @param {string} id */
+function removeCard(id) {
+  fields.delete(id);
+  const card = cardOf(id);
+  if (!card) return;
+  if (card.contains(document.activeElement)) {
+    if (document.activeElement instanceof HTMLTextAreaElement) say('This note was just removed.');
+    const neighbour = card.nextElementSibling ?? card.previousElementSibling ?? page.composer;
+    /** @type {HTMLElement | null} */ (neighbour.querySelector('button'))?.focus();
+  }
+  card.remove();
+}
+
+const colors = /** @type {RadioNodeList} */ (page.composer.elements.namedItem('color'));
+colors.value = String(Math.floor(Math.random() * colors.length));
+
+page.composer.addEventListener('submit', (event) => {
+  event.preventDefault();
+  const text = page.noteText.value;
+  const [number] = crypto.getRandomValues(new Uint32Array(1));
+  const id = number.toString(16).padStart(8, '0');
+  page.noteText.value = '';
+  board.call('add_note', { id, text, color: Number(colors.value) }).catch((error) => {
+    page.noteText.value ||= text;
+    report(error);
+  });
+});
+page.noteText.addEventListener('keydown', (event) => {
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  page.composer.requestSubmit();
+});
+page.noteText.addEventListener('input', () => tellTyping(''));
+
+// One's own note, and the others
+
+const myNote = new SavedField(
+  page.myNote,
+  () => me.state.note ?? '',
+  (text) => me.set('note', text),
+);
+me.subscribe(() => {
+  page.myNote.readOnly = false; // only now: what is typed replaces what was saved
+  myNote.refresh();
+});
+
+const nameOf = showPeople(client, board, me);
+const tellTyping = showTyping(client, board, nameOf, (note) =>
+  note === '' ? page.composerTyping : cardOf(note)?.querySelector('.typing'),
+);

@@ -1,0 +1,66 @@
+/** A text that is saved while one types, and shows what others made of it. */
+
+import { report } from './page.js';
+
+const TYPING_PAUSE = 300; // milliseconds after which an edit is sent
+
+/** It never changes under the hands of who is typing. */
+export class SavedField {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #pause;
+  #edited = false;
+  #saving = false;
+  #stale = false;
+
+  /**
+   * @param {HTMLTextAreaElement | HTMLInputElement} field
+   * @param {() => string} read
+   * @param {(text: string) => Promise<unknown>} save
+   */
+  constructor(field, read, save) {
+    this.field = field;
+    this.read = read;
+    this.save = save;
+    field.addEventListener('input', () => this.#wait());
+    field.addEventListener('blur', () => this.#leave());
+    // Before the client keeps what is pending for the next page, hence first (`capture`).
+    addEventListener('pagehide', () => this.#flush(true), { capture: true });
+  }
+
+  refresh() {
+    const busy = this.#edited || this.#saving || document.activeElement === this.field;
+    this.#stale = busy;
+    if (!busy && this.field.value !== this.read()) this.field.value = this.read();
+  }
+
+  #wait() {
+    this.#edited = true;
+    clearTimeout(this.#pause);
+    this.#pause = setTimeout(() => this.#flush(), TYPING_PAUSE);
+  }
+
+  #leave() {
+    if (!this.field.validity.valid) {
+      this.#edited = false;
+      this.#stale = true;
+    }
+    this.#flush();
+    if (this.#stale) this.refresh();
+  }
+
+  /** One save at a time, so that few wait while one is offline. @param {boolean} [last] */
+  async #flush(last = false) {
+    clearTimeout(this.#pause);
+    if (!this.#edited || !this.field.validity.valid || (this.#saving && !last)) return;
+    this.#edited = false;
+    this.#saving = true;
+    try {
+      await this.save(this.field.value);
+    } catch (error) {
+      this.#stale = true;
+      report(/** @type {Error} */ (error));
+    }
+    this.#saving = false;
+    if (this.#edited) this.#flush();
+    else if (this.#stale) this.refresh();
+  }
+}

@@ -1,0 +1,38 @@
+/** What the parts of the demo page have in common. */
+
+const MESSAGE_TIME = 6000; // milliseconds
+
+/**
+ * @template {HTMLElement} T
+ * @param {string} id @param {new () => T} kind
+ */
+export function element(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new TypeError(`index.html has no ${kind.name} #${id}`);
+  return found;
+}
+
+const message = element('message', HTMLElement);
+/** @type {ReturnType<typeof setTimeout>} */ let timer;
+
+/** Tell the visitor something, for a while. @param {string} text */
+export function say(text) {
+  message.textContent = text;
+  clearTimeout(timer);
+  timer = setTimeout(() => message.replaceChildren(), MESSAGE_TIME);
+}
+
+/** @param {Error} error */
+export function report(error) {
+  say(error.message);
+}
+
+/** A colour for what has no other. @param {number} number */
+export function hue(number) {
+  return String((number * 137.5) % 360); // neighbours look different
+}
+
+/** @param {number} count @param {string} noun */
+export function counted(count, noun) {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,72 @@
+/** How things stand with the server: connection, worker, latency, and what waits to be sent. */
+
+import { counted, element, hue } from './page.js';
+
+/** @typedef {import('../gospa/gospa.js').Client} Client */
+
+const PING_INTERVAL = 3000; // milliseconds
+const RECOVERED_TIME = 4000;
+const WAITING_SHOWN = 700; // an answer that comes sooner is no news
+
+const strip = element('strip', HTMLElement);
+const stripText = element('strip-text', HTMLElement);
+const status = element('status', HTMLElement);
+const worker = element('worker', HTMLElement);
+const latency = element('latency', HTMLElement);
+const waiting = element('waiting', HTMLElement);
+
+/** @param {Client} client */
+export function showConnection(client) {
+  let wasOnline = false;
+  /** @type {ReturnType<typeof setTimeout>} */ let timer;
+  /** @type {ReturnType<typeof setTimeout>} */ let waitingTimer;
+
+  /** @param {string} state @param {string} text */
+  const show = (state, text) => {
+    clearTimeout(timer);
+    strip.dataset.state = state;
+    // The same text for all attempts, told once, so that a screen reader does not tell of each.
+    if (stripText.textContent !== text) stripText.textContent = text;
+  };
+  const recovered = () => {
+    show('recovered', 'Back online, and up to date.');
+    timer = setTimeout(() => show('calm', ''), RECOVERED_TIME);
+  };
+  const countWaiting = () => {
+    const { pending } = client;
+    waiting.textContent = pending ? `${counted(pending, 'change')} not saved yet` : '';
+    waiting.dataset.count = String(pending);
+  };
+
+  client.on('status', (/** @type {string} */ now, /** @type {string} */ why) => {
+    status.dataset.status = now;
+    status.textContent = now === 'connecting' && wasOnline ? 'offline' : now;
+    if (now === 'online') client.ping();
+    else latency.textContent = '';
+    if (now === 'unauthorized' || now === 'closed') show('ended', `${why}. Reload the page.`);
+    else if (now === 'online' && !wasOnline) wasOnline = true;
+    else if (now === 'online') {
+      if (client.pending === 0) recovered();
+      else show('recovering', 'Back online, sending what you changed.');
+    } else if (wasOnline) {
+      show('offline', 'Offline, reconnecting. Go on: what you change is kept and sent later.');
+    }
+  });
+  client.on('pending', (/** @type {number} */ pending) => {
+    if (pending === 0 && strip.dataset.state === 'recovering') recovered();
+    clearTimeout(waitingTimer);
+    if (pending === 0 || waiting.textContent) countWaiting();
+    else waitingTimer = setTimeout(countWaiting, WAITING_SHOWN);
+  });
+  client.on('welcome', ({ pid }) => {
+    worker.textContent = `worker ${pid}`;
+    worker.dataset.pid = pid;
+    worker.style.setProperty('--hue', hue(pid));
+    worker.hidden = false;
+  });
+  client.on('latency', (/** @type {number} */ milliseconds) => {
+    latency.textContent = `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
+  });
+  countWaiting(); // what the page before left
+  setInterval(() => document.hidden || client.ping(), PING_INTERVAL);
+}
