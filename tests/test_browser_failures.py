@@ -83,6 +83,14 @@ def expect_people(page: Page, count: int) -> None:
     expect(page.locator("#people li")).to_have_count(count)
 
 
+def open_settled_tab(visitor: BrowserContext, board: str) -> Page:
+    """A tab that has given itself a name, and has nothing more to say."""
+    page = open_tab(visitor, board)
+    expect_people(page, 1)
+    expect_saved(page)
+    return page
+
+
 def test_a_worker_is_killed_while_one_types(visitor: BrowserContext, complaints: list[str]) -> None:
     one, other = open_tabs_on_workers(visitor, 2, "typing")
     one.fill("#note-text", "It")
@@ -116,6 +124,9 @@ def test_the_store_is_killed_and_started_again(
     one, other = open_tabs_on_workers(visitor, 2, "store")
     one.click("#increment", click_count=2)
     expect(other.locator("#count")).to_have_text("2")
+    for page in (one, other):
+        expect_people(page, 2)
+        expect_saved(page)
     watch(one)
     watch(other)
     store.kill()
@@ -141,6 +152,8 @@ def test_both_sides_edit_while_one_is_offline(
         here.fill("#note-text", text)
         here.click("#add-note")
     expect(away.locator("#notes li")).to_have_count(2)
+    expect_people(away, 2)
+    expect_saved(away)
     bread, milk = "#notes li:nth-child(1) textarea", "#notes li:nth-child(2) textarea"
     watch(away)
     relay.cut()
@@ -169,7 +182,7 @@ def test_both_sides_edit_while_one_is_offline(
 def test_a_page_left_with_pending_changes_has_them_done_once(
     visitor: BrowserContext, store: Store
 ) -> None:
-    page = open_tab(visitor, "reload")
+    page = open_settled_tab(visitor, "reload")
     with store.hung():
         page.click("#increment", click_count=3)
         page.reload()
@@ -186,7 +199,7 @@ def test_a_page_left_with_pending_changes_has_them_done_once(
 def test_two_tabs_that_were_left_the_same_changes_have_them_done_once_and_share_no_number(
     visitor: BrowserContext, store: Store
 ) -> None:
-    page, copy = open_tab(visitor, "duplicate"), visitor.new_page()
+    page, copy = open_settled_tab(visitor, "duplicate"), visitor.new_page()
     copy.goto("/health/live")
     with store.hung():
         page.click("#increment", click_count=3)

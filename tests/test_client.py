@@ -29,6 +29,26 @@ START = """async (options) => {
   Object.assign(window, { backoff, client, room, shown, statuses, errors, answers, add });
 }"""
 
+BIND = """async (markup) => {
+  const { bind } = await import('/gospa/gospa.js');
+  document.body.innerHTML = markup;
+  bind(client);
+}"""
+MARKUP = """
+<section data-room="a">
+  <output id="text" data-bind="text"></output>
+  <input id="field" data-bind="text">
+  <input id="check" type="checkbox" data-bind="done">
+  <button id="button" data-call="add" data-args='{"amount": 2}'>Add</button>
+  <form id="form" data-call="order" data-args='{"kind": "tea"}'>
+    <input name="text"><input name="count" type="number"><input name="now" type="checkbox">
+    <input name="size" type="radio" value="small"><input name="size" type="radio" value="large">
+    <select name="milk"><option>oat</option><option>cow</option></select>
+    <button id="submit">Send</button>
+  </form>
+  <div data-room="b"><output id="inner" data-bind="text"></output></div>
+</section>"""
+
 
 def tag(number: int) -> bytes:
     return number.to_bytes(8)
@@ -387,3 +407,46 @@ def test_keys_are_set_and_deleted_and_events_told(server: Server, page: Page) ->
     assert server.expect(SEND) == [SEND, "a", "wave", [1]]
     server.send(EVENT, "a", "wave", [2])
     server.sees("window.heard?.[0] === 2")
+
+
+def test_attributes_show_a_room_and_change_it(server: Server, page: Page) -> None:
+    page.evaluate(BIND, MARKUP)
+    hostile = "<img src=x onerror=alert(1)>"
+    server.send(SNAPSHOT, "a", 5, tag(5), {"text": hostile, "done": True})
+    server.send(JOINED, "a", 5, tag(5))
+    assert server.expect(JOIN)[1] == "b"
+    server.send(SNAPSHOT, "b", 5, tag(5), {"text": "inner"})
+    server.send(JOINED, "b", 5, tag(5))
+    server.sees("inner.textContent === 'inner'")
+    assert page.locator("#text").text_content() == hostile
+    assert page.locator("#field").input_value() == hostile
+    assert page.locator("#check").is_checked()
+
+    page.fill("#field", "typed")
+    server.send(PATCH, "a", 6, tag(5), tag(6), {"text": "of others"}, ["done"])
+    server.sees("document.querySelector('#text').textContent === 'of others'")
+    assert page.locator("#field").input_value() == "typed"
+    assert not page.locator("#check").is_checked()
+    page.locator("#field").blur()
+    assert server.expect(WRITE)[2:] == ["a", {"text": "typed"}, []]
+    page.check("#check")
+    assert server.expect(WRITE)[2:] == ["a", {"done": True}, []]
+    page.click("#button")
+    assert server.expect(CALL)[2:] == ["a", "add", {"amount": 2}]
+
+    page.fill("[name=text]", "hot")
+    page.fill("[name=count]", "3")
+    page.check("[value=large]")
+    page.click("#submit")
+    assert server.expect(CALL)[2:] == [
+        *("a", "order"),
+        {"kind": "tea", "text": "hot", "count": 3, "now": False, "size": "large", "milk": "oat"},
+    ]
+    assert page.locator("[name=text]").input_value() == ""
+
+
+def test_what_attributes_asked_for_and_was_refused_is_reported(server: Server, page: Page) -> None:
+    page.evaluate(BIND, MARKUP)
+    page.click("#button")
+    server.send(ERROR, server.expect(CALL)[1], "refused", "not so fast", "a")
+    server.sees("errors.includes('not so fast')")

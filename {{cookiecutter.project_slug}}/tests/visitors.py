@@ -11,5 +11,5 @@ async def logged_in(app: Sanic, user: str, **values: Any) -> str:
     ticket = store.create()
     ticket.session.log_in(user, ticket.session.created)
     ticket.session.update(values)
-    assert await store.rotate(ticket)
+    assert await store.log_in(ticket)
     return f"session={ticket.token}"

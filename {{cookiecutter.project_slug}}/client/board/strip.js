@@ -35,7 +35,6 @@ export function showConnection(client) {
   const countWaiting = () => {
     const { pending } = client;
     waiting.textContent = pending ? `${counted(pending, 'change')} not saved yet` : '';
-    waiting.dataset.count = String(pending);
   };
 
   client.on('status', (/** @type {string} */ now, /** @type {string} */ why) => {
@@ -55,6 +54,7 @@ export function showConnection(client) {
   client.on('pending', (/** @type {number} */ pending) => {
     if (pending === 0 && strip.dataset.state === 'recovering') recovered();
     clearTimeout(waitingTimer);
+    waiting.dataset.count = String(pending);
     if (pending === 0 || waiting.textContent) countWaiting();
     else waitingTimer = setTimeout(countWaiting, WAITING_SHOWN);
   });
@@ -67,6 +67,7 @@ export function showConnection(client) {
   client.on('latency', (/** @type {number} */ milliseconds) => {
     latency.textContent = `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
   });
-  countWaiting(); // what the page before left
+  waiting.dataset.count = String(client.pending); // what the page before left
+  countWaiting();
   setInterval(() => document.hidden || client.ping(), PING_INTERVAL);
 }

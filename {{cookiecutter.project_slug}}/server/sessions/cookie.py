@@ -22,6 +22,7 @@ class _Touched:
     """What this request did with its session."""
 
     ticket: Ticket
+    login: bool = False
     rotates: bool = False
     ended: bool = False
 
@@ -50,7 +51,7 @@ async def log_in(request: Request, user: str, values: Mapping[str, object] | Non
         await log_out(request)
     touched.ticket.session.log_in(user, time.time())
     touched.ticket.session.update(values or {})
-    touched.rotates = True
+    touched.login = True
 
 
 async def renew_token(request: Request) -> None:
@@ -63,7 +64,7 @@ async def log_out(request: Request) -> None:
     touched = await _touch(request)
     await _store(request).destroy(touched.ticket)
     touched.ticket = _store(request).create()
-    touched.ended, touched.rotates = True, False
+    touched.ended, touched.login, touched.rotates = True, False, False
 
 
 async def sessions_of(request: Request) -> list[Session]:
@@ -124,12 +125,13 @@ async def _finish(request: Request, response: BaseHTTPResponse) -> None:
 
 
 async def _save(request: Request, response: BaseHTTPResponse, touched: _Touched) -> bool:
+    store = _store(request)
     try:
-        if not touched.rotates:
-            await _store(request).touch(touched.ticket)
-        elif not await _store(request).rotate(touched.ticket):
-            _fail(response, 409, "The session ended meanwhile.")
+        if touched.login and not await store.log_in(touched.ticket):
+            _fail(response, 409, "All sessions of this user were ended meanwhile.")
             return False
+        if not touched.login:
+            await (store.rotate if touched.rotates else store.touch)(touched.ticket)
     except Exception as error:  # Sanic would log it and send the answer as if all were well
         logger.exception("a session was not saved")
         _fail(response, 503 if isinstance(error, StoreError) else 500, "Nothing was saved.")

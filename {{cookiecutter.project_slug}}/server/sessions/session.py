@@ -129,6 +129,10 @@ class Session(MutableMapping[str, Any]):
         self.access = Access(self.user, _hash(secret), replaced, until)
         return self.identity + secret
 
+    def keep_access(self) -> None:
+        """Take back a new token, and a login."""
+        self.access = self._stored_access
+
     def opened_by(self, secret: str) -> bool:
         """Whether this is the secret of its token."""
         return compare_digest(_hash(secret), self.access.token)

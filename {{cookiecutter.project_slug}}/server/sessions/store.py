@@ -84,9 +84,11 @@ class SessionStore:
             if await self._storage.replace(key, ticket.raw, raw, ttl=ttl):
                 ticket.session, ticket.raw = session, raw
                 return True
-            ticket.raw = await self._storage.get(key)
-            stored = decode(ticket.raw) if ticket.raw else None
+            raw_now = await self._storage.get(key)
+            stored = decode(raw_now) if raw_now else None
             session = None if stored is None else ticket.session.merged_into(stored)
+            if session is not None:  # else what was loaded stays what has to be there
+                ticket.raw = raw_now
         return False
 
     async def touch(self, ticket: Ticket) -> bool:
@@ -100,24 +102,30 @@ class SessionStore:
         return await self.save(ticket)
 
     async def rotate(self, ticket: Ticket) -> bool:
-        """Save the session, and its user, under a new token.
+        """Save the session under a new token, unless a parallel request gave it one first.
 
-        False, with nothing saved, if it ended meanwhile or a parallel request gave it to another
-        user. What that gave to the same user stands.
+        Whether it still lives.
         """
-        session = ticket.session
-        if ticket.outgoing:
-            return await self._was_given_to(session)
-        if ticket.raw is not None:
-            ticket.token = session.rotate(time.time(), self.settings.session_grace)
-        mark = await self._enlist(session)
-        if not await self.save(ticket):
-            ticket.token = None
-            return await self._was_given_to(session)
-        if await self._enlist(session) != mark:
+        if await self._save_rotated(ticket):
+            return True
+        ticket.session.keep_access()
+        return await self.save(ticket)
+
+    async def log_in(self, ticket: Ticket) -> bool:
+        """Save the session, as that of the user who logged in, under a new token.
+
+        If a parallel request ended it or gave it a token first, a new one begins: the browser may
+        never hear of the other token. False if all sessions of the user were ended meanwhile.
+        """
+        mark = await self._enlist(ticket.session)
+        if not await self._save_rotated(ticket):
+            await self._unlist_unless_stored(ticket.session)
+            self._begin_anew(ticket)
+            await self._enlist(ticket.session)
+            await self.save(ticket)
+        if await self._enlist(ticket.session) != mark:
             await self.destroy(ticket)
             return False
-        await self._announce(session.identity)
         return True
 
     async def destroy(self, ticket: Ticket) -> None:
@@ -150,13 +158,29 @@ class SessionStore:
             await self._end(other)
         return entry.mark
 
-    async def _was_given_to(self, session: Session) -> bool:
-        """Whether it has that user in the store too; if not, that user's index is without it."""
+    async def _save_rotated(self, ticket: Ticket) -> bool:
+        if ticket.outgoing:
+            return False
+        if ticket.raw is not None:
+            ticket.token = ticket.session.rotate(time.time(), self.settings.session_grace)
+        if not await self.save(ticket):
+            ticket.token = None
+            return False
+        await self._announce(ticket.session.identity)
+        return True
+
+    def _begin_anew(self, ticket: Ticket) -> None:
+        session, new = ticket.session, self.create()
+        if session.user is not None:
+            new.session.log_in(session.user, session.created)
+        new.session.update(session)
+        ticket.session, ticket.raw, ticket.token = new.session, None, new.token
+        ticket.outgoing = False
+
+    async def _unlist_unless_stored(self, session: Session) -> None:
         current = await self.find(session.identity)
-        if current is not None and current.session.user == session.user:
-            return True
-        await self._unlist(session)
-        return False
+        if current is None or current.session.user != session.user:
+            await self._unlist(session)
 
     async def _unlist(self, session: Session) -> None:
         if session.user is not None:

@@ -62,7 +62,7 @@ async def begin(store: SessionStore, user: str | None = None, **values: Any) -> 
 
 async def log_in(store: SessionStore, ticket: Ticket, user: str) -> bool:
     ticket.session.log_in(user, time.time())
-    return await store.rotate(ticket)
+    return await store.log_in(ticket)
 
 
 async def load(store: SessionStore, token: str | None) -> Ticket:
@@ -131,9 +131,25 @@ class SessionLifecycle:
         late = await load(store, old)
         assert late.outgoing
         assert late.session.user == "ann"
-        assert await log_in(store, late, "ann")
+        late.session["a"] = 1
+        assert await store.rotate(late)
         assert late.token is None
-        assert (await load(store, login.token)).session.user == "ann"
+        session = (await load(store, login.token)).session
+        assert (session.user, dict(session)) == ("ann", {"a": 1})
+
+    async def test_a_login_with_a_replaced_token_begins_a_session_of_its_own(
+        self, store: SessionStore
+    ) -> None:
+        old = (await begin(store, a=1)).token
+        first = await load(store, old)
+        assert await log_in(store, first, "ann")
+        again = await load(store, old)
+        assert await log_in(store, again, "ann")
+        tickets = [await load(store, ticket.token) for ticket in (first, again)]
+        assert [dict(ticket.session) for ticket in tickets] == [{"a": 1}] * 2
+        assert len({ticket.session.identity for ticket in tickets}) == 2
+        assert not any(ticket.outgoing for ticket in tickets)
+        assert len(await store.sessions_of("ann")) == 2
 
     async def test_a_replaced_token_opens_nothing_later(self, storage: Storage, bus: Bus) -> None:
         store = SessionStore(storage, bus, Settings(session_grace=0.05))
@@ -155,32 +171,61 @@ class SessionLifecycle:
         assert (await load(store, second.token)).outgoing
         assert not (await load(store, third.token)).outgoing
 
-    async def test_of_two_rotations_at_once_one_gives_a_token(self, store: SessionStore) -> None:
+    async def test_of_rotations_at_once_one_gives_a_token_and_all_keep_their_changes(
+        self, store: SessionStore
+    ) -> None:
         token = (await begin(store)).token
         tickets = [await load(store, token) for _ in range(5)]
-        outcomes = await asyncio.gather(*(log_in(store, ticket, "ann") for ticket in tickets))
-        assert outcomes == [True] * 5
+        for number, ticket in enumerate(tickets):
+            ticket.session[str(number)] = number
+        assert all(await asyncio.gather(*map(store.rotate, tickets)))
         (given,) = [ticket.token for ticket in tickets if ticket.token]
-        assert not (await load(store, given)).outgoing
+        stored = await load(store, given)
+        assert not stored.outgoing
+        assert dict(stored.session) == {str(number): number for number in range(5)}
 
-    async def test_of_two_users_who_log_in_at_once_one_does(self, store: SessionStore) -> None:
-        token = (await begin(store)).token
-        one, other = await load(store, token), await load(store, token)
-        other.session["role"] = "other's"
-        assert await log_in(store, one, "ann")
-        assert not await log_in(store, other, "bob")
-        session = (await load(store, one.token)).session
-        assert (session.user, dict(session)) == ("ann", {})
-        await store.log_out_everywhere("bob")
-        assert (await load(store, one.token)).session.user == "ann"
+    async def test_every_login_gives_a_token_that_opens_its_users_session(
+        self, store: SessionStore
+    ) -> None:
+        token = (await begin(store, cart=1)).token
+        tickets = [await load(store, token) for _ in range(4)]
+        users = ["ann", "bob", "ann", "eve"]
+        for user, ticket in zip(users, tickets, strict=True):
+            ticket.session["of"] = user
+        outcomes = await asyncio.gather(*map(log_in, [store] * 4, tickets, users))
+        assert outcomes == [True] * 4
+        for user, ticket in zip(users, tickets, strict=True):
+            session = (await load(store, ticket.token)).session
+            assert (session.user, dict(session)) == (user, {"cart": 1, "of": user})
+        for user in users:
+            await store.log_out_everywhere(user)
+        assert [await store.load(ticket.token or "") for ticket in tickets] == [None] * 4
 
     async def test_a_rotation_does_not_revive_what_was_destroyed(self, store: SessionStore) -> None:
         token = (await begin(store)).token
-        login, logout = await load(store, token), await load(store, token)
+        renewal, login, logout = [await load(store, token) for _ in range(3)]
+        identity = login.session.identity
         await store.destroy(logout)
-        assert not await log_in(store, login, "ann")
-        assert login.token is None
-        assert await store.load(token or "") is None
+        assert not await store.rotate(renewal)
+        assert renewal.token is None
+        assert await log_in(store, login, "ann")
+        assert login.session.identity != identity
+        assert await store.find(identity) is None
+
+    async def test_a_login_whose_answer_was_lost_can_be_repeated(
+        self, storage: Storage, bus: Bus
+    ) -> None:
+        store = SessionStore(storage, bus, Settings(session_grace=0.05))
+        old = (await begin(store)).token
+        again = await load(store, old)
+        assert await log_in(store, await load(store, old), "ann")
+        assert await log_in(store, again, "ann")
+
+        async def refused() -> bool:
+            return await store.load(old or "") is None
+
+        await until(refused)
+        assert (await load(store, again.token)).session.user == "ann"
 
     async def test_a_rotation_that_fails_leaves_the_old_token_good(
         self, store: SessionStore, storage: Storage
