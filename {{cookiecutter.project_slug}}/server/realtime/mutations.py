@@ -1,11 +1,10 @@
-"""A room's queue of mutations in this worker: one runs and commits at a time, in order."""
+"""A room's queue of mutations in this worker: run in order, those that wait commit together."""
 
 import asyncio
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,19 @@ from server.realtime import wire
 from server.realtime.refusal import refusal
 from server.realtime.room import RoomError
 from server.state.codec import check
-from server.state.draft import Draft, Edits
-from server.state.store import TAG_BYTES, Change, Commit, Refused, Snapshot, StateStore
+from server.state.draft import NO_EDITS, Draft, Edits
+from server.state.store import (
+    TAG_BYTES,
+    Change,
+    Commit,
+    Conflict,
+    Numbered,
+    Snapshot,
+    StateStore,
+)
 
 MAX_REFUSED = 128  # more than a client may have under way
+FOLD = 64  # mutations that may share a commit
 PATIENCE = 2.0  # seconds in which a mutation is tried again,
 ATTEMPTS = 5  # and at least so often: a slow store alone is no reason to give up
 
@@ -35,24 +43,19 @@ class Lane:
         self._put_off = math.inf
         self.refused: deque[int] = deque(maxlen=MAX_REFUSED)
 
-    @contextmanager
-    def turn(self, number: int) -> Iterator[None]:
-        """Run a mutation. Raises StoreUnavailable if an earlier one has to be repeated first."""
+    def admit(self, number: int) -> None:
+        """Raises StoreUnavailable if an earlier one has to be repeated first."""
         if number > self._put_off:
             raise StoreUnavailable(f"mutation {self._put_off} has to be repeated first")
-        try:
-            yield
-        except StoreUnavailable:
+
+    def settle(self, number: int, error: Exception | None) -> None:
+        """It was applied, or ended with an error; its client is told."""
+        if isinstance(error, StoreUnavailable):
             if number > self._done:  # else the client has its answer, and will not repeat it
                 self._put_off = number
-            raise
-        except Exception:
+            return
+        if error is not None:
             self.refused.append(number)
-            self._answered(number)
-            raise
-        self._answered(number)
-
-    def _answered(self, number: int) -> None:
         self._done = max(self._done, number)
         if number == self._put_off:
             self._put_off = math.inf
@@ -120,50 +123,91 @@ class MutationQueue:
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                mutation = self._waiting.popleft()
-                mutation.answer(await self._answer(mutation))
+            while turn := self._next():
+                await self._serve(turn)
         finally:
             self._runner = None
 
-    async def _answer(self, mutation: Mutation) -> bytes:
-        try:
-            with mutation.lane.turn(mutation.number):
-                version, result = await self._apply(mutation)
-        except Exception as error:  # noqa: BLE001 - told and logged; it must not stop the queue
-            return refusal(error, self._name, mutation.number)
-        return wire.ack(mutation.number, version, result)
+    def _next(self) -> list[Mutation]:
+        """The first that wait, each of another client: these may share a commit."""
+        turn: dict[bytes, Mutation] = {}
+        while self._waiting and len(turn) < FOLD and self._waiting[0].client not in turn:
+            mutation = self._waiting.popleft()
+            try:
+                mutation.lane.admit(mutation.number)
+            except StoreUnavailable as error:
+                mutation.answer(refusal(error, self._name, mutation.number))
+            else:
+                turn[mutation.client] = mutation
+        return list(turn.values())
 
-    async def _apply(self, mutation: Mutation) -> tuple[int, Any]:
+    async def _serve(self, turn: list[Mutation]) -> None:
+        """Apply mutations and answer them; those that could not be together wait again."""
+        try:
+            version, results = await self._apply(turn)
+        except Exception as error:  # noqa: BLE001 - told and logged; it must not stop the queue
+            for mutation in turn:
+                mutation.lane.settle(mutation.number, error)
+                mutation.answer(refusal(error, self._name, mutation.number))
+            return
+        for mutation, result in zip(turn, results, strict=True):
+            mutation.lane.settle(mutation.number, None)
+            mutation.answer(wire.ack(mutation.number, version, result))
+
+    async def _apply(self, turn: list[Mutation]) -> tuple[int, list[Any]]:
+        """Commit together. What cannot be is taken out of `turn`; the first always stays."""
         base = self._newest()
         now = asyncio.get_running_loop().time
         deadline = now() + PATIENCE
         attempt = 0
         while now() < deadline or attempt < ATTEMPTS:
-            draft = Draft(base.fields)
-            result = mutation.run(draft)
-            check(result, "the result")
-            edits = draft.edits()
+            edits, results = self._edit(turn, base)
             if not edits:
-                return base.version, result
-            change = self._change(mutation, base, edits, attempt)
+                return base.version, results
+            change = self._change(turn, base, edits, attempt)
             outcome = await self._store.commit(self._key, change)
-            if isinstance(outcome, Refused):
-                raise RoomError("it was refused before")
-            if isinstance(outcome, Commit):
-                if outcome.repeated:
-                    return outcome.version, None
+            if isinstance(outcome, Conflict):
+                base = outcome.snapshot or self._absent
+                attempt += 1
+            elif isinstance(outcome, Commit) and not outcome.repeated:
                 self._tip = _after(base, change, outcome)
-                return outcome.version, result
-            base = outcome.snapshot or self._absent
-            attempt += 1
+                return outcome.version, results
+            elif len(turn) > 1:  # one of them was done or refused before
+                self._put_back(turn, 1)
+            elif isinstance(outcome, Commit):
+                return outcome.version, [None]
+            else:
+                raise RoomError("it was refused before")
         raise Conflicted(f"others changed {self._name} first, {attempt} times; try again")
+
+    def _edit(self, turn: list[Mutation], base: Snapshot) -> tuple[Edits, list[Any]]:
+        """Run each on what those before it left, up to one that fails, which will be the first."""
+        edits, results, fields = NO_EDITS, list[Any](), base.fields
+        for number, mutation in enumerate(turn):
+            draft = Draft(fields)
+            try:
+                result = mutation.run(draft)
+                check(result, "the result")
+                own = draft.edits()
+            except Exception:
+                self._put_back(turn, max(number, 1))
+                if number == 0:
+                    raise
+                break
+            results.append(result)
+            edits = edits.then(own)
+            fields = own.applied(fields) if own else fields
+        return edits, results
+
+    def _put_back(self, turn: list[Mutation], start: int) -> None:
+        self._waiting.extendleft(reversed(turn[start:]))
+        del turn[start:]
 
     def _newest(self) -> Snapshot:
         current, tip = self._current(), self._tip
         return tip if tip and tip.version > current.version else current
 
-    def _change(self, mutation: Mutation, base: Snapshot, edits: Edits, attempt: int) -> Change:
+    def _change(self, turn: list[Mutation], base: Snapshot, edits: Edits, attempt: int) -> Change:
         tag = os.urandom(TAG_BYTES)
         exists = base.version > 0
         changed, deleted = edits.set, edits.delete
@@ -178,9 +222,10 @@ class MutationQueue:
             delete=deleted,
             expect=edits.read if exists else {},
             expect_tag=base.tag if edits.all_keys and exists else None,
-            client=mutation.client,
-            mutation=mutation.number,
-            refused=[number for number in mutation.lane.refused if number < mutation.number],
+            mutations=[
+                Numbered(m.client, m.number, [n for n in m.lane.refused if n < m.number])
+                for m in turn
+            ],
             attempt=attempt,
         )
 
