@@ -11,7 +11,7 @@ import msgpack
 from bench import frames
 from bench.figures import Sample
 from bench.peers import APP, OURS, PREFIX, new_room, ours, speech_of
-from bench.processes import Child
+from bench.processes import BenchError, Child
 from bench.setting import Setting
 
 ACK = b"\x94\x03"
@@ -47,9 +47,12 @@ def _mutations(
     call = KINDS[kind](msgpack.packb(room))
     speech = speech_of(room.encode(), call, ACK)
     with setting.load.connect(port, clients, speech, each=1) as load:
+        load.run(0.3)  # creates the rooms
         before = child.cpu()
-        run = load.run(setting.seconds(1.2))
+        run = load.run(setting.seconds(1.5))
         spent = child.cpu() - before
+    if not run.answers:
+        raise BenchError(f"{rooms}, {kind}: no mutation was answered")
     return {
         "commits/s": run.answers / run.seconds,
         "us CPU per commit": spent / run.answers * 1e6,
@@ -69,7 +72,7 @@ def _redis_benchmark(setting: Setting, kind: str) -> float:
         *(REDIS_BENCHMARK, "-p", str(setting.place.redis), "-c", "50", "--csv"),
         *("-n", "10000" if setting.quick else "40000", "-r", "1000000000"),
         *("evalsha", digest, "3", key, f"{key}:turn", f"{key}:__rand_int__"),
-        *(key, "2592000000", "86400000", "1", "8 bytes.", head, tail, "writer", "", "1", ""),
+        *(key, "2592000000", "86400000", "8 bytes.", head, tail, "writer", "", "1", "", "1", ","),
         *(*expect, "1", "value", "abcde", "0"),
     ]
     pinned = ["taskset", "-c", ",".join(map(str, setting.here)), *command]
