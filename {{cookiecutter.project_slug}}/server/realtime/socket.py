@@ -1,5 +1,6 @@
 """The route `/ws`: checks a handshake, then hands the transport to a connection of ours."""
 
+import asyncio
 import socket
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,7 +40,9 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
     session = await cookie.start_session(request)
     if session.set_cookie:
         answer.headers["Set-Cookie"] = session.set_cookie
-    await _take_over(request, hub, session.session, protocol, answer)
+    closed = _take_over(request, hub, session.session, protocol, answer)
+    del answer, protocol, session  # 2 KiB that would be held for as long as the connection lasts
+    await closed
     return None
 
 
@@ -47,23 +50,24 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
 serve_socket.is_websocket = True  # type: ignore[attr-defined]
 
 
-async def _take_over(
+def _take_over(
     request: Request,
     hub: Hub,
     session: Session,
     protocol: ServerProtocol,
     answer: http11.Response,
-) -> None:
+) -> asyncio.Future[None]:
+    """Make the transport a connection's; returns what is done when that has ended."""
     transport: Any = request.transport
     http = transport.get_protocol()
     _bound_kernel_buffer(transport)
-    # No await from here until the bytes that Sanic received are handed on: none is lost.
+    # No await until the bytes that Sanic received are handed on: none is lost.
     connection = Connection(hub, session, transport, protocol, http)
     transport.set_protocol(connection)
     transport.resume_reading()
     transport.write(answer.serialize())
     connection.data_received(bytes(http.recv_buffer))
-    await connection.closed
+    return connection.closed
 
 
 def _bound_kernel_buffer(transport: Any) -> None:
