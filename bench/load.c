@@ -31,7 +31,7 @@ enum { RING = 1 << 16, BUFFER = 1 << 20, BUCKETS = 64 * 32, MARKS = 64 };
 enum { CONNECTING, ASKING, OPEN };
 
 static const uint64_t TIMER = 1ull << 62, PUBLISHER = 1ull << 63;
-static const uint64_t CONNECT_NS = 120000000000, DRAIN_NS = 20000000000, OVERLOAD_NS = 250000000;
+static const uint64_t CONNECT_NS = 120000000000, WARM_UP_NS = 30000000000, DRAIN_NS = 20000000000, OVERLOAD_NS = 250000000;
 
 typedef struct { char *bytes; size_t size; } Blob;
 typedef struct { size_t at; int kind; } Mark;
@@ -348,10 +348,10 @@ static void step(int timeout_ms) {
 /* What it does */
 
 static void warm_up(void) { /* until every client hears what is published */
-    uint64_t again = 0, give_up = now() + 20000000000u;
+    uint64_t again = 0, pause = 100000000, give_up = now() + WARM_UP_NS;
     int hear = 0;
     while (hear < count) {
-        if (now() >= again) publish(1), again = now() + 100000000u;
+        if (now() >= again) publish(1), again = now() + pause, pause *= 2;
         step(5);
         hear = 0;
         for (int i = 0; i < count; i++) hear += clients[i].last == published;

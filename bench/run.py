@@ -21,7 +21,6 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     began = time.monotonic()
     figures = Figures([])
-    left_out: dict[str, str] = {}
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:5.0f} s  {text}", flush=True)
@@ -30,18 +29,17 @@ def main() -> int:
     with prepared(options.cache, Path(sys.executable), quick=options.quick, say=say) as setting:
         machine = describe(setting.place)
         if not setting.place.node.is_dir() or shutil.which("node") is None:
-            left_out["Node ws, Socket.IO"] = "there is no node"
+            setting.left_out["Node ws, Socket.IO"] = "there is no node"
         for name in options.measures:
             try:
                 for sample in MEASURES[name](setting):
                     figures.samples.append(sample)
             except BenchError as error:
-                say(f"{name} failed: {error}")
-                left_out[name] = str(error)
-    report.write(folder, figures, machine, left_out)
+                setting.leave_out(name, error)
+    report.write(folder, figures, machine, setting.left_out)
     print(report.goals(figures))
     say(f"Written to {folder}")
-    return 1 if left_out.keys() & MEASURES.keys() else 0
+    return 1 if setting.left_out.keys() & MEASURES.keys() else 0
 
 
 if __name__ == "__main__":

@@ -40,6 +40,13 @@ class Setting:
     """Cores for what measures, and for Redis."""
     quick: bool
     say: Callable[[str], None]
+    left_out: dict[str, str]
+    """What could not be measured, and why."""
+
+    def leave_out(self, what: str, why: object) -> None:
+        """Go on without something, and have the report say so."""
+        self.say(f"{what} failed: {why}")
+        self.left_out[what] = str(why)
 
     def rounds(self, usual: int) -> range:
         """Repetitions of a measure; peers take turns within each."""
@@ -101,6 +108,6 @@ def prepared(
         place = Place(python, cache, cache / "node/node_modules", port)
         load = LoadClient(stage, cache / "load", cache / f"run-{os.getpid()}", there)
         try:
-            yield Setting(stage, place, load, redis, here, there, quick, say)
+            yield Setting(stage, place, load, redis, here, there, quick, say, {})
         finally:
             shutil.rmtree(cache / f"run-{os.getpid()}", ignore_errors=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.figures import Sample
 from bench.load import Load
 from bench.peers import Peer
-from bench.processes import Child
+from bench.processes import BenchError, Child
 from bench.setting import Setting
 
 CLIENTS, SIZE = 500, 200
@@ -39,8 +39,11 @@ def measure(setting: Setting) -> Iterator[Sample]:
                     if clients == CLIENTS or not server.peer.slow:
                         name = server.peer.name
                         setting.say(f"fan-out, round {number + 1}: {clients} clients, {name}")
-                        for case, metric, value in _one(setting, server, clients):
-                            yield Sample("fan-out", case, metric, name, number, value)
+                        try:
+                            for case, metric, value in _one(setting, server, clients):
+                                yield Sample("fan-out", case, metric, name, number, value)
+                        except BenchError as error:
+                            setting.leave_out(f"a round of fan-out with {clients}, {name}", error)
     finally:
         for server in running:
             setting.stage.stop(server.child)
