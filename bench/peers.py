@@ -56,7 +56,7 @@ class Peer:
     cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     slow: bool = False
-    """So slow that it is measured with 500 clients only."""
+    """So slow that it is measured only with 500 clients, 200 B, and few messages under way."""
 
     def start(self, stage: Stage, place: Place, on: set[int]) -> tuple[Child, int]:
         """Run it on some cores; returns the process and its port."""
