@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check
+.PHONY: help demo test check bench
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ demo: ## Generate the demo application and serve it
 
 test: ## Install everything and run all tests
 	$(PYTHON) tasks.py test
+
+bench: ## Measure side by side with others
+	$(PYTHON) tasks.py bench
 
 check: ## Only lint, check formats, types and import contracts
 	$(PYTHON) tasks.py test tests/test_in_place.py -k "passes and not own_tests"

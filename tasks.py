@@ -1,4 +1,4 @@
-"""Serve the demo application, or run all tests; nothing but Python has to be installed."""
+"""Serve the demo, run all tests, or measure; the first two need nothing but Python."""
 
 import argparse
 import contextlib
@@ -40,9 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     parser = make_parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.task != "test":
+    if rest and options.task == "demo":
         parser.error(f"unknown: {' '.join(rest)}")
     try:
+        if options.task == "bench":
+            return bench(rest)
         return test(rest) if options.task == "test" else demo(options)
     except TaskError as error:
         print(f"tasks.py: {error}", file=sys.stderr)
@@ -57,6 +59,11 @@ def make_parser() -> argparse.ArgumentParser:
         "test",
         help="install everything and run the tests; further arguments go to pytest",
         usage="tasks.py test [-h] [PYTEST ARGUMENT ...]",
+    )
+    tasks.add_parser(
+        "bench",
+        help="measure side by side with others; see `tasks.py bench --help`",
+        add_help=False,
     )
     to_demo = tasks.add_parser("demo", help="generate the demo application and serve it")
     to_demo.add_argument("--port", type=port_number, default=8000, help="default: 8000")
@@ -115,6 +122,15 @@ def fetch_browser(python: Path) -> None:
     command = [str(python), "-m", "playwright", "install", "chromium"]
     if subprocess.run(command, check=False).returncode:
         say("Playwright has none either: install Chromium, or the browser tests are left out.")
+
+
+# The measurements
+
+
+def bench(arguments: Sequence[str]) -> int:
+    """Become `python3 -m bench`."""
+    os.chdir(ROOT)
+    return os.execv(sys.executable, [sys.executable, "-m", "bench", *arguments])  # noqa: S606
 
 
 # The demo

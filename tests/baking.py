@@ -17,7 +17,7 @@ APP = ROOT / "{{cookiecutter.project_slug}}"
 OPTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 # What may lie in a clone and is no part of the template; cookiecutter would take it along.
 FOREIGN = (
-    *(".git", ".venv", ".env", ".devstore", "demo", "__pycache__", "*.egg-info"),
+    *(".git", ".venv", ".env", ".devstore", "demo", ".bench", "__pycache__", "*.egg-info"),
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
 )
 

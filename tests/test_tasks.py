@@ -78,6 +78,13 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: tasks.py" in capsys.readouterr().out
 
 
+def test_bench_has_options_of_its_own() -> None:
+    command = [sys.executable, str(ROOT / "tasks.py"), "bench", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "usage: bench" in said
+    assert "--quick" in said
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["serve"], ["demo", "--prot", "1"], ["demo", "--port", "0"], ["demo", "--port", "70000"]],

@@ -30,6 +30,8 @@ from server.sessions.store import SessionStore
 from server.settings import Settings, SettingsError, load_settings
 from server.state.store import StateStore
 
+BACKLOG = 4096  # clients that may wait to be accepted; with Sanic's 100, returning crowds time out
+
 
 class Backend(Protocol):
     """What every backend module offers."""
@@ -114,6 +116,8 @@ def _run_main_process(app: Sanic, backends: Backends) -> None:
     @app.main_process_start
     async def check(app: Sanic) -> None:
         await asyncio.to_thread(_prepare, app, backends, held)
+        for server in app.state.server_info:
+            server.settings["backlog"] = BACKLOG
         app.shared_ctx.stopping = multiprocessing.Event()
 
     @app.main_process_ready

@@ -1,11 +1,10 @@
-"""A room's queue of mutations in this worker: one runs and commits at a time, in order."""
+"""A room's queue of mutations in this worker: run in order, those that wait commit together."""
 
 import asyncio
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +14,13 @@ from server.realtime import wire
 from server.realtime.refusal import refusal
 from server.realtime.room import Invalid, RoomError
 from server.state.codec import check
-from server.state.draft import Draft, Edits
+from server.state.draft import NO_EDITS, Draft, Edits
 from server.state.store import (
     TAG_BYTES,
     Change,
     Commit,
-    Refused,
+    Conflict,
+    Numbered,
     Snapshot,
     StateStore,
     fields_size,
@@ -28,6 +28,7 @@ from server.state.store import (
 )
 
 MAX_REFUSED = 128  # more than a client may have under way
+FOLD = 64  # mutations that may share a commit
 PATIENCE = 2.0  # seconds in which a mutation is tried again,
 ATTEMPTS = 5  # and at least so often: a slow store alone is no reason to give up
 
@@ -44,25 +45,19 @@ class Lane:
         self._put_off = math.inf
         self.refused: deque[int] = deque(maxlen=MAX_REFUSED)
 
-    @contextmanager
-    def turn(self, number: int) -> Iterator[None]:
-        """Run a mutation. Raises StoreUnavailable if an earlier one has to be repeated first."""
+    def admit(self, number: int) -> None:
+        """Raises StoreUnavailable if an earlier one has to be repeated first."""
         if number > self._put_off:
             raise StoreUnavailable(f"mutation {self._put_off} has to be repeated first")
-        try:
-            yield
-        except StoreUnavailable:
+
+    def settle(self, number: int, error: Exception | None) -> None:
+        """It was applied, or ended with an error; its client is told."""
+        if isinstance(error, StoreUnavailable):
             if number > self._done:  # else the client has its answer, and will not repeat it
                 self._put_off = number
-            raise
-        except Exception:
+            return
+        if error is not None:
             self.refused.append(number)
-            self.answered(number)
-            raise
-        self.answered(number)
-
-    def answered(self, number: int) -> None:
-        """The client was told how this one ended."""
         self._done = max(self._done, number)
         if number == self._put_off:
             self._put_off = math.inf
@@ -105,8 +100,7 @@ class MutationQueue:
         self._store = store
         self._current = current
         self._tip: Snapshot | None = None  # after our last commit, which the replica may not have
-        self._proposed: tuple[bytes, Mutation, Any] | None = None  # tag and result
-        self._told: Mutation | None = None
+        self._proposed: tuple[bytes, list[Mutation], list[Any]] | None = None  # with tag, results
         self._waiting: deque[Mutation] = deque()
         self._runner: asyncio.Task[None] | None = None
 
@@ -123,10 +117,8 @@ class MutationQueue:
     def published(self, tag: bytes, version: int) -> None:
         """A commit has come here. If it is ours, who made it hears so before being shown it."""
         if self._proposed and self._proposed[0] == tag:
-            _, mutation, result = self._proposed
-            self._proposed, self._told = None, mutation
-            mutation.lane.answered(mutation.number)
-            mutation.answer(wire.ack(mutation.number, version, result))
+            _, turn, results = self._proposed
+            self._acknowledge(turn, version, results)
 
     def restart(self) -> None:
         """The replica was loaded anew: what was known beyond it may be of another chain."""
@@ -143,57 +135,102 @@ class MutationQueue:
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                mutation = self._waiting.popleft()
-                answer = await self._answer(mutation)
-                if self._told is not mutation:
-                    mutation.answer(answer)
+            while turn := self._next():
+                await self._serve(turn)
         finally:
             self._runner = None
 
-    async def _answer(self, mutation: Mutation) -> bytes:
-        try:
-            with mutation.lane.turn(mutation.number):
-                version, result = await self._apply(mutation)
-        except Exception as error:  # noqa: BLE001 - told and logged; it must not stop the queue
-            return refusal(error, self._name, mutation.number)
-        return wire.ack(mutation.number, version, result)
+    def _next(self) -> list[Mutation]:
+        """The first that wait, each of another client: these may share a commit."""
+        turn: dict[bytes, Mutation] = {}
+        while self._waiting and len(turn) < FOLD and self._waiting[0].client not in turn:
+            mutation = self._waiting.popleft()
+            try:
+                mutation.lane.admit(mutation.number)
+            except StoreUnavailable as error:
+                mutation.answer(refusal(error, self._name, mutation.number))
+            else:
+                turn[mutation.client] = mutation
+        return list(turn.values())
 
-    async def _apply(self, mutation: Mutation) -> tuple[int, Any]:
+    async def _serve(self, turn: list[Mutation]) -> None:
+        """Apply mutations and answer them; those that could not be together wait again."""
+        try:
+            await self._apply(turn)
+        except Exception as error:  # noqa: BLE001 - told and logged; it must not stop the queue
+            for mutation in turn:
+                mutation.lane.settle(mutation.number, error)
+                mutation.answer(refusal(error, self._name, mutation.number))
+
+    def _acknowledge(self, turn: list[Mutation], version: int, results: list[Any]) -> None:
+        """Tell that these were applied, once: none of them is left in `turn`."""
+        for mutation, result in zip(turn, results, strict=bool(turn)):
+            mutation.lane.settle(mutation.number, None)
+            mutation.answer(wire.ack(mutation.number, version, result))
+        turn.clear()
+
+    async def _apply(self, turn: list[Mutation]) -> None:
+        """Commit together. What cannot be is taken out of `turn`; the first always stays."""
         base = self._newest()
         now = asyncio.get_running_loop().time
         deadline = now() + PATIENCE
         attempt = 0
         while now() < deadline or attempt < ATTEMPTS:
-            draft = Draft(base.fields)
-            result = mutation.run(draft)
-            check(result, "the result")
-            edits = draft.edits()
+            edits, results = self._edit(turn, base)
             if not edits:
-                return base.version, result
-            change = self._change(mutation, base, edits, attempt)
-            self._check_size(base, change)
-            self._proposed = (change.tag, mutation, result)
+                self._acknowledge(turn, base.version, results)
+                return
+            change = self._change(turn, base, edits, attempt)
+            self._proposed = (change.tag, turn, results)
             try:
                 outcome = await self._store.commit(self._key, change)
             finally:
                 self._proposed = None
-            if isinstance(outcome, Refused):
-                raise RoomError("it was refused before")
-            if isinstance(outcome, Commit):
-                if outcome.repeated:
-                    return outcome.version, None
+            if isinstance(outcome, Conflict):
+                base = outcome.snapshot or self._absent
+                attempt += 1
+            elif isinstance(outcome, Commit) and not outcome.repeated:
                 self._tip = _after(base, change, outcome)
-                return outcome.version, result
-            base = outcome.snapshot or self._absent
-            attempt += 1
+                self._acknowledge(turn, outcome.version, results)
+                return
+            elif len(turn) > 1:  # one of them was done or refused before
+                self._put_back(turn, 1)
+            elif isinstance(outcome, Commit):
+                self._acknowledge(turn, outcome.version, [None])
+                return
+            else:
+                raise RoomError("it was refused before")
         raise Conflicted(f"others changed {self._name} first, {attempt} times; try again")
+
+    def _edit(self, turn: list[Mutation], base: Snapshot) -> tuple[Edits, list[Any]]:
+        """Run each on what those before it left, up to one that fails, which will be the first."""
+        edits, results, fields = NO_EDITS, list[Any](), base.fields
+        for number, mutation in enumerate(turn):
+            draft = Draft(fields)
+            try:
+                result = mutation.run(draft)
+                check(result, "the result")
+                own = draft.edits()
+                self._check_size(fields, own)
+            except Exception:
+                self._put_back(turn, max(number, 1))
+                if number == 0:
+                    raise
+                break
+            results.append(result)
+            edits = edits.then(own)
+            fields = own.applied(fields) if own else fields
+        return edits, results
+
+    def _put_back(self, turn: list[Mutation], start: int) -> None:
+        self._waiting.extendleft(reversed(turn[start:]))
+        del turn[start:]
 
     def _newest(self) -> Snapshot:
         current, tip = self._current(), self._tip
         return tip if tip and tip.version > current.version else current
 
-    def _change(self, mutation: Mutation, base: Snapshot, edits: Edits, attempt: int) -> Change:
+    def _change(self, turn: list[Mutation], base: Snapshot, edits: Edits, attempt: int) -> Change:
         tag = os.urandom(TAG_BYTES)
         exists = base.version > 0
         changed, deleted = edits.set, edits.delete
@@ -208,16 +245,18 @@ class MutationQueue:
             delete=deleted,
             expect=edits.read if exists else {},
             expect_tag=base.tag if edits.all_keys and exists else None,
-            client=mutation.client,
-            mutation=mutation.number,
-            refused=[number for number in mutation.lane.refused if number < mutation.number],
+            mutations=[
+                Numbered(m.client, m.number, [n for n in m.lane.refused if n < m.number])
+                for m in turn
+                if m.client
+            ],
             attempt=attempt,
         )
 
-    def _check_size(self, base: Snapshot, change: Change) -> None:
+    def _check_size(self, fields: Mapping[str, bytes], edits: Edits) -> None:
         """Raise Invalid for what makes the room larger than it may be."""
-        more = growth(base.fields, change)
-        if more > 0 and fields_size(base.fields.items()) + more > self._limit:
+        more = growth(fields, edits.set, edits.delete)
+        if more > 0 and fields_size(fields.items()) + more > self._limit:
             raise Invalid(f"{self._name} has its {self._limit} bytes: remove something first")
 
 

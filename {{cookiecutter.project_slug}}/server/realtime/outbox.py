@@ -3,8 +3,6 @@
 import asyncio
 from typing import Protocol
 
-from websockets.frames import Frame, Opcode
-
 from server.realtime.counters import Counters
 
 HIGH_WATER = 256 * 1024  # bytes that the transport may hold before the connection is behind
@@ -18,8 +16,16 @@ class Source(Protocol):
 
 
 def framed(message: bytes) -> bytes:
-    """A message as an unmasked binary WebSocket frame, the same for every client."""
-    return Frame(Opcode.BINARY, message).serialize(mask=False)
+    """A message as an unmasked binary WebSocket frame, the same for every client.
+
+    Format: https://datatracker.ietf.org/doc/html/rfc6455#section-5.2
+    """
+    size = len(message)
+    if size < 126:
+        return bytes((0x82, size)) + message
+    if size < 2**16:
+        return b"\x82\x7e" + size.to_bytes(2) + message
+    return b"\x82\x7f" + size.to_bytes(8) + message
 
 
 class Outbox:

@@ -79,13 +79,19 @@ class Hello(_Message, tag=6):
 Request = Join | Leave | Call | Write | Send | Ping | Hello
 
 
+class _Frame(msgspec.Struct, array_like=True):
+    """One request. msgspec keeps what it learns of a struct, but not of a union: 0.5 us, not 9."""
+
+    request: Request
+
+
 def parse(frame: bytes, limits: Settings = DEFAULTS) -> Request:
     """The message in a client's frame. Raises WireError."""
     try:
         message = unpack(frame, limits.frame_elements)
         check_size(message, elements=limits.frame_elements, depth=limits.frame_depth)
         check(message, "the message")
-        request = msgspec.convert(message, Request, builtin_types=(bytes, datetime))
+        request = msgspec.convert([message], _Frame, builtin_types=(bytes, datetime)).request
     except (CodecError, msgspec.ValidationError) as error:
         raise WireError(str(error)) from error
     if len(getattr(request, "room", "")) > limits.room_name:

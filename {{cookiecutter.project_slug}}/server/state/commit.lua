@@ -1,31 +1,37 @@
 -- Commits one change to a room: checks it, writes it and publishes it as a single step.
--- KEYS: the room's hash, whose turn it is, the client's last mutation (unused without a number).
--- ARGV: channel, room ttl, mutation ttl (both ms), mutation number or '', tag, head, tail,
+-- KEYS: the room's hash, whose turn it is, then the last mutation of each client concerned.
+-- ARGV: channel, room ttl, mutation ttl (both ms), tag, head, tail,
 --       the writer, how long it gets the turn if it loses (ms, '' for not at all),
 --       '1' if the room is expected to exist, expected tag or '',
+--       for each client the number of its mutation and ',' or ',n,n,...,' with those refused,
 --       count of expectations, then key and value of each ('' where the key is to be absent),
---       count of sets, then key and value of each, count of deletes, then each key,
---       then each mutation number of the client that was refused.
+--       count of sets, then key and value of each, count of deletes, then each key.
 -- Returns {'done', version, parent or '' if unknown} | {'repeated', version} | {'refused'} | {'conflict', {all fields of the hash}}.
 
-local room, turn, last = KEYS[1], KEYS[2], KEYS[3]
-local channel, ttl, last_ttl, mutation, tag, head, tail = unpack(ARGV, 1, 7)
-local writer, turn_ttl, exists, expected_tag = unpack(ARGV, 8, 11)
-local at = 12
-local number, refused = 0, ','
+local room, turn = KEYS[1], KEYS[2]
+local channel, ttl, last_ttl, tag, head, tail = unpack(ARGV, 1, 6)
+local writer, turn_ttl, exists, expected_tag = unpack(ARGV, 7, 10)
+local at = 11
+local refused = {}
 
-if mutation ~= '' then
+for i = 3, #KEYS do
   -- The client's last mutation: number, version, numbers refused before it, tag of its commit.
   local n, version, before, by =
-    string.match(redis.call('GET', last) or '', '^(%d+) (%d+) (%S*) (.*)$')
+    string.match(redis.call('GET', KEYS[i]) or '0 0 , ', '^(%d+) (%d+) (%S*) (.*)$')
+  local number = ARGV[at]
   if by == tag then  -- this very commit, sent again because its answer was lost
     return {'done', tonumber(version), ''}
-  elseif n and tonumber(mutation) <= tonumber(n) then
-    local found = string.find(before, ',' .. mutation .. ',', 1, true)
+  elseif tonumber(number) <= tonumber(n) then
+    local found = string.find(before, ',' .. number .. ',', 1, true)
     return found and {'refused'} or {'repeated', tonumber(version)}
-  elseif n then
-    number, refused = tonumber(n), before
   end
+  for later in string.gmatch(ARGV[at + 1], '%d+') do
+    if tonumber(later) > tonumber(n) then  -- another connection may have had better luck with others
+      before = before .. later .. ','
+    end
+  end
+  refused[i] = string.match(string.sub(before, -1024), ',.*')
+  at = at + 2
 end
 
 local parent = redis.call('HGET', room, 't')
@@ -59,15 +65,9 @@ for i = at + 1, at + tonumber(ARGV[at]) do
   redis.call('HDEL', room, '.' .. ARGV[i])
 end
 redis.call('PEXPIRE', room, ttl)
-if mutation ~= '' then
-  for i = at + 1 + tonumber(ARGV[at]), #ARGV do
-    if tonumber(ARGV[i]) > number then  -- another connection may have had better luck with others
-      refused = refused .. ARGV[i] .. ','
-    end
-  end
-  refused = string.match(string.sub(refused, -1024), ',.*')
-  local record = {mutation, string.format('%.0f', version), refused, tag}
-  redis.call('SET', last, table.concat(record, ' '), 'PX', last_ttl)
+for i = 3, #KEYS do
+  local record = {ARGV[2 * i + 5], string.format('%.0f', version), refused[i], tag}
+  redis.call('SET', KEYS[i], table.concat(record, ' '), 'PX', last_ttl)
 end
 redis.call('PUBLISH', channel, head .. '\207' .. struct.pack('>I8', version)
   .. '\196\8' .. (parent or string.rep('\0', 8)) .. tail)

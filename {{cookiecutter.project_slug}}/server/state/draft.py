@@ -19,6 +19,26 @@ class Edits:
     def __bool__(self) -> bool:
         return bool(self.set or self.delete)
 
+    def then(self, later: "Edits") -> "Edits":
+        """Both as one; `later` was made on the state that these leave."""
+        own = {*self.set, *self.delete}
+        kept = {key: raw for key, raw in self.set.items() if key not in later.delete}
+        deleted = dict.fromkeys((*self.delete, *later.delete))
+        return Edits(
+            read={**{k: raw for k, raw in later.read.items() if k not in own}, **self.read},
+            all_keys=self.all_keys or later.all_keys,
+            set={**kept, **later.set},
+            delete=tuple(key for key in deleted if key not in later.set),
+        )
+
+    def applied(self, fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """The state that these leave of another."""
+        kept = {key: raw for key, raw in fields.items() if key not in self.delete}
+        return {**kept, **self.set}
+
+
+NO_EDITS = Edits(read={}, all_keys=False, set={}, delete=())
+
 
 class Draft(MutableMapping[str, Any]):
     """A room's state as a dict, for an action to read and change.

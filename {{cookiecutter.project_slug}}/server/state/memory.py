@@ -68,8 +68,8 @@ class _Room:
 
     def growth(self, change: Change) -> int:
         """By how many bytes, about, a change makes it larger."""
-        new = CLIENT if change.client and change.client not in self.mutations else 0
-        return growth(self.fields, change) + new
+        new = [m for m in change.mutations if m.client not in self.mutations]
+        return growth(self.fields, change.set, change.delete) + CLIENT * len(new)
 
     def apply(self, change: Change, remember_until: float) -> None:
         self.version += 1
@@ -77,12 +77,22 @@ class _Room:
         self.fields.update(change.set)
         for key in change.delete:
             self.fields.pop(key, None)
-        if change.client:
-            last = self.mutations.get(change.client, _Last())
-            refused = [*last.refused, *(n for n in change.refused if n > last.number)]
-            self.mutations[change.client] = _Last(
-                change.mutation, self.version, self.tag, refused[-MAX_REFUSED:], remember_until
+        for mutation in change.mutations:
+            last = self.mutations.get(mutation.client, _Last())
+            refused = [*last.refused, *(n for n in mutation.refused if n > last.number)]
+            self.mutations[mutation.client] = _Last(
+                mutation.number, self.version, self.tag, refused[-MAX_REFUSED:], remember_until
             )
+
+    def known(self, change: Change) -> Commit | Refused | None:
+        """The outcome of a change of which something was done or refused before."""
+        for mutation in change.mutations:
+            last = self.mutations.get(mutation.client, _Last())
+            if mutation.number <= last.number:
+                if mutation.number in last.refused:
+                    return Refused()
+                return Commit(last.version, repeated=last.tag != change.tag)
+        return None
 
 
 class MemoryStateStore:
@@ -110,25 +120,22 @@ class MemoryStateStore:
     async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
         self._sweep(time.monotonic())
         stored = self._live(room)
-        known = stored or _Room(self._deadline())
-        last = known.mutations.get(change.client, _Last())
-        if change.client and change.mutation <= last.number:
-            if change.mutation in last.refused:
-                return Refused()
-            return Commit(last.version, repeated=last.tag != change.tag)
-        if not known.meets(change):
+        state = stored or _Room(self._deadline())
+        if before := state.known(change):
+            return before
+        if not state.meets(change):
             return Conflict(_snapshot(stored) if stored else None)
-        more = known.growth(change) + (0 if stored else ROOM)
+        more = state.growth(change) + (0 if stored else ROOM)
         if more > 0 and self._size + more > self._limit:
             raise StoreFull(f"the memory for rooms is full ({self._limit} bytes)")
         self._size += more
-        known.size += more
-        parent = known.tag
-        known.apply(change, time.monotonic() + self._mutation_ttl)
-        known.expires = self._deadline()
-        self._rooms[room] = known
-        await self._pubsub.publish(channel(room), splice(change.frame, known.version, parent))
-        return Commit(known.version, parent)
+        state.size += more
+        parent = state.tag
+        state.apply(change, time.monotonic() + self._mutation_ttl)
+        state.expires = self._deadline()
+        self._rooms[room] = state
+        await self._pubsub.publish(channel(room), splice(change.frame, state.version, parent))
+        return Commit(state.version, parent)
 
     async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
         return [self._head(room) for room in rooms]

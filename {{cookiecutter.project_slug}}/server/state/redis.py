@@ -73,7 +73,7 @@ class RedisStateStore:
                 status, *answer = await self._evaluate(arguments)
                 break
             except StoreUnavailable:
-                if attempt == ATTEMPTS or not change.client:
+                if attempt == ATTEMPTS or not change.mutations:
                     raise
         if status == b"conflict":
             fields = answer[0]
@@ -118,18 +118,18 @@ class RedisStateStore:
 
     def _arguments(self, room: str, change: Change) -> list[Any]:
         key = self._key(room)
-        numbered = bool(change.client)
         expect = [item or b"" for pair in change.expect.items() for item in pair]
+        numbered = [item for m in change.mutations for item in (m.number, _list(m.refused))]
         writes = [item for pair in change.set.items() for item in pair]
         return [
-            *("EVALSHA", DIGEST, 3, key, f"{key}:turn"),
-            f"{key}:{change.client.hex()}" if numbered else key,
+            *("EVALSHA", DIGEST, 2 + len(change.mutations), key, f"{key}:turn"),
+            *(f"{key}:{mutation.client.hex()}" for mutation in change.mutations),
             *(self._prefix + channel(room), self._ttl, self._mutation_ttl),
-            *(change.mutation if numbered else "", change.tag, *change.frame),
+            *(change.tag, *change.frame),
             *(self._writer, TURN if change.attempt >= LOSSES else ""),
-            *("1" if change.exists else "0", change.expect_tag or b""),
+            *("1" if change.exists else "0", change.expect_tag or b"", *numbered),
             *(len(change.expect), *expect, len(change.set), *writes),
-            *(len(change.delete), *change.delete, *change.refused),
+            *(len(change.delete), *change.delete),
         ]
 
     async def _evaluate(self, arguments: list[Any]) -> list[Any]:
@@ -178,6 +178,11 @@ class RedisStateStore:
             with store_errors():
                 answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers
+
+
+def _list(numbers: Sequence[int]) -> str:
+    """Numbers with a comma before and after each, so that one is found by searching."""
+    return "".join(["," + str(number) for number in numbers]) + ","
 
 
 def _snapshot(fields: dict[bytes, bytes]) -> Snapshot | None:

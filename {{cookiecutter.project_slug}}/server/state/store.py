@@ -33,16 +33,28 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbered:
+    """A client's mutation: not applied again if `number` is not above the client's last one.
+
+    `refused` are numbers below it that were not applied, in case the client did not hear so and
+    repeats them.
+    """
+
+    client: bytes
+    number: int
+    refused: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What one commit is to do, and under which conditions.
 
     `exists` is whether the writer believes that the room is stored. `expect` maps keys that the
     writer read to the value it saw, None where there was none. `expect_tag`, where given, is the
     tag the room must still have. `frame` is the message to publish, in two parts between which
-    `splice` puts version and parent. `client` and `mutation` number the write: a number that is
-    not above the client's last one is not applied again. `refused` are numbers below it that were
-    not applied, in case the client did not hear so and repeats them. `attempt` is how often this
-    write lost against others before: a store with many writers has to let it through in the end.
+    `splice` puts version and parent. `mutations` are what it does, each of another client; if one
+    was done or refused before, nothing is written. `attempt` is how often this write lost against
+    others before: a store with many writers has to let it through in the end.
     """
 
     tag: bytes
@@ -52,9 +64,7 @@ class Change:
     delete: Sequence[str] = ()
     expect: Mapping[str, bytes | None] = field(default_factory=dict)
     expect_tag: bytes | None = None
-    client: bytes = b""
-    mutation: int = 0
-    refused: Sequence[int] = ()
+    mutations: Sequence[Numbered] = ()
     attempt: int = 0
 
 
@@ -62,7 +72,7 @@ class Change:
 class Commit:
     """The change is in the store, on top of `parent`.
 
-    `repeated`: it was there before, under this client's number; `parent` is then unknown.
+    `repeated`: a mutation of it was there before, in this version; `parent` is then unknown.
     """
 
     version: int
@@ -79,7 +89,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """This client's mutation was refused before, under this number; nothing was written."""
+    """A mutation of it was refused before, under its number; nothing was written."""
 
 
 class StateStore(Protocol):
@@ -121,10 +131,12 @@ def fields_size(fields: Iterable[tuple[str, bytes]]) -> int:
     return sum(len(key) + len(raw) + OVERHEAD for key, raw in fields)
 
 
-def growth(fields: Mapping[str, bytes], change: Change) -> int:
+def growth(
+    fields: Mapping[str, bytes], changed: Mapping[str, bytes], deleted: Iterable[str]
+) -> int:
     """By how many bytes a change makes the fields of a room larger."""
-    touched = [(key, fields[key]) for key in (*change.set, *change.delete) if key in fields]
-    return fields_size(change.set.items()) - fields_size(touched)
+    touched = [(key, fields[key]) for key in (*changed, *deleted) if key in fields]
+    return fields_size(changed.items()) - fields_size(touched)
 
 
 def splice(frame: tuple[bytes, bytes], version: int, parent: bytes) -> bytes:

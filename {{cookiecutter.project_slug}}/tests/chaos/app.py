@@ -26,7 +26,7 @@ def _without_parent(self: Replica, patch: Patch, frame: bytes) -> Link:
 
 
 def _without_number(self: MutationQueue, *arguments: Any) -> Change:
-    return replace(_change(self, *arguments), client=b"")
+    return replace(_change(self, *arguments), mutations=())
 
 
 async def _without_heads(self: Hub) -> None:

@@ -1,5 +1,6 @@
 """Whole servers: several workers, ways to start them, and what happens when one dies."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from server.settings import Settings
 from tests.member import Member
 from tests.process.server import STOP_TIMEOUT, Server, launch, state_of
 from tests.waiting import until
+
+CROWD = 120  # clients: more than Sanic lets wait by itself, less than older kernels allow
 
 
 @pytest.fixture
@@ -31,6 +34,22 @@ def exists(pid: int) -> bool:
 async def test_several_workers_answer(server: Server) -> None:
     await server.ready()
     assert server.process.pid not in await server.pids(2)
+
+
+async def test_a_crowd_may_wait_to_be_accepted(settings: Settings, tmp_path: Path) -> None:
+    with launch(settings, tmp_path) as server:
+        await server.ready()
+        worker = await server.pid()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(10):  # a queue that is full would not answer at all
+                waiting = [
+                    await asyncio.open_connection(*server.address.split(":")) for _ in range(CROWD)
+                ]
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        for _, writer in waiting:
+            writer.close()
 
 
 async def test_a_worker_that_was_killed_is_replaced(server: Server) -> None:

@@ -287,7 +287,8 @@ async def test_who_comes_back_gets_what_was_missed_and_nothing_else(workers: Wor
 async def test_who_was_behind_gets_no_commit_twice(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fanout, "WINDOW", 0.2)  # so that some commits still wait to be sent
+    monkeypatch.setattr(fanout, "WRITE", 0.2)  # so that some commits still wait to be sent
+    monkeypatch.setattr(fanout, "WINDOW", 0.2)
     one, _ = workers
     one.screen.outbox.pause(0)
     for _ in range(3):

@@ -60,6 +60,14 @@ class Room:
     def repeat(self, number: int, run: Callable[[Draft], Any]) -> None:
         self.queue.submit(Mutation(b"c" * 16, number, self.lane, run, self._keep))
 
+    async def together(self, *runs: Callable[[Draft], Any]) -> list[list[Any]]:
+        """Each by a client of its own, as mutation 1, 2, ...; returns their answers."""
+        for number, run in enumerate(runs, 1):
+            client = number.to_bytes(16)
+            self.queue.submit(Mutation(client, number, Lane(), run, self._keep))
+        await self.queue.settled()
+        return self.answers
+
     async def run(self, run: Callable[[Draft], Any]) -> list[Any]:
         self.submit(run)
         await self.queue.settled()
@@ -95,6 +103,53 @@ async def test_one_after_another_each_sees_what_the_one_before_did(room: Room) -
     await room.queue.settled()
     assert [answer[3] for answer in room.answers] == list(range(1, 51))
     assert room.queue.idle
+
+
+async def test_those_of_different_clients_that_wait_share_a_commit(room: Room) -> None:
+    def rename(draft: Draft) -> None:
+        draft["title"] = f"at {draft['count']}"
+
+    answers = await room.together(add, add, rename, look)
+    assert answers == [[3, 1, 1, 1], [3, 2, 1, 2], [3, 3, 1, None], [3, 4, 1, 2]]
+    assert room.store.state == {"count": 2, "title": "at 2"}
+    assert [mutation.number for mutation in room.store.changes[0].mutations] == [1, 2, 3, 4]
+
+
+async def test_those_that_lost_together_run_again_together(room: Room) -> None:
+    fresh = Snapshot(7, b"othertag", pack_fields({"count": 40, "title": "theirs"}))
+    room.store.snapshot = fresh
+    room.store.outcomes = [Conflict(fresh)]
+    assert await room.together(add, add) == [[3, 1, 8, 41], [3, 2, 8, 42]]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_one_that_fails_fails_alone(room: Room, place: int) -> None:
+    def refuse(draft: Draft) -> None:
+        draft["count"] = 99
+        raise RoomError("no")
+
+    runs: list[Callable[[Draft], Any]] = [add, add]
+    runs.insert(place, refuse)
+    answers = await room.together(*runs)
+    assert [answer[:2] for answer in answers] == [[4 if i == place else 3, i + 1] for i in range(3)]
+    assert room.store.state["count"] == 2
+
+
+@pytest.mark.parametrize("outcome", [Commit(5, repeated=True), Refused()])
+async def test_one_that_was_done_before_is_told_alone(
+    room: Room, outcome: Commit | Refused
+) -> None:
+    room.store.outcomes = [outcome, outcome]  # of all, then of the first alone
+    answers = await room.together(add, add, add)
+    kind = 3 if isinstance(outcome, Commit) else 4
+    assert [answer[:2] for answer in answers] == [[kind, 1], [3, 2], [3, 3]]
+    assert room.store.state["count"] == 2
+
+
+async def test_a_store_that_is_away_puts_all_off(room: Room) -> None:
+    room.store.outcomes = [StoreUnavailable("away")]
+    answers = await room.together(add, add)
+    assert [answer[:3] for answer in answers] == [[4, n, "unavailable"] for n in (1, 2)]
 
 
 async def test_what_changes_nothing_is_not_committed(room: Room) -> None:
@@ -166,7 +221,7 @@ async def test_the_store_is_told_which_were_refused(room: Room) -> None:
 
     await room.run(refuse)
     await room.run(add)
-    assert list(room.store.changes[-1].refused) == [1]
+    assert list(room.store.changes[-1].mutations[0].refused) == [1]
 
 
 async def test_what_the_store_knows_as_refused_is_refused_again(room: Room) -> None:

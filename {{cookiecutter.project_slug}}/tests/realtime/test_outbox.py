@@ -1,3 +1,8 @@
+import os
+
+import pytest
+from websockets.frames import Frame, Opcode
+
 from server.realtime.counters import Counters
 from server.realtime.outbox import framed
 from server.realtime.wire import pong, snapshot
@@ -16,6 +21,12 @@ class Counter:
         self.count += 1
         state = Snapshot(self.count, bytes(8), pack_fields({"count": self.count}))
         return framed(snapshot("a", state))
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 2**16 - 1, 2**16, 10**6])
+def test_a_frame_is_as_the_websockets_package_writes_it(size: int) -> None:
+    message = os.urandom(size)
+    assert framed(message) == Frame(Opcode.BINARY, message).serialize(mask=False)
 
 
 def test_what_happens_is_written_at_once() -> None:

@@ -15,6 +15,7 @@ from server.state.store import (
     Commit,
     Conflict,
     Head,
+    Numbered,
     Refused,
     Snapshot,
     StateStore,
@@ -29,6 +30,9 @@ def change(**options: Any) -> Change:
     """A change of values given plain, by default to a room that exists."""
     changed, deleted = pack_fields(options.pop("set", {})), options.pop("delete", ())
     tag = options.pop("tag", None) or os.urandom(8)
+    if client := options.pop("client", None):
+        number, refused = options.pop("mutation"), options.pop("refused", ())
+        options["mutations"] = [Numbered(client, number, refused)]
     return Change(
         tag=tag,
         exists=options.pop("exists", True),
@@ -156,6 +160,26 @@ class StateStoreConformance:
             for number in (1, 1901, 1999)
         ]
         assert outcomes == [Commit(1, repeated=True), Refused(), Refused()]
+
+    async def test_mutations_of_several_clients_are_done_together_or_not_at_all(
+        self, store: StateStore
+    ) -> None:
+        ann, bob = Numbered(os.urandom(16), 1), Numbered(os.urandom(16), 5, [4])
+        both = change(exists=False, set={"a": 1}, mutations=[ann, bob])
+        assert await store.commit(ROOM, both) == Commit(1, NO_TAG)
+        again = await store.commit(ROOM, both)
+        assert isinstance(again, Commit)
+        assert (again.version, again.repeated) == (1, False)
+        for done in (ann, bob):
+            new = Numbered(os.urandom(16), 1)
+            for mutations in ([new, done], [done, new]):
+                outcome = await store.commit(ROOM, change(set={"a": 2}, mutations=mutations))
+                assert outcome == Commit(1, repeated=True)
+        refused = change(set={"a": 2}, mutations=[new, Numbered(bob.client, 4)])
+        assert await store.commit(ROOM, refused) == Refused()
+        assert await store.commit(ROOM, change(set={"a": 2}, mutations=[new])) == Commit(
+            2, both.tag
+        )
 
     async def test_the_same_commit_sent_twice_is_done_once(self, store: StateStore) -> None:
         once = change(exists=False, set={"a": 1}, client=os.urandom(16), mutation=1)

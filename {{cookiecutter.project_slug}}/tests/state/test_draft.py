@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.state.codec import CodecError, pack, pack_fields, unpack_fields
-from server.state.draft import Draft
+from server.state.draft import Draft, Edits
 
 
 def draft(**values: Any) -> Draft:
@@ -120,3 +121,36 @@ def test_a_draft_behaves_as_a_dict_and_its_edits_lead_there(
     for key in edits.delete:
         del result[key]
     assert result == model
+
+
+def follow(fields: Mapping[str, bytes], program: list[tuple[str, str, Any]]) -> Edits:
+    """The edits of a draft that does what the program says."""
+    state = Draft(fields)
+    for step, key, value in program:
+        if step == "set":
+            state[key] = value
+        elif step == "delete":
+            state.pop(key, None)
+        elif step == "read":
+            state.get(key)
+        else:
+            len(state)
+    return state.edits()
+
+
+@given(st.dictionaries(keys, st.integers(0, 3)), steps, steps)
+def test_edits_after_edits_are_edits_that_lead_to_the_same(
+    start: dict[str, int],
+    program: list[tuple[str, str, Any]],
+    next_program: list[tuple[str, str, Any]],
+) -> None:
+    fields = pack_fields(start)
+    first = follow(fields, program)
+    between = first.applied(fields)
+    second = follow(between, next_program)
+    both = first.then(second)
+    assert both.applied(fields) == second.applied(between)
+    assert both.read == {key: fields.get(key) for key in both.read}
+    assert second.read.keys() - first.set.keys() - set(first.delete) <= both.read.keys()
+    assert both.all_keys is (first.all_keys or second.all_keys)
+    assert not set(both.set) & set(both.delete)

@@ -1,0 +1,1 @@
+"""Measures generated applications side by side with others: `python3 -m bench`."""

@@ -1,0 +1,96 @@
+"""What is to be reached, as ratios within the same run or as figures."""
+
+from dataclasses import dataclass
+
+from bench.figures import Figures, Spread
+from bench.peers import LIMIT, NODE, OURS
+
+_HEADLINE = "500 clients, 200 B"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`other` is what ours is divided by, or empty where the figure itself counts."""
+
+    text: str
+    measure: str
+    case: str
+    metric: str
+    other: str
+    bound: float
+    at_most: bool = False
+
+    def result(self, figures: Figures) -> Spread | None:
+        """What was measured, or None if it was not."""
+        where = {"measure": self.measure, "case": self.case, "metric": self.metric}
+        if self.other:
+            return figures.ratio(OURS, self.other, **where)
+        return figures.spread(subject=OURS, **where)
+
+    def reached(self, result: Spread) -> bool:
+        """Whether the median is within the bound."""
+        return result.median <= self.bound if self.at_most else result.median >= self.bound
+
+
+def _fanout(text: str, window: int, other: str, bound: float) -> Goal:
+    case = f"{_HEADLINE}, {window} under way"
+    return Goal(
+        f"fan-out, {window} under way: {text}", "fan-out", case, "deliveries/s", other, bound
+    )
+
+
+GOALS = [
+    _fanout("of the C loop", 8, LIMIT, 1.5),
+    _fanout("of Node ws", 8, NODE, 1.5),
+    _fanout("of the C loop", 64, LIMIT, 4),
+    _fanout("of Node ws", 64, NODE, 4),
+    _fanout("of tutorial Sanic", 8, "tutorial Sanic", 3),
+    _fanout("of python-socketio", 8, "python-socketio", 10),
+    Goal(
+        "p99 at 10 messages/s: of the C loop's",
+        "fan-out",
+        f"{_HEADLINE}, 10/s",
+        "p99 ms",
+        LIMIT,
+        1.3,
+        at_most=True,
+    ),
+    *(
+        Goal(
+            f"commits, {rooms}: of redis-benchmark",
+            "commits",
+            f"{rooms}, read-modify-write",
+            "commits/s",
+            "redis-benchmark",
+            0.5,
+        )
+        for rooms in ("one room, 50 members", "1,000 rooms")
+    ),
+    Goal(
+        "join storm: room reads of one worker",
+        "join storm",
+        "2,000 clients at once",
+        "room reads",
+        "",
+        1,
+        at_most=True,
+    ),
+    Goal(
+        "KiB for an idle joined connection",
+        "memory",
+        "5,000 idle connections",
+        "KiB per connection",
+        "",
+        16,
+        at_most=True,
+    ),
+    Goal(
+        "us of CPU for a small frame",
+        "inbound",
+        "10 clients, 2 B",
+        "us CPU per frame",
+        "",
+        15,
+        at_most=True,
+    ),
+]

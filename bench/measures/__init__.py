@@ -1,0 +1,30 @@
+"""One module for each measure."""
+
+from collections.abc import Mapping
+
+from bench.measures import (
+    changes,
+    commits,
+    fanout,
+    inbound,
+    joins,
+    load_client,
+    memory,
+    scaling,
+    sessions,
+    starting,
+)
+from bench.setting import Measure
+
+MEASURES: Mapping[str, Measure] = {
+    "load-client": load_client.measure,
+    "fan-out": fanout.measure,
+    "commits": commits.measure,
+    "joins": joins.measure,
+    "memory": memory.measure,
+    "inbound": inbound.measure,
+    "scaling": scaling.measure,
+    "changes": changes.measure,
+    "sessions": sessions.measure,
+    "starting": starting.measure,
+}

@@ -1,0 +1,38 @@
+"""What an idle connection costs a server in memory and time."""
+
+import time
+from collections.abc import Iterator
+
+from bench.figures import Sample
+from bench.peers import C_LOOP
+from bench.setting import Setting
+
+WARM = 20  # connections before the first look, so that what all share is there
+
+
+def measure(setting: Setting) -> Iterator[Sample]:
+    """Each server is started for this alone."""
+    clients = 1000 if setting.quick else 5000
+    for number in setting.rounds(1):
+        for peer in setting.peers():
+            if peer.name == C_LOOP.name:
+                continue  # it keeps nothing but a number for each
+            setting.say(f"memory: {clients} idle connections, {peer.name}")
+            speech = peer.fan().speech
+            with setting.serve(peer) as (child, port):
+                with setting.load.connect(port, WARM, speech):
+                    pass
+                before = child.resident()
+                with setting.load.connect(port, clients, speech):
+                    spent, seconds = child.cpu(), setting.seconds(3)
+                    time.sleep(seconds)
+                    figures = {
+                        "KiB per connection": (child.resident() - before) / clients / 1024,
+                        "us CPU per connection and second": (child.cpu() - spent)
+                        / seconds
+                        / clients
+                        * 1e6,
+                    }
+            for metric, value in figures.items():
+                case = f"{clients:,} idle connections"
+                yield Sample("memory", case, metric, peer.name, number, value)

@@ -1,0 +1,39 @@
+"""Fan-out as tutorials for Sanic show it: a set of sockets, and `await ws.send` for each."""
+
+import asyncio
+import os
+from typing import Any
+
+import redis.asyncio as aioredis
+from sanic import Request, Sanic, Websocket
+from sanic.exceptions import WebsocketClosed
+
+app = Sanic("tutorial")
+clients: set[Websocket] = set()
+
+
+@app.websocket("/ws")
+async def serve(_: Request, ws: Websocket) -> None:
+    clients.add(ws)
+    try:
+        async for _ in ws:
+            pass
+    finally:
+        clients.discard(ws)
+
+
+@app.after_server_start
+async def start(app: Sanic) -> None:
+    app.ctx.redis = aioredis.from_url(os.environ["REDIS_URL"])
+    app.ctx.relay = asyncio.create_task(relay(app.ctx.redis.pubsub()))
+
+
+async def relay(pubsub: Any) -> None:
+    await pubsub.subscribe("fan")
+    async for message in pubsub.listen():
+        if message["type"] == "message":
+            for ws in list(clients):
+                try:
+                    await ws.send(message["data"])
+                except (WebsocketClosed, asyncio.CancelledError):
+                    clients.discard(ws)

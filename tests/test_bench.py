@@ -1,0 +1,138 @@
+"""What the bench says is what was measured; that it runs at all, with a few clients."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench import frames, options, report
+from bench.__main__ import compile_programs
+from bench.figures import Figures, Sample, Spread
+from bench.goals import GOALS
+from bench.measures import MEASURES
+from bench.peers import C_LOOP, LIMIT, OURS, Peer, ours
+from bench.processes import BenchError
+from bench.setting import Setting, prepared
+
+CLIENTS = 20
+ONE = Sample("fan-out", "500 clients, 200 B, 8 under way", "deliveries/s", OURS, 0, 300.0)
+
+
+@pytest.fixture
+def figures() -> Figures:
+    """Two rounds of ours, of which the C loop shares one, and another server none."""
+    return Figures(
+        [
+            ONE,
+            replace(ONE, round=1, value=500.0),
+            replace(ONE, subject=LIMIT, value=100.0),
+            replace(ONE, subject="tutorial Sanic", round=7, value=50.0),
+        ]
+    )
+
+
+def test_a_spread_is_of_all_rounds(figures: Figures) -> None:
+    assert figures.spread(subject=OURS) == Spread(400, 300, 500)
+    assert figures.spread(subject="nobody") is None
+
+
+def test_ratios_are_taken_within_a_round(figures: Figures) -> None:
+    assert figures.ratio(OURS, LIMIT) == Spread(3, 3, 3)
+    assert figures.ratio(OURS, "tutorial Sanic") is None
+
+
+def test_a_goal_is_reached_by_its_median(figures: Figures) -> None:
+    goal = next(goal for goal in GOALS if goal.other == LIMIT and goal.case == ONE.case)
+    result = goal.result(figures)
+    assert result is not None
+    assert goal.reached(result)
+    assert not replace(goal, bound=3.1).reached(result)
+    assert not replace(goal, bound=2.9, at_most=True).reached(result)
+
+
+def test_the_report_has_goals_tables_machine_and_what_was_left_out(figures: Figures) -> None:
+    text = report.markdown(figures, {"cores": "2"}, {"Node ws": "there is no node"})
+    assert "| fan-out, 8 under way: of the C loop | >= 1.5 | 3 | yes |" in text
+    assert f"| | {OURS} | {LIMIT} | tutorial Sanic |" in text
+    assert f"| {ONE.case} | 400 | 100 (3) | 50 |" in text
+    assert "| cores | 2 |" in text
+    assert "- Node ws: there is no node" in text
+
+
+def test_the_chart_is_a_picture_of_all(figures: Figures, tmp_path: Path) -> None:
+    report.write(tmp_path, figures, {}, {})
+    picture = ET.parse(tmp_path / "fan-out.svg")  # noqa: S314 - written here
+    texts = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert {OURS, LIMIT, "tutorial Sanic", "400"} <= texts
+    assert (tmp_path / "results.json").is_file()
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 2**16 - 1, 2**16])
+def test_a_clients_frame_has_its_size_and_a_mask_that_changes_nothing(size: int) -> None:
+    payload = os.urandom(size)
+    frame = frames.frame(payload)
+    assert frame[0] == 0x82
+    assert frame.endswith(bytes(4) + payload)
+    assert frame[1] & 0x80
+
+
+def test_a_payload_has_its_size_and_a_command_its_parts() -> None:
+    assert len(frames.payload(200)) == 200
+    assert frames.command("GET", b"\x00", 12) == b"*3\r\n$3\r\nGET\r\n$1\r\n\x00\r\n$2\r\n12\r\n"
+
+
+def test_the_command_line_knows_all_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(MEASURES) == list(options.NAMES)
+    assert options.parse(["memory"]).measures == ["memory"]
+    assert options.parse([]).measures == list(options.NAMES)
+    with pytest.raises(SystemExit, match="2"):
+        options.parse(["memroy"])
+    assert "there is no measure memroy" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
+    """All that a measure needs, with the Python that runs this test."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    cache = tmp_path_factory.mktemp("bench")
+    compile_programs(cache)
+    with prepared(cache, Path(sys.executable), quick=True, say=print) as setting:
+        redis = setting.redis.process
+        yield setting
+    assert redis.poll() is not None
+
+
+@pytest.mark.parametrize("peer", [ours(), C_LOOP], ids=lambda peer: peer.name)
+def test_each_message_arrives_once_and_in_order(setting: Setting, peer: Peer) -> None:
+    fan, redis = peer.fan(), setting.place.redis
+    with (
+        setting.serve(peer) as (child, port),
+        setting.load.connect(port, CLIENTS, fan.speech, redis=redis) as load,
+    ):
+        runs = [
+            load.run(0.3, window=8, command=fan.publish(200)),
+            load.run(0.3, rate=100, command=fan.publish(2000)),
+        ]
+        assert child.cpu() > 0
+        assert child.resident() > 0
+    for run in runs:
+        run.check(peer.name)
+        assert run.messages > 0
+    assert child.process.poll() is not None
+
+
+def test_a_message_that_arrives_twice_is_noticed(setting: Setting) -> None:
+    fan, redis = C_LOOP.fan(), setting.place.redis
+    with (
+        setting.serve(C_LOOP) as (_, port),
+        setting.load.connect(port, CLIENTS, fan.speech, redis=redis) as load,
+    ):
+        run = load.run(0.2, window=1, command=fan.publish(200) * 2)
+    with pytest.raises(BenchError, match="out of order or twice"):
+        run.check("the C loop")
