@@ -1,4 +1,4 @@
-"""Serve the demo application, or run all tests; nothing but Python has to be installed."""
+"""Serve the demo application, run the tests; nothing but Python has to be installed."""
 
 import argparse
 import contextlib
@@ -29,6 +29,8 @@ HOST = "127.0.0.1"
 STOP_TIMEOUT = 20  # seconds
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 STORES = ("redis-server", "valkey-server")
+# The tasks that are a run of pytest, and with what.
+TESTS = {"test": (), "snapshots": ("tests/test_matrix.py", "--write-snapshots", "--quiet")}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -40,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     parser = make_parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.task != "test":
+    if rest and options.task not in TESTS:
         parser.error(f"unknown: {' '.join(rest)}")
     try:
-        return test(rest) if options.task == "test" else demo(options)
+        return demo(options) if options.task == "demo" else test([*TESTS[options.task], *rest])
     except TaskError as error:
         print(f"tasks.py: {error}", file=sys.stderr)
         return 1
@@ -57,6 +59,11 @@ def make_parser() -> argparse.ArgumentParser:
         "test",
         help="install everything and run the tests; further arguments go to pytest",
         usage="tasks.py test [-h] [PYTEST ARGUMENT ...]",
+    )
+    tasks.add_parser(
+        "snapshots",
+        help="write tests/snapshots anew: what each choice makes of a project, to review with git",
+        usage="tasks.py snapshots [-h]",
     )
     to_demo = tasks.add_parser("demo", help="generate the demo application and serve it")
     to_demo.add_argument("--port", type=port_number, default=8000, help="default: 8000")

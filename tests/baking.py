@@ -15,6 +15,10 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "{{cookiecutter.project_slug}}"
 OPTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+CHOICES: dict[str, list[str]] = {
+    n: v for n, v in OPTIONS.items() if isinstance(v, list) and n[0] != "_"
+}
+DEFAULT = {name: values[0] for name, values in CHOICES.items()}
 # What may lie in a clone and is no part of the template; cookiecutter would take it along.
 FOREIGN = (
     *(".git", ".venv", ".env", ".devstore", "demo", "__pycache__", "*.egg-info"),
@@ -31,7 +35,7 @@ CHECKS = {
 
 
 class Baked(NamedTuple):
-    """A generated project, and the backends it was generated with."""
+    """A generated project, and what was chosen for it."""
 
     path: Path
     answers: dict[str, str]
@@ -43,12 +47,17 @@ class Baked(NamedTuple):
         return {"pubsub": state, "sessions": sessions, "state": state}
 
 
-def combinations() -> list[dict[str, str]]:
-    """Every choice of backends that cookiecutter.json offers."""
-    backends = {name: value for name, value in OPTIONS.items() if name.endswith("_backend")}
+def combinations(*names: str) -> list[dict[str, str]]:
+    """Every combination of these choices, or of all that cookiecutter.json offers."""
+    choices = [CHOICES[name] for name in names or CHOICES]
     return [
-        dict(zip(backends, values, strict=True)) for values in itertools.product(*backends.values())
+        dict(zip(names or CHOICES, values, strict=True)) for values in itertools.product(*choices)
     ]
+
+
+def name_of(answers: Mapping[str, str]) -> str:
+    """A short name of a combination."""
+    return " ".join(f"{name.removesuffix('_backend')}={value}" for name, value in answers.items())
 
 
 def bake(

@@ -8,11 +8,14 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 import tasks
-from tests.baking import APP, FOREIGN, ROOT, Baked, bake, combinations
+from tests import conditions
+from tests.baking import APP, DEFAULT, FOREIGN, ROOT, Baked, bake, combinations, name_of
 
 
-def name_of(answers: dict[str, str]) -> str:
-    return " ".join(f"{name.removesuffix('_backend')}={value}" for name, value in answers.items())
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-snapshots", action="store_true", help="write tests/snapshots anew from what is"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -22,13 +25,23 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shutil.copytree(ROOT, tmp_path_factory.mktemp("clone") / "template", ignore=ignored)
 
 
-@pytest.fixture(scope="session", params=combinations(), ids=name_of)
-def baked(
-    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Baked:
-    """A project of each combination of backends, generated once and left as it is."""
-    path = bake(template, tmp_path_factory.mktemp("baked"), request.param)
-    return Baked(path, request.param)
+@pytest.fixture(scope="session")
+def matrix(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Baked]:
+    """A project of each combination of choices, by its name; generated once, left as it is."""
+    made = {}
+    with conditions.watched():
+        for answers in combinations():
+            path = bake(template, tmp_path_factory.mktemp("baked"), answers)
+            made[name_of(answers)] = Baked(path, answers)
+    return made
+
+
+@pytest.fixture(
+    scope="session", params=combinations("state_backend", "session_backend"), ids=name_of
+)
+def baked(request: pytest.FixtureRequest, matrix: dict[str, Baked]) -> Baked:
+    """A project of each combination of backends, with the first license."""
+    return matrix[name_of({**DEFAULT, **request.param})]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cookiecutter.utils import create_env_with_context
 
-from tests.baking import APP, ROOT, combinations, contents, run
+from tests.baking import APP, ROOT, combinations, contents, name_of, run
 
 ANSWERS = {
     "project_name": "My App",
@@ -181,7 +181,7 @@ def skeleton(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("answers", combinations(), ids=lambda answers: "-".join(answers.values()))
+@pytest.mark.parametrize("answers", combinations("state_backend", "session_backend"), ids=name_of)
 def test_each_path_stays_or_goes(answers: dict[str, str], tmp_path: Path) -> None:
     project = skeleton(tmp_path)
     post.select(project, answers)

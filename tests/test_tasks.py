@@ -1,4 +1,4 @@
-"""The two commands say what they do, what is wrong and what helps, before anything slow."""
+"""The commands say what they do, what is wrong and what helps, before anything slow."""
 
 import argparse
 import fcntl
@@ -71,7 +71,9 @@ def serving(project: Path, on_term: str) -> Iterator[subprocess.Popen[str]]:
             running.kill()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["test", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["demo", "--help"], ["test", "--help"], ["snapshots", "--help"]]
+)
 def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         tasks.main(arguments)
