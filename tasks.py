@@ -12,7 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -189,16 +190,34 @@ def is_taken(port: int) -> bool:
 
 
 def generate(project: Path, options: argparse.Namespace) -> None:
-    """Make the project from the template, as a user would."""
+    """Make the project from the template, as a user would: whole, or not at all."""
+    if project.exists():
+        raise TaskError(f"{project} is no demo of ours. Remove it yourself, or use --output")
     python = install(requirements(ROOT / "pyproject.toml"), VENV)
-    run(
-        "cookiecutter could not generate the application: see above",
-        *(python, "-m", "cookiecutter", ROOT, "--no-input", "--default-config"),
-        *("--output-dir", project.parent),
-        *("project_name=Live Board", f"project_slug={project.name}"),
-        f"state_backend={options.state_backend or 'redis'}",
-        f"session_backend={options.session_backend or 'redis'}",
-    )
+    with folder_beside(project) as aside:
+        run(
+            "cookiecutter could not generate the application: see above",
+            *(python, "-m", "cookiecutter", ROOT, "--no-input", "--default-config"),
+            *("--output-dir", aside),
+            *("project_name=Live Board", f"project_slug={project.name}"),
+            f"state_backend={options.state_backend or 'redis'}",
+            f"session_backend={options.session_backend or 'redis'}",
+        )
+        (aside / project.name).rename(project)
+
+
+@contextlib.contextmanager
+def folder_beside(project: Path) -> Iterator[Path]:
+    """A folder on the same file system, which is gone afterwards."""
+    try:
+        project.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".generating-", dir=project.parent))
+    except OSError as error:
+        raise TaskError(f"{project.parent}: {error.strerror}. Use --output") from error
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside)
 
 
 def demo_requirements(project: Path) -> set[str]:

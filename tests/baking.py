@@ -87,12 +87,14 @@ def contents(project: Path) -> dict[str, bytes]:
     return {str(path.relative_to(project)): path.read_bytes() for path in files}
 
 
-def run(command: Sequence[str], folder: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run one of this environment's programs in a folder."""
+def run(
+    command: Sequence[str], folder: Path, path: str | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run one of this environment's programs in a folder; `path` replaces the PATH."""
     tools = Path(sys.executable).parent
     environment = {
         **os.environ,
-        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}" if path is None else path,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     return subprocess.run(

@@ -35,6 +35,7 @@ BAD_SLUGS = {
     "standard library": "json",
     "dependency": "sanic",
     "own package": "server",
+    "device": "com1",
     "uppercase": "My_app",
     "leading digit": "3d",
     "underscore first": "_app",

@@ -121,6 +121,33 @@ def test_an_application_that_is_there_is_not_made_again(
     assert (project / "app.py").read_text() == "# mine\n"
 
 
+def test_interrupted_generation_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: str, *command: str | Path) -> None:
+        output = Path(command[command.index("--output-dir") + 1])
+        (output / tasks.DEMO_SLUG).mkdir()
+        (output / tasks.DEMO_SLUG / "app.py").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "install", lambda *_: sys.executable)
+    monkeypatch.setattr(tasks, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.generate(tmp_path / "demo" / tasks.DEMO_SLUG, options())
+    assert list((tmp_path / "demo").iterdir()) == []
+
+
+def test_generation_refuses_a_place_that_is_taken_or_closed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(tasks.TaskError, match="--output"):
+        tasks.generate(tmp_path / "file", options())
+    with (
+        pytest.raises(tasks.TaskError, match="Use --output"),
+        tasks.folder_beside(tmp_path / "file/demo"),
+    ):
+        pass
+
+
 def test_demo_brings_a_store_only_if_there_is_none(
     template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
