@@ -43,10 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     parser = make_parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.task not in TESTS:
+    if rest and options.task == "demo":
         parser.error(f"unknown: {' '.join(rest)}")
     try:
-        return demo(options) if options.task == "demo" else test([*TESTS[options.task], *rest])
+        if options.task == "demo":
+            return demo(options)
+        return mutate(rest) if options.task == "mutate" else test([*TESTS[options.task], *rest])
     except TaskError as error:
         print(f"tasks.py: {error}", file=sys.stderr)
         return 1
@@ -65,6 +67,11 @@ def make_parser() -> argparse.ArgumentParser:
         "snapshots",
         help="write tests/snapshots anew: what each choice makes of a project, to review with git",
         usage="tasks.py snapshots [-h]",
+    )
+    tasks.add_parser(
+        "mutate",
+        help="change the hooks and the pure core in small ways, and see whether tests notice",
+        usage="tasks.py mutate [-h] [MODULE ...]",
     )
     to_demo = tasks.add_parser("demo", help="generate the demo application and serve it")
     to_demo.add_argument("--port", type=port_number, default=8000, help="default: 8000")
@@ -101,15 +108,30 @@ def worker_count(text: str) -> int:
 
 def test(arguments: Sequence[str]) -> int:
     """Install what the tests need, and become pytest."""
-    needed = requirements(ROOT / "pyproject.toml", "dev") | requirements(
-        APP / "pyproject.toml", "dev"
-    )
-    python = install(needed, VENV)
+    python = install(test_requirements(), VENV)
     if find_browser() is None:
         fetch_browser(python)
+    return become(python, "pytest", *arguments)
+
+
+def mutate(arguments: Sequence[str]) -> int:
+    """Install what the tests need and Cosmic Ray, and become the program that uses it."""
+    python = install(test_requirements() | requirements(ROOT / "pyproject.toml", "mutation"), VENV)
+    return become(python, "tests.mutation", *arguments)
+
+
+def test_requirements() -> set[str]:
+    """What the tests of the template and of the application need."""
+    return requirements(ROOT / "pyproject.toml", "dev") | requirements(
+        APP / "pyproject.toml", "dev"
+    )
+
+
+def become(python: Path, module: str, *arguments: str) -> int:
+    """Go on as a module of that environment."""
     sys.stdout.flush()
     os.chdir(ROOT)
-    os.execv(python, [str(python), "-m", "pytest", *arguments])  # noqa: S606 - signals reach it
+    os.execv(python, [str(python), "-m", module, *arguments])  # noqa: S606 - signals reach it
 
 
 def find_browser() -> str | None:

@@ -57,7 +57,7 @@ def combinations(*names: str) -> list[dict[str, str]]:
 
 def name_of(answers: Mapping[str, str]) -> str:
     """A short name of a combination."""
-    return " ".join(f"{name.removesuffix('_backend')}={value}" for name, value in answers.items())
+    return " ".join(f"{name.removesuffix('_backend')}-{value}" for name, value in answers.items())
 
 
 def bake(
@@ -106,3 +106,12 @@ def assert_succeeds(command: Sequence[str], folder: Path) -> None:
     """Run a command, and show what it said if it fails."""
     done = run(command, folder)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+def commit(folder: Path, tag: str) -> None:
+    """Commit and tag all that is in a folder, as its repository; with the fixture `own_git`."""
+    if not (folder / ".git").exists():
+        assert_succeeds(("git", "init", "--quiet"), folder)
+    assert_succeeds(("git", "add", "--all"), folder)
+    assert_succeeds(("git", "commit", "--quiet", "--message", tag), folder)
+    assert_succeeds(("git", "tag", tag), folder)

@@ -56,6 +56,16 @@ def tree(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shutil.copytree(template / APP.name, tmp_path_factory.mktemp("tree") / APP.name)
 
 
+@pytest.fixture
+def own_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git and cruft without this user's settings."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.org")
+
+
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """The path of a Chromium; without one the test is skipped, but in CI it fails."""

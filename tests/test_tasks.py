@@ -71,12 +71,10 @@ def serving(project: Path, on_term: str) -> Iterator[subprocess.Popen[str]]:
             running.kill()
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["demo", "--help"], ["test", "--help"], ["snapshots", "--help"]]
-)
-def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("task", [[], ["demo"], ["test"], ["snapshots"], ["mutate"]])
+def test_help(task: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
-        tasks.main(arguments)
+        tasks.main([*task, "--help"])
     assert "usage: tasks.py" in capsys.readouterr().out
 
 

@@ -1,7 +1,6 @@
 """A project made with cruft takes in later versions and other backends, and keeps its own edits."""
 
 import json
-import os
 import shutil
 import sys
 import tomllib
@@ -16,6 +15,7 @@ from tests.baking import (
     assert_succeeds,
     bake,
     combinations,
+    commit,
     contents,
     name_of,
     run,
@@ -44,22 +44,7 @@ ADDED = {"rooms/mine.py": '"""Mine."""\n', ".env": "REDIS_URL=redis://:secret@lo
 REMOVED = ".editorconfig"
 
 
-@pytest.fixture(autouse=True)
-def _own_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git and cruft without this user's settings."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    for role in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{role}_NAME", "Ada")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.org")
-
-
-def commit(folder: Path, tag: str) -> None:
-    if not (folder / ".git").exists():
-        assert_succeeds(("git", "init", "--quiet"), folder)
-    assert_succeeds(("git", "add", "--all"), folder)
-    assert_succeeds(("git", "commit", "--quiet", "--message", tag), folder)
-    assert_succeeds(("git", "tag", tag), folder)
+pytestmark = pytest.mark.usefixtures("own_git")
 
 
 @pytest.fixture
