@@ -27,13 +27,17 @@ TIMEOUT = 60.0  # seconds, for the tests of one change
 TARGETS = {
     "hooks/pre_gen_project.py": (".", f"tests/test_hooks.py {UNIT}"),
     "hooks/post_gen_project.py": (".", f"tests/test_hooks.py {UNIT}"),
-    "server/state/codec.py": (APP, "tests/state/test_codec.py"),
-    "server/state/draft.py": (APP, "tests/state/test_draft.py"),
-    "server/state/store.py": (APP, "tests/realtime/test_wire.py"),
-    "server/realtime/wire.py": (APP, "tests/realtime/test_wire.py"),
+    "server/state/codec.py": (APP, "tests/state/test_codec.py tests/state/test_codec_limits.py"),
+    "server/state/draft.py": (APP, "tests/state/test_draft.py tests/state/test_store.py"),
+    "server/state/store.py": (APP, "tests/state/test_store.py"),
+    "server/realtime/wire.py": (
+        APP,
+        "tests/realtime/test_wire.py tests/realtime/test_wire_limits.py tests/state/test_store.py",
+    ),
     "server/realtime/replica.py": (APP, "tests/realtime/test_replica.py"),
     "server/sessions/session.py": (APP, "tests/sessions/test_session.py"),
 }
+HEADINGS = {"---", "+++"}
 # `|` is nearly always part of a type here; most of what could replace it is no Python at all.
 EXCLUDED = ["core/ReplaceBinaryOperator_BitOr_.*"]
 
@@ -98,7 +102,8 @@ def read(module: str, dump: str) -> Iterator[Mutant]:
         _, result = json.loads(line)
         if result is None or result["worker_outcome"] == "skipped":
             continue
-        changed = [part for part in result["diff"].splitlines() if part[:1] in "+-"][4:]
+        lines = (result["diff"] or "").splitlines()
+        changed = [part for part in lines if part[:1] in {"+", "-"} and part[:3] not in HEADINGS]
         before = next((part[1:].strip() for part in changed if part[0] == "-"), "")
         after = next((part[1:].strip() for part in changed if part[0] == "+"), "")
         yield Mutant(module, before, after, noticed=result["test_outcome"] != "survived")
