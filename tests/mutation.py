@@ -35,7 +35,10 @@ TARGETS = {
         "tests/realtime/test_wire.py tests/realtime/test_wire_limits.py tests/state/test_store.py",
     ),
     "server/realtime/replica.py": (APP, "tests/realtime/test_replica.py"),
-    "server/sessions/session.py": (APP, "tests/sessions/test_session.py"),
+    "server/sessions/session.py": (
+        APP,
+        "tests/sessions/test_session.py tests/sessions/test_session_limits.py",
+    ),
 }
 HEADINGS = {"---", "+++"}
 # `|` is nearly always part of a type here; most of what could replace it is no Python at all.
