@@ -1,4 +1,4 @@
-"""Serve the demo, run all tests, or measure; the first two need nothing but Python."""
+"""Serve the demo, run the tests, or measure; only Python has to be installed for the first two."""
 
 import argparse
 import contextlib
@@ -12,7 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -29,6 +30,8 @@ HOST = "127.0.0.1"
 STOP_TIMEOUT = 20  # seconds
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 STORES = ("redis-server", "valkey-server")
+# The tasks that are a run of pytest, and with what.
+TESTS = {"test": (), "snapshots": ("tests/test_matrix.py", "--write-snapshots", "--quiet")}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -43,9 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and options.task == "demo":
         parser.error(f"unknown: {' '.join(rest)}")
     try:
+        if options.task == "demo":
+            return demo(options)
         if options.task == "bench":
             return bench(rest)
-        return test(rest) if options.task == "test" else demo(options)
+        return mutate(rest) if options.task == "mutate" else test([*TESTS[options.task], *rest])
     except TaskError as error:
         print(f"tasks.py: {error}", file=sys.stderr)
         return 1
@@ -64,6 +69,16 @@ def make_parser() -> argparse.ArgumentParser:
         "bench",
         help="measure side by side with others; see `tasks.py bench --help`",
         add_help=False,
+    )
+    tasks.add_parser(
+        "snapshots",
+        help="write tests/snapshots anew: what each choice makes of a project, to review with git",
+        usage="tasks.py snapshots [-h]",
+    )
+    tasks.add_parser(
+        "mutate",
+        help="change the hooks and the pure core in small ways, and see whether tests notice",
+        usage="tasks.py mutate [-h] [MODULE ...]",
     )
     to_demo = tasks.add_parser("demo", help="generate the demo application and serve it")
     to_demo.add_argument("--port", type=port_number, default=8000, help="default: 8000")
@@ -100,15 +115,30 @@ def worker_count(text: str) -> int:
 
 def test(arguments: Sequence[str]) -> int:
     """Install what the tests need, and become pytest."""
-    needed = requirements(ROOT / "pyproject.toml", "dev") | requirements(
-        APP / "pyproject.toml", "dev"
-    )
-    python = install(needed, VENV)
+    python = install(test_requirements(), VENV)
     if find_browser() is None:
         fetch_browser(python)
+    return become(python, "pytest", *arguments)
+
+
+def mutate(arguments: Sequence[str]) -> int:
+    """Install what the tests need and Cosmic Ray, and become the program that uses it."""
+    python = install(test_requirements() | requirements(ROOT / "pyproject.toml", "mutation"), VENV)
+    return become(python, "tests.mutation", *arguments)
+
+
+def test_requirements() -> set[str]:
+    """What the tests of the template and of the application need."""
+    return requirements(ROOT / "pyproject.toml", "dev") | requirements(
+        APP / "pyproject.toml", "dev"
+    )
+
+
+def become(python: Path, module: str, *arguments: str) -> int:
+    """Go on as a module of that environment."""
     sys.stdout.flush()
     os.chdir(ROOT)
-    os.execv(python, [str(python), "-m", "pytest", *arguments])  # noqa: S606 - signals reach it
+    os.execv(python, [str(python), "-m", module, *arguments])  # noqa: S606 - signals reach it
 
 
 def find_browser() -> str | None:
@@ -198,16 +228,34 @@ def is_taken(port: int) -> bool:
 
 
 def generate(project: Path, options: argparse.Namespace) -> None:
-    """Make the project from the template, as a user would."""
+    """Make the project from the template, as a user would: whole, or not at all."""
+    if project.exists():
+        raise TaskError(f"{project} is no demo of ours. Remove it yourself, or use --output")
     python = install(requirements(ROOT / "pyproject.toml"), VENV)
-    run(
-        "cookiecutter could not generate the application: see above",
-        *(python, "-m", "cookiecutter", ROOT, "--no-input", "--default-config"),
-        *("--output-dir", project.parent),
-        *("project_name=Live Board", f"project_slug={project.name}"),
-        f"state_backend={options.state_backend or 'redis'}",
-        f"session_backend={options.session_backend or 'redis'}",
-    )
+    with folder_beside(project) as aside:
+        run(
+            "cookiecutter could not generate the application: see above",
+            *(python, "-m", "cookiecutter", ROOT, "--no-input", "--default-config"),
+            *("--output-dir", aside),
+            *("project_name=Live Board", f"project_slug={project.name}"),
+            f"state_backend={options.state_backend or 'redis'}",
+            f"session_backend={options.session_backend or 'redis'}",
+        )
+        (aside / project.name).rename(project)
+
+
+@contextlib.contextmanager
+def folder_beside(project: Path) -> Iterator[Path]:
+    """A folder on the same file system, which is gone afterwards."""
+    try:
+        project.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".generating-", dir=project.parent))
+    except OSError as error:
+        raise TaskError(f"{project.parent}: {error.strerror}. Use --output") from error
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside)
 
 
 def demo_requirements(project: Path) -> set[str]:

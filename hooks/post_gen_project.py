@@ -11,6 +11,7 @@ STATE_MEMORY, STATE_REDIS = "state_backend:memory", "state_backend:redis"
 SESSION_MEMORY, SESSION_REDIS = "session_backend:memory", "session_backend:redis"
 PLAN = {
     "docs/chaos.md": {STATE_REDIS},
+    "docs/redis.md": {STATE_REDIS, SESSION_REDIS},
     "server/devstore.py": {STATE_REDIS, SESSION_REDIS},
     "server/pubsub/memory.py": {STATE_MEMORY},
     "server/pubsub/redis.py": {STATE_REDIS},

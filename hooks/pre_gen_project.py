@@ -70,6 +70,10 @@ DEPENDENCIES = frozenset(
         "wheel",
     }
 )
+# Windows keeps these names for devices, in every folder.
+DEVICES = frozenset(
+    {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+)
 # Unicode categories that would break a line of TOML or cannot be written as UTF-8.
 UNPRINTABLE = {"Cc": "a control character", "Cs": "a broken character"}
 
@@ -90,15 +94,14 @@ def slug_problem(slug: str) -> str | None:
             f"project_slug {slug!a} is not made of lowercase letters, digits and underscores, "
             "with a letter first and no underscore last."
         )
-    if keyword.iskeyword(slug) or keyword.issoftkeyword(slug):
-        return f"project_slug {slug!r} is a word of the Python language."
-    if slug in sys.stdlib_module_names:
-        return f"project_slug {slug!r} is a module of Python's standard library."
-    if slug in DEPENDENCIES:
-        return f"project_slug {slug!r} is a package that the application needs."
-    if slug in OWN:
-        return f"project_slug {slug!r} is a module of the application itself."
-    return None
+    taken = (
+        (slug in {*keyword.kwlist, *keyword.softkwlist}, "a word of the Python language"),
+        (slug in sys.stdlib_module_names, "a module of Python's standard library"),
+        (slug in DEPENDENCIES, "a package that the application needs"),
+        (slug in OWN, "a module of the application itself"),
+        (slug in DEVICES, "a name that Windows has for a device"),
+    )
+    return next((f"project_slug {slug!r} is {what}." for is_it, what in taken if is_it), None)
 
 
 def suggestion(slug: str) -> str:

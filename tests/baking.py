@@ -15,6 +15,10 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "{{cookiecutter.project_slug}}"
 OPTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+CHOICES: dict[str, list[str]] = {
+    n: v for n, v in OPTIONS.items() if isinstance(v, list) and n[0] != "_"
+}
+DEFAULT = {name: values[0] for name, values in CHOICES.items()}
 # What may lie in a clone and is no part of the template; cookiecutter would take it along.
 FOREIGN = (
     *(".git", ".venv", ".env", ".devstore", "demo", ".bench", "__pycache__", "*.egg-info"),
@@ -31,7 +35,7 @@ CHECKS = {
 
 
 class Baked(NamedTuple):
-    """A generated project, and the backends it was generated with."""
+    """A generated project, and what was chosen for it."""
 
     path: Path
     answers: dict[str, str]
@@ -43,12 +47,17 @@ class Baked(NamedTuple):
         return {"pubsub": state, "sessions": sessions, "state": state}
 
 
-def combinations() -> list[dict[str, str]]:
-    """Every choice of backends that cookiecutter.json offers."""
-    backends = {name: value for name, value in OPTIONS.items() if name.endswith("_backend")}
+def combinations(*names: str) -> list[dict[str, str]]:
+    """Every combination of these choices, or of all that cookiecutter.json offers."""
+    choices = [CHOICES[name] for name in names or CHOICES]
     return [
-        dict(zip(backends, values, strict=True)) for values in itertools.product(*backends.values())
+        dict(zip(names or CHOICES, values, strict=True)) for values in itertools.product(*choices)
     ]
+
+
+def name_of(answers: Mapping[str, str]) -> str:
+    """A short name of a combination."""
+    return " ".join(f"{name.removesuffix('_backend')}-{value}" for name, value in answers.items())
 
 
 def bake(
@@ -78,12 +87,14 @@ def contents(project: Path) -> dict[str, bytes]:
     return {str(path.relative_to(project)): path.read_bytes() for path in files}
 
 
-def run(command: Sequence[str], folder: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run one of this environment's programs in a folder."""
+def run(
+    command: Sequence[str], folder: Path, path: str | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run one of this environment's programs in a folder; `path` replaces the PATH."""
     tools = Path(sys.executable).parent
     environment = {
         **os.environ,
-        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}" if path is None else path,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     return subprocess.run(
@@ -95,3 +106,12 @@ def assert_succeeds(command: Sequence[str], folder: Path) -> None:
     """Run a command, and show what it said if it fails."""
     done = run(command, folder)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+def commit(folder: Path, tag: str) -> None:
+    """Commit and tag all that is in a folder, as its repository; with the fixture `own_git`."""
+    if not (folder / ".git").exists():
+        assert_succeeds(("git", "init", "--quiet"), folder)
+    assert_succeeds(("git", "add", "--all"), folder)
+    assert_succeeds(("git", "commit", "--quiet", "--message", tag), folder)
+    assert_succeeds(("git", "tag", tag), folder)

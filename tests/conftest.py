@@ -9,14 +9,17 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 import tasks
-from tests.baking import APP, FOREIGN, ROOT, Baked, bake, combinations, run
+from tests import conditions
+from tests.baking import APP, DEFAULT, FOREIGN, ROOT, Baked, bake, combinations, name_of, run
 from tests.browsing import TIMEOUT, Site
 
 NODE_PACKAGES = ("typescript@5.9.3", "msgpack-test-suite@1.0.0")
 
 
-def name_of(answers: dict[str, str]) -> str:
-    return " ".join(f"{name.removesuffix('_backend')}={value}" for name, value in answers.items())
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-snapshots", action="store_true", help="write tests/snapshots anew from what is"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +29,23 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shutil.copytree(ROOT, tmp_path_factory.mktemp("clone") / "template", ignore=ignored)
 
 
-@pytest.fixture(scope="session", params=combinations(), ids=name_of)
-def baked(
-    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Baked:
-    """A project of each combination of backends, generated once and left as it is."""
-    path = bake(template, tmp_path_factory.mktemp("baked"), request.param)
-    return Baked(path, request.param)
+@pytest.fixture(scope="session")
+def matrix(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Baked]:
+    """A project of each combination of choices, by its name; generated once, left as it is."""
+    made = {}
+    with conditions.watched():
+        for answers in combinations():
+            path = bake(template, tmp_path_factory.mktemp("baked"), answers)
+            made[name_of(answers)] = Baked(path, answers)
+    return made
+
+
+@pytest.fixture(
+    scope="session", params=combinations("state_backend", "session_backend"), ids=name_of
+)
+def baked(request: pytest.FixtureRequest, matrix: dict[str, Baked]) -> Baked:
+    """A project of each combination of backends, with the first license."""
+    return matrix[name_of({**DEFAULT, **request.param})]
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +58,16 @@ def project(baked: Baked, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tree(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the template's tree as it is, with all backends, to work in."""
     return shutil.copytree(template / APP.name, tmp_path_factory.mktemp("tree") / APP.name)
+
+
+@pytest.fixture
+def own_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git and cruft without this user's settings."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.org")
 
 
 @pytest.fixture(scope="session")

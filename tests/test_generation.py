@@ -10,8 +10,8 @@ import yaml
 from setuptools.config.pyprojecttoml import read_configuration
 
 from tests.baking import APP, OPTIONS, ROOT, Baked, bake, contents
+from tests.snapshots import CODE
 
-CODE = {".css", ".html", ".js", ".lua", ".py", ".svg"}
 # A GitHub expression, ${{ ... }}, is none of ours.
 JINJA = re.compile(r"(?<!\$)\{\{|\{%|\{#|^\s*#%", re.MULTILINE)
 

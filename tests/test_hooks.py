@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cookiecutter.utils import create_env_with_context
 
-from tests.baking import APP, ROOT, combinations, contents, run
+from tests.baking import APP, ROOT, combinations, contents, name_of, run
 
 ANSWERS = {
     "project_name": "My App",
@@ -35,6 +35,7 @@ BAD_SLUGS = {
     "standard library": "json",
     "dependency": "sanic",
     "own package": "server",
+    "device": "com1",
     "uppercase": "My_app",
     "leading digit": "3d",
     "underscore first": "_app",
@@ -93,6 +94,40 @@ def test_suggested_slug_is_accepted(slug: str) -> None:
     assert len(suggested) <= 64
 
 
+def test_suggestion_is_the_refused_slug_in_short() -> None:
+    assert pre.suggestion("My App-2") == "my_app_2"
+    assert pre.suggestion("A" * 200) == "a" * 50
+    assert pre.suggestion("x" * 49 + "--y") == "x" * 49
+    assert pre.suggestion("json") == "my_json_app"
+    assert pre.suggestion("3") == "my_3_app"
+    assert pre.suggestion("") == "my_app"
+
+
+@pytest.mark.parametrize(
+    ("slug", "reason"),
+    [
+        ("def", "a word of the Python language"),
+        ("match", "a word of the Python language"),
+        ("asyncio", "a module of Python's standard library"),
+        ("sanic", "a package that the application needs"),
+        ("rooms", "a module of the application itself"),
+        *(
+            (f"{port}{n}", "a name that Windows has for a device")
+            for port in ("com", "lpt")
+            for n in range(1, 10)
+        ),
+        *((name, "a name that Windows has for a device") for name in ("aux", "con", "nul", "prn")),
+    ],
+)
+def test_slug_that_is_taken_is_refused_with_the_reason(slug: str, reason: str) -> None:
+    assert pre.slug_problem(slug) == f"project_slug {slug!r} is {reason}."
+
+
+@pytest.mark.parametrize("slug", ["com", "com0", "com10", "lpt0", "lpt10"])
+def test_slug_that_resembles_a_device_is_accepted(slug: str) -> None:
+    assert pre.slug_problem(slug) is None
+
+
 @pytest.mark.parametrize("slug", ["a", "my_app", "a1", "a__b", "live_board", "a" * 64])
 def test_good_slug_is_accepted(slug: str) -> None:
     assert pre.problems({**ANSWERS, "project_slug": slug}) == []
@@ -132,21 +167,66 @@ def test_every_module_of_the_application_is_a_refused_slug() -> None:
     assert (folders | modules) - {"__pycache__"} <= pre.OWN
 
 
+def hook(name: str, answers: dict[str, str], *, program: bool = False) -> dict[str, Any]:
+    """A hook as cookiecutter runs it; short of running it unless it is the program."""
+    names: dict[str, Any] = {"__name__": "__main__" if program else name}
+    exec(compile(rendered(name, answers), name, "exec"), names)  # noqa: S102 - as cookiecutter does
+    return names
+
+
 @pytest.mark.parametrize("name", ["pre_gen_project", "post_gen_project"])
 def test_hooks_read_hostile_answers_unchanged(name: str) -> None:
     answers = {**ANSWERS, **HOSTILE, "project_slug": '\'\'\'"""\\"\n\\N{BULLET}\ud800'}
-    hook: dict[str, Any] = {"__name__": name}
-    exec(compile(rendered(name, answers), name, "exec"), hook)  # noqa: S102 - as cookiecutter does
+    running = hook(name, answers)
     seen = []
 
     def see(found: dict[str, str]) -> list[str]:
         seen.append(found)
         return []
 
-    hook["problems"] = see
-    hook["select"] = lambda _, found: see(found)
-    assert hook["main"]() == 0
+    running["problems"] = see
+    running["select"] = lambda _, found: see(found)
+    assert running["main"]() == 0
     assert seen == [answers]
+
+
+def test_hooks_are_programs_that_check_and_select(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(skeleton(tmp_path))
+    for name in ("pre_gen_project", "post_gen_project"):
+        with pytest.raises(SystemExit, match="0"):
+            hook(name, ANSWERS, program=True)
+    assert not (tmp_path / "server/state/redis.py").exists()
+    with pytest.raises(SystemExit, match="1"):
+        hook("pre_gen_project", {**ANSWERS, "project_slug": "json"}, program=True)
+
+
+def test_problems_are_said_one_a_line_and_end_the_generation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checking = hook("pre_gen_project", ANSWERS)
+    checking["problems"] = lambda _: ["the first", "the second"]
+    assert checking["main"]() == 1
+    assert capsys.readouterr() == ("", "the first\nthe second\n")
+    checking["problems"] = lambda _: []
+    assert checking["main"]() == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_project_that_is_not_as_known_ends_the_generation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def unknown(*_: object) -> None:
+        raise selecting["SelectionError"]("the reason")
+
+    selecting = hook("post_gen_project", ANSWERS)
+    selecting["select"] = unknown
+    assert selecting["main"]() == 1
+    assert capsys.readouterr() == ("", "the reason\n")
+    selecting["select"] = lambda *_: None
+    assert selecting["main"]() == 0
+    assert capsys.readouterr() == ("Made my_app. Its README.md says how to run it.\n", "")
 
 
 def test_hostile_names_typed_at_the_prompts_make_a_valid_project(
@@ -181,7 +261,7 @@ def skeleton(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("answers", combinations(), ids=lambda answers: "-".join(answers.values()))
+@pytest.mark.parametrize("answers", combinations("state_backend", "session_backend"), ids=name_of)
 def test_each_path_stays_or_goes(answers: dict[str, str], tmp_path: Path) -> None:
     project = skeleton(tmp_path)
     post.select(project, answers)

@@ -1,4 +1,4 @@
-"""The two commands say what they do, what is wrong and what helps, before anything slow."""
+"""The commands say what they do, what is wrong and what helps, before anything slow."""
 
 import argparse
 import fcntl
@@ -71,10 +71,10 @@ def serving(project: Path, on_term: str) -> Iterator[subprocess.Popen[str]]:
             running.kill()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["test", "--help"]])
-def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("task", [[], ["demo"], ["test"], ["snapshots"], ["mutate"]])
+def test_help(task: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
-        tasks.main(arguments)
+        tasks.main([*task, "--help"])
     assert "usage: tasks.py" in capsys.readouterr().out
 
 
@@ -124,6 +124,33 @@ def test_an_application_that_is_there_is_not_made_again(
     assert tasks.main(["demo", "--port", str(free_port()), "--output", str(tmp_path)]) == 7
     assert "--fresh generates it again" in capsys.readouterr().out
     assert (project / "app.py").read_text() == "# mine\n"
+
+
+def test_interrupted_generation_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: str, *command: str | Path) -> None:
+        output = Path(command[command.index("--output-dir") + 1])
+        (output / tasks.DEMO_SLUG).mkdir()
+        (output / tasks.DEMO_SLUG / "app.py").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "install", lambda *_: sys.executable)
+    monkeypatch.setattr(tasks, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.generate(tmp_path / "demo" / tasks.DEMO_SLUG, options())
+    assert list((tmp_path / "demo").iterdir()) == []
+
+
+def test_generation_refuses_a_place_that_is_taken_or_closed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(tasks.TaskError, match="--output"):
+        tasks.generate(tmp_path / "file", options())
+    with (
+        pytest.raises(tasks.TaskError, match="Use --output"),
+        tasks.folder_beside(tmp_path / "file/demo"),
+    ):
+        pass
 
 
 def test_demo_brings_a_store_only_if_there_is_none(

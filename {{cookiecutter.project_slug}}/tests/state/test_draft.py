@@ -41,6 +41,21 @@ def test_a_change_inside_a_value_is_noticed() -> None:
     assert unpack_fields(state.edits().set) == {"note": {"text": "a", "tags": ["new"]}}
 
 
+@pytest.mark.parametrize("value", [0, 1, 3, 4])
+def test_a_change_to_any_other_value_is_noticed(value: int) -> None:
+    state = draft(a=[2])
+    state["a"][0] = value
+    assert state.edits().set == pack_fields({"a": [value]})
+
+
+def test_setting_alone_and_deleting_alone_are_edits() -> None:
+    setting, deleting = draft(), draft(a=1)
+    setting["a"] = 1
+    del deleting["a"]
+    assert setting.edits()
+    assert deleting.edits()
+
+
 def test_a_value_read_and_left_alone_is_not_written() -> None:
     state = draft(a=[1, 2])
     assert state["a"] == [1, 2]

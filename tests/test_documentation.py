@@ -1,0 +1,511 @@
+"""Every command and snippet in the documentation does what the text says.
+
+What would take too long or need a network is checked as far as what it starts.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+from playwright.sync_api import sync_playwright
+
+import tasks
+from tests.baking import (
+    APP,
+    CHECKS,
+    CHOICES,
+    DEFAULT,
+    OPTIONS,
+    ROOT,
+    Baked,
+    assert_succeeds,
+    commit,
+    contents,
+    name_of,
+    run,
+)
+from tests.snippets import commands, snippets
+
+HERE = "PATH_OR_URL_OF_THIS_REPOSITORY"
+REDIS = {**DEFAULT, "state_backend": "redis", "session_backend": "redis"}
+CHANGED = '{"state_backend": "redis", "session_backend": "redis"}'
+TIMEOUT = 30  # seconds
+
+
+def template_pages() -> dict[str, str]:
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in files}
+
+
+def pages_of(project: Path) -> dict[str, str]:
+    files = contents(project).items()
+    return {name: content.decode() for name, content in files if name.endswith(".md")}
+
+
+@pytest.fixture(scope="module")
+def all_pages(matrix: dict[str, Baked]) -> list[str]:
+    """Every page, the application's ones as each combination has them."""
+    found = list(template_pages().values())
+    for baked in matrix.values():
+        found += pages_of(baked.path).values()
+    return found
+
+
+# Commands
+
+
+class Workplace:
+    """A generated project whose `.venv` has this environment's programs; `sanic` gets a port."""
+
+    def __init__(self, project: Path) -> None:
+        """Prepare the project at this path."""
+        self.project = project
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        programs = project / ".venv/bin"
+        programs.mkdir(parents=True)
+        for name in ("python", "python3", "ruff", "mypy", "lint-imports"):
+            (programs / name).symlink_to(Path(sys.executable).with_name(name))
+        serve = f'#!/bin/sh\nexec {sys.executable} -m sanic "$@" --port={self.port}\n'
+        (programs / "sanic").write_text(serve)
+        (programs / "sanic").chmod(0o755)
+        (project / ".venv/.installed").touch()
+
+    @contextmanager
+    def serving(self, command: str, environment: Mapping[str, str]) -> Iterator[str]:
+        """Run a command that serves; yields the address."""
+        path = f"{self.project / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+        with (self.project / "server.log").open("w+") as log:
+            server = subprocess.Popen(
+                ("/bin/sh", "-c", command),
+                cwd=self.project,
+                env={**os.environ, **environment, "PATH": path},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            try:
+                address = f"http://127.0.0.1:{self.port}"
+                wait_for(lambda: answers(address))
+                yield address
+            finally:
+                os.killpg(server.pid, signal.SIGTERM)
+                try:
+                    server.wait(TIMEOUT)
+                except subprocess.TimeoutExpired:
+                    os.killpg(server.pid, signal.SIGKILL)
+                    raise
+
+
+def wait_for(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not met():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/health/ready", timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+@pytest.fixture
+def workplace(matrix: dict[str, Baked], tmp_path: Path) -> Workplace:
+    return Workplace(shutil.copytree(matrix[name_of(REDIS)].path, tmp_path / "project"))
+
+
+def serves(command: str, workplace: Workplace) -> None:
+    with workplace.serving(command, {}):
+        pass
+
+
+def works(command: str, workplace: Workplace) -> None:
+    assert_succeeds(("sh", "-c", command), ROOT if "tasks.py" in command else workplace.project)
+
+
+def shows_changes(command: str, workplace: Workplace) -> None:
+    folder = workplace.project / shlex.split(command)[-1]
+    folder.mkdir(parents=True)
+    works("git init --quiet", workplace)
+    works(command, workplace)
+
+
+def is_made(command: str, workplace: Workplace) -> None:
+    """`make` knows these targets, and what they start is there."""
+    _, *arguments = shlex.split(command)
+    (workplace.project / ".venv/.installed").unlink()
+    done = run(("make", "--dry-run", *arguments), workplace.project)
+    assert done.returncode == 0, done.stderr
+    started = re.findall(r"\.venv/bin/[\w-]+", done.stdout)
+    assert started
+    assert all((workplace.project / program).exists() for program in started)
+
+
+def is_a_task(command: str, _: Workplace) -> None:
+    """`tasks.py` takes these arguments, and pytest those that are passed on."""
+    options, rest = tasks.make_parser().parse_known_args(shlex.split(command)[2:])
+    if options.task in tasks.TESTS and (passed_on := [*tasks.TESTS[options.task], *rest]):
+        collect = (sys.executable, "-m", "pytest", "--collect-only", "-q", *passed_on)
+        assert_succeeds(collect, ROOT)
+
+
+def generates(command: str, workplace: Workplace) -> None:
+    """Answer each question with its default, from a repository of the template."""
+    folder = workplace.project.parent
+    repository = folder / "template"
+    shutil.copytree(ROOT, repository, ignore=shutil.ignore_patterns(".*", "demo"))
+    commit(repository, "v1")
+    done = run(shlex.split(command.replace(HERE, str(repository))), folder, input="\n" * 20)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "my_live_app/app.py").exists()
+
+
+def is_in_a_sequence(command: str, workplace: Workplace) -> None:
+    """Run by `test_the_page_on_updates_can_be_followed`."""
+    assert command in commands((workplace.project / "docs/updating.md").read_text())
+
+
+def needs_network(command: str, workplace: Workplace) -> None:
+    """Tried at each release, as CONTRIBUTING.md says; here, that what is installed exists."""
+    assert command.startswith(("pip install ", "pipx run ", "uvx ", ".venv/bin/pip install "))
+    project = tomllib.loads((workplace.project / "pyproject.toml").read_text())["project"]
+    for extra in re.findall(r"\.\[(\w+)\]", command):
+        assert extra in project["optional-dependencies"]
+
+
+def serves_likewise(command: str, _: Workplace) -> None:
+    """As the one that `serves`, or as the test with a browser."""
+    assert re.fullmatch(r"make run|(\.venv/bin/)?sanic app( --workers [14])?", command)
+
+
+def explains_itself(command: str, workplace: Workplace) -> None:
+    assert_succeeds((*shlex.split(command)[:3], "--help"), workplace.project)
+
+
+def knows_its_options(command: str, workplace: Workplace) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "python"
+    options = [argument for argument in arguments if argument.startswith("--")]
+    module = arguments[: arguments.index(options[0])]
+    shown = run((sys.executable, *module, "--help"), workplace.project)
+    assert shown.returncode == 0, shown.stderr
+    assert [option for option in options if option not in shown.stdout] == []
+
+
+# Whoever writes a new command says here how it is run.
+COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
+    generates: (f"cookiecutter {HERE}", f"cruft create {HERE}"),
+    explains_itself: ("cruft create", "cruft link", "python3 -m venv .venv"),
+    is_a_task: (
+        "python3 tasks.py demo",
+        "python3 tasks.py demo --state-backend redis --session-backend memory --workers 2 --fresh",
+        "python3 tasks.py mutate",
+        "python3 tasks.py snapshots",
+        "python3 tasks.py test",
+        "python3 tasks.py test tests/test_generated_checks.py -k 'state-redis and session-memory'",
+        "python3 tasks.py test tests/test_in_place.py",
+    ),
+    is_in_a_sequence: (
+        "cruft update --skip-apply-ask",
+        f"cruft update --skip-apply-ask --variables-to-update '{CHANGED}'",
+        "find . -name '*.rej' -not -path './.venv/*'",
+        "git add --all",
+        'git commit --message "Update from the template"',
+        "git diff --check",
+        "git diff HEAD",
+        "make check test",
+    ),
+    is_made: (
+        "make chaos SECONDS=600 SEED=7",
+        "make chaos",
+        "make check",
+        "make dev",
+        "make format",
+        "make install",
+        "make test",
+    ),
+    knows_its_options: (
+        "python -m tests.chaos.run --seconds 600 --seed 7 --workers 4 --clients 40",
+    ),
+    needs_network: (
+        ".venv/bin/pip install --editable '.[dev]'",
+        "pip install cookiecutter",
+        "pip install cruft",
+        f"pipx run cookiecutter {HERE}",
+        "pipx run cookiecutter .",
+        "uvx cookiecutter .",
+    ),
+    serves: (".venv/bin/sanic app --workers 4",),
+    serves_likewise: (
+        ".venv/bin/sanic app --workers 1",
+        "make run",
+        "sanic app",
+        "sanic app --workers 1",
+        "sanic app --workers 4",
+    ),
+    shows_changes: ("git diff tests/snapshots",),
+    works: ("make", "python3 tasks.py --help"),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "how"),
+    [(command, how) for how, group in COMMANDS.items() for command in group],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_command(command: str, how: Callable[[str, Workplace], None], workplace: Workplace) -> None:
+    how(command, workplace)
+
+
+def test_every_command_is_tested(all_pages: list[str]) -> None:
+    written = {command for page in all_pages for command in commands(page)}
+    tested = {command for group in COMMANDS.values() for command in group}
+    assert written - tested == set(), "list it in COMMANDS"
+    assert tested - written == set(), "remove it from COMMANDS"
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["```sh\nmake rum\n```\n", "Then `make rum` it.\n", "    python -m rum.run\n"],
+)
+def test_command_that_is_not_tested_would_be_noticed(page: str) -> None:
+    (command,) = commands(page)
+    assert not any(command in group for group in COMMANDS.values())
+
+
+@pytest.mark.usefixtures("own_git")
+def test_the_page_on_updates_can_be_followed(template: Path, tmp_path: Path) -> None:
+    repository = shutil.copytree(template, tmp_path / "template")
+    shown = repository / APP.name / "client/index.html"
+    newest = shown.read_text()
+    for text, tag in (("older\n", "v1"), (newest, "v2")):
+        shown.write_text(text)
+        commit(repository, tag)
+    create = ("cruft", "create", "--no-input", "--default-config", "--checkout", "v1")
+    assert_succeeds((*create, str(repository)), tmp_path)
+    project = tmp_path / "my_live_app"
+    commit(project, "mine")
+    page = (project / "docs/updating.md").read_text()
+    for block in [snippet.text for snippet in snippets(page) if snippet.language == "sh"]:
+        script = block.replace("make check test", "make --dry-run check test")
+        done = run(("sh", "-e", "-c", script), project)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "rej" not in done.stdout
+    assert (project / "client/index.html").read_text() == newest
+    assert (project / "server/state/redis.py").exists()
+
+
+# Code
+
+
+def write_python(page: str, project: Path) -> list[Path]:
+    """Put the Python of a page where the text says."""
+    written = []
+    for snippet in snippets(page):
+        if snippet.language != "python":
+            continue
+        assert snippet.file, f"name the file before:\n{snippet.text}"
+        path = project / snippet.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_text() if "at the end of `" in snippet.before else ""
+        path.write_text(before + snippet.text)
+        written.append(path)
+    return written
+
+
+def list_rooms(project: Path, rooms: Mapping[str, str]) -> None:
+    """List rooms, by their modules, in `rooms/__init__.py`."""
+    path = project / "rooms/__init__.py"
+    lines = path.read_text().splitlines(keepends=True)
+    lines += [f"from rooms.{module} import {name}\n" for module, name in rooms.items()]
+    imports = sorted(line for line in lines if line.startswith("from "))
+    path.write_text("".join([*lines[:2], *imports, "\n", *(x for x in lines if x[:5] == "ROOMS")]))
+    text = path.read_text().replace("ROOMS = [", f"ROOMS = [{', '.join(rooms.values())}, ")
+    path.write_text(text)
+
+
+@pytest.fixture
+def store() -> Iterator[str]:
+    """A Redis of this test's own; yields its address."""
+    program = next(filter(None, map(shutil.which, tasks.STORES)), None)
+    if program is None:
+        pytest.skip("there is no redis-server and no valkey-server")
+    with tempfile.TemporaryDirectory() as short:  # a socket's path is limited
+        options = ("--port", "0", "--unixsocket", f"{short}/redis.sock", "--save", "")
+        with subprocess.Popen((program, *options), stdout=subprocess.DEVNULL) as server:
+            address = f"unix://{short}/redis.sock"
+            wait_for(lambda: has_started(address))
+            yield address
+            server.terminate()
+
+
+def has_started(address: str) -> bool:
+    with redis.Redis.from_url(address) as client:
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+def added_to(project: Path) -> list[Path]:
+    """Do to a project what README and how-to say."""
+    pages = pages_of(project)
+    added = write_python(pages["README.md"], project)
+    added += write_python(pages["docs/how-to.md"], project)
+    list_rooms(project, {"club": "Club", "poll": "Poll"})
+    (line,) = re.findall(r"`(from rooms import ROOMS, \w+)`", pages["docs/how-to.md"])
+    app = project / "app.py"
+    app.write_text(app.read_text().replace("from rooms import ROOMS", line))
+    return added
+
+
+@pytest.mark.parametrize("backends", [DEFAULT, REDIS], ids=name_of)
+def test_what_the_pages_add_passes_tests_and_checks(
+    backends: dict[str, str], matrix: dict[str, Baked], tmp_path: Path
+) -> None:
+    project = shutil.copytree(matrix[name_of(backends)].path, tmp_path / "project")
+    tests = [path for path in added_to(project) if path.name.startswith("test_")]
+    assert tests
+    for check in ("ruff check", "ruff format"):
+        assert_succeeds(CHECKS[check], project)
+    assert_succeeds((sys.executable, "-m", "pytest", "-q", *map(str, tests)), project)
+
+
+def test_what_the_pages_add_works_in_a_browser_and_redis_holds_what_is_said(
+    workplace: Workplace, store: str, chromium_path: str
+) -> None:
+    added_to(workplace.project)
+    pages = pages_of(workplace.project)
+    (script,) = [s.text for s in snippets(pages["README.md"]) if s.language == "js"]
+    with workplace.serving("make run WORKERS=2", {"REDIS_URL": store}) as address:
+        assert what_a_browser_says(address, script, chromium_path) == ["1 0", "403", "204", "in"]
+    with redis.Redis.from_url(store) as client:
+        keys = [key.decode() for key in client.scan_iter()]
+    table = re.findall(r"^\| `(app:[^`]*)`", pages["docs/redis.md"], re.MULTILINE)
+    patterns = [re.sub(r"<\w+>", ".+?", re.escape(key)) for key in table]
+    assert [key for key in keys if not any(re.fullmatch(p, key) for p in patterns)] == []
+    unused = [p for p in patterns if not any(re.fullmatch(p, key) for key in keys)]
+    assert all("turn" in pattern for pattern in unused)
+
+
+ENTER = """
+async ({ user, password }) => {
+  const body = new URLSearchParams({ user, password });
+  return String((await fetch('/login', { method: 'POST', body })).status);
+}
+"""
+JOIN = """
+async () => {
+  const { connect } = await import('/client/gospa/gospa.js');
+  const club = connect().room('club');
+  await club.call('say', { text: 'hello' });
+  return 'in';
+}
+"""
+
+
+def what_a_browser_says(address: str, script: str, chromium_path: str) -> list[str]:
+    """Run the README's script, then log in as the how-to has it, and enter."""
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=options)
+        page = browser.new_context(bypass_csp=True).new_page()
+        page.set_default_timeout(TIMEOUT * 1000)
+        page.goto(address)
+        with page.expect_console_message(lambda line: line.text == "1 0") as voted:
+            page.add_script_tag(content=script, type="module")
+        wrong = page.evaluate(ENTER, {"user": "ann", "password": "wrong"})
+        right = page.evaluate(ENTER, {"user": "ann", "password": "example"})
+        said = [voted.value.text, wrong, right, page.evaluate(JOIN)]
+        browser.close()
+    return said
+
+
+@pytest.mark.parametrize("language", ["toml", "yaml", "json"])
+def test_data_can_be_read(language: str, all_pages: list[str]) -> None:
+    readers: dict[str, Callable[[str], Any]] = {
+        "toml": tomllib.loads,
+        "yaml": yaml.safe_load,
+        "json": json.loads,
+    }
+    for page in all_pages:
+        for snippet in snippets(page):
+            if snippet.language == language:
+                assert readers[language](snippet.text)
+
+
+def test_every_snippet_is_of_a_kind_that_is_tested(all_pages: list[str]) -> None:
+    found = {snippet.language for page in all_pages for snippet in snippets(page)}
+    assert found <= {"sh", "python", "js", "toml", "yaml", "json"}
+
+
+def test_python_and_scripts_are_only_on_pages_whose_test_uses_them(
+    matrix: dict[str, Baked],
+) -> None:
+    pages = {**template_pages(), **pages_of(matrix[name_of(REDIS)].path)}
+    for language, used in {"python": ["README.md", "docs/how-to.md"], "js": ["README.md"]}.items():
+        having = [
+            n for n, page in pages.items() if any(s.language == language for s in snippets(page))
+        ]
+        assert having == used
+
+
+# Facts
+
+
+def test_readme_names_each_question_and_choice() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", template_pages()["README.md"], re.MULTILINE
+    )
+    asked = [name for name in OPTIONS if not name.startswith("_")]
+    assert [name for name, *_ in rows][: len(asked)] == asked
+    told = {name: default + explained for name, default, explained in rows}
+    for name, values in CHOICES.items():
+        assert [value for value in values if f"`{value}`" not in told[name]] == []
+
+
+def test_each_promise_is_held_by_a_test_that_exists() -> None:
+    page = (APP / "docs/consistency.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    tests = "".join(path.read_text(encoding="utf-8") for path in APP.rglob("tests/**/test_*.py"))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if f"def {name}(" not in tests] == []
+
+
+def test_links_lead_somewhere(matrix: dict[str, Baked]) -> None:
+    roots = {ROOT: template_pages()}
+    roots |= {baked.path: pages_of(baked.path) for baked in matrix.values()}
+    for root, pages in roots.items():
+        for name, page in pages.items():
+            for link in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)[^)]*\)", page):
+                if "://" not in link:
+                    assert ((root / name).parent / link).exists(), f"{name}: {link}"
+
+
+def test_pages_that_are_named_exist(matrix: dict[str, Baked]) -> None:
+    for baked in matrix.values():
+        for name, page in pages_of(baked.path).items():
+            for named in re.findall(r"`(docs/[\w-]+\.md)`", page):
+                assert (baked.path / named).exists(), f"{name}: {named}"

@@ -1,0 +1,26 @@
+from typing import Any
+
+import pytest
+
+from server.state.codec import MAX_DEPTH, CodecError, pack, unpack
+
+
+def nested(levels: int, inside: Any) -> Any:
+    for level in range(levels):
+        inside = [inside] if level % 2 else {"a": inside}
+    return inside
+
+
+def test_nesting_may_go_as_deep_as_is_said() -> None:
+    deepest = nested(MAX_DEPTH, 1)
+    assert unpack(pack(deepest)) == deepest
+    with pytest.raises(CodecError, match="nested deeper than 32 levels"):
+        pack(nested(MAX_DEPTH + 1, 1))
+
+
+@pytest.mark.parametrize("value", [True, 1.5, b"x", None, "x", 1])
+def test_subclasses_of_values_are_no_values(value: Any) -> None:
+    assert unpack(pack(value)) == value
+    if value is not None and value is not True:
+        with pytest.raises(CodecError, match="state cannot hold"):
+            pack(type("Mine", (type(value),), {})(value))

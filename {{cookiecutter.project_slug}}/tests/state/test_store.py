@@ -1,0 +1,65 @@
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from server.realtime.wire import Patch
+from server.state.draft import Edits
+from server.state.store import (
+    MAX_MUTATION,
+    NO_TAG,
+    Change,
+    Commit,
+    Conflict,
+    Head,
+    Refused,
+    Snapshot,
+    channel,
+    splice,
+)
+
+CHANGE = Change(b"tag-0001", True, (b"", b""))  # noqa: FBT003 - as stores are given it
+
+
+@pytest.mark.parametrize(
+    "handed_on",
+    [
+        CHANGE,
+        Commit(1),
+        Conflict(None),
+        Edits({}, all_keys=False, set={}, delete=()),
+        Head(1, NO_TAG),
+        Patch(1, NO_TAG, NO_TAG, {}, ()),
+        Refused(),
+        Snapshot(1, NO_TAG, {}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_handed_on_cannot_be_changed(handed_on: Any) -> None:
+    assert not hasattr(handed_on, "__dict__")
+    for name in handed_on.__slots__:
+        with pytest.raises(FrozenInstanceError):
+            setattr(handed_on, name, None)
+
+
+def test_a_change_by_itself_has_no_number_and_no_conditions() -> None:
+    assert (CHANGE.client, CHANGE.mutation, CHANGE.refused, CHANGE.attempt) == (b"", 0, (), 0)
+    assert (CHANGE.expect, CHANGE.expect_tag) == ({}, None)
+
+
+def test_a_commit_is_not_one_that_was_there_before() -> None:
+    assert Commit(1) == Commit(1, NO_TAG, repeated=False)
+
+
+def test_the_largest_number_is_one_that_javascript_and_lua_count_exactly() -> None:
+    assert MAX_MUTATION == 9_007_199_254_740_991
+
+
+def test_version_and_parent_are_put_between_the_parts() -> None:
+    message = splice((b"head", b"tail"), 258, b"parent-1")
+    assert message == b"head\xcf\0\0\0\0\0\0\x01\x02\xc4\x08parent-1tail"
+    assert NO_TAG == b"\0\0\0\0\0\0\0\0"
+
+
+def test_a_rooms_keys_and_channel_share_a_slot() -> None:
+    assert channel("board/lobby") == "{board/lobby}"
