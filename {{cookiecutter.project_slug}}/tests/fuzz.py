@@ -48,6 +48,7 @@ VALID = [
 EDGES: list[Any] = [
     *(None, True, -1, 0, 1, 2**53, 2**63, 2**64 - 1, -(2**63), 1.5, float("nan"), float("inf")),
     *("", "board/a", "x" * 200, "__proto__", "\0", b"", b"12345678", bytes(16), [], {}, [[]]),
+    *("\u00e9" * 200, "\U0001f600" * 50, {"\u00e9" * 60: {"\u00e9" * 60: b"x"}}, "\u202e" * 9),
     *({"": {}}, {1: 1}, {None: 1}, {b"x": 1}, msgpack.ExtType(5, b"x"), msgpack.Timestamp(0, 1)),
 ]
 

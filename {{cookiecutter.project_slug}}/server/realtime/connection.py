@@ -120,7 +120,8 @@ class Connection(asyncio.Protocol):
         It is told nothing more, and what it asked for and waits is not done.
         """
         if self._protocol.state is State.OPEN:
-            self._protocol.send_close(code, reason)
+            # A control frame has room for 125 bytes: https://www.rfc-editor.org/rfc/rfc6455#section-5.5
+            self._protocol.send_close(code, reason.encode()[:120].decode(errors="ignore"))
             self._flush()
             self._stop()
 
@@ -172,7 +173,7 @@ class Connection(asyncio.Protocol):
     async def _ask_again(self, room: Room, session: Session) -> None:
         try:
             if not await room.authorize(session):
-                self.close(wire.CLOSE_SESSION_CHANGED, f"you may no longer be in {room.name}"[:120])
+                self.close(wire.CLOSE_SESSION_CHANGED, f"you may no longer be in {room.name}")
         except Exception:  # it has not said no
             logger.exception("who may stay in room %s is unknown", room.name)
 
@@ -201,7 +202,7 @@ class Connection(asyncio.Protocol):
         try:
             request = wire.parse(message, self._hub.settings)
         except wire.WireError as error:
-            self.close(wire.CLOSE_MALFORMED, f"malformed message: {error}"[:120])
+            self.close(wire.CLOSE_MALFORMED, f"malformed message: {error}")
             return
         if isinstance(request, wire.Hello) is (self._client is not None):
             self.close(wire.CLOSE_NO_HELLO, "HELLO comes first, and once")

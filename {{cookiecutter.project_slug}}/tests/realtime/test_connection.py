@@ -61,6 +61,16 @@ async def test_a_broken_frame_ends_its_connection_alone(
         assert await bystander.call("board/a", "add") == 1
 
 
+async def test_a_long_reason_is_cut_to_what_a_close_frame_holds(open_app: OpenApp) -> None:
+    async with open_app() as (app, address), open_wire(address) as wire:
+        wire.writer.write(HELLO)
+        await wire.receive()
+        (connection,) = app.ctx.hub.connections
+        connection.close(4500, "\u00e9" * 200)
+        opcode, payload = await wire.receive()
+        assert (opcode, payload[2:].decode()) == (CLOSE, "\u00e9" * 60)
+
+
 async def test_a_close_is_answered_with_its_code(address: str) -> None:
     async with open_wire(address) as wire:
         wire.writer.write(frame(CLOSE, (1000).to_bytes(2)))
