@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.baking import bake
 from tests.browsing import TIMEOUT, Site, open_tab, open_tabs_on_workers, serving, worker
