@@ -7,6 +7,10 @@ from typing import Annotated, Any
 import msgspec
 
 PREFIX = "GOSPA_"
+SCHEMES = (
+    *("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://"),
+    *("redis+cluster://", "rediss+cluster://"),
+)
 _PLAIN = {"redis_url": "REDIS_URL", "require_shared": "REQUIRE_SHARED"}
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86400)]
@@ -23,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     redis_url: str = ""
-    """REDIS_URL: redis://, rediss:// or unix:// address of Redis or Valkey."""
+    """REDIS_URL: address of Redis or Valkey, in one of the forms of docs/redis.md."""
     require_shared: bool = False
     """REQUIRE_SHARED: refuse several workers on a memory backend instead of warning."""
     production: bool = False
@@ -76,10 +80,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             f"{variable}={environ.get(variable, '')!r} cannot be used: {reason}. "
             "Change it, or unset it for the default."
         ) from error
-    if settings.redis_url and not settings.redis_url.startswith(
-        ("redis://", "rediss://", "unix://")
-    ):
-        raise SettingsError("REDIS_URL has to start with redis://, rediss:// or unix://")
+    if settings.redis_url and not settings.redis_url.startswith(SCHEMES):
+        raise SettingsError(f"REDIS_URL has to start with one of {', '.join(SCHEMES)}")
     return settings
 
 

@@ -2,7 +2,7 @@
 -- KEYS: the room's hash, whose turn it is, the client's last mutation (unused without a number).
 -- ARGV: channel, room ttl, mutation ttl (both ms), mutation number or '', tag, head, tail,
 --       the writer, how long it gets the turn if it loses (ms, '' for not at all),
---       '1' if the room is expected to exist, expected tag or '',
+--       '1' if the room is expected to exist, expected tag or '', the command that publishes,
 --       count of expectations, then key and value of each ('' where the key is to be absent),
 --       count of sets, then key and value of each, count of deletes, then each key,
 --       then each mutation number of the client that was refused.
@@ -10,8 +10,8 @@
 
 local room, turn, last = KEYS[1], KEYS[2], KEYS[3]
 local channel, ttl, last_ttl, mutation, tag, head, tail = unpack(ARGV, 1, 7)
-local writer, turn_ttl, exists, expected_tag = unpack(ARGV, 8, 11)
-local at = 12
+local writer, turn_ttl, exists, expected_tag, publish = unpack(ARGV, 8, 12)
+local at = 13
 local number, refused = 0, ','
 
 if mutation ~= '' then
@@ -69,6 +69,6 @@ if mutation ~= '' then
   local record = {mutation, string.format('%.0f', version), refused, tag}
   redis.call('SET', last, table.concat(record, ' '), 'PX', last_ttl)
 end
-redis.call('PUBLISH', channel, head .. '\207' .. struct.pack('>I8', version)
+redis.call(publish, channel, head .. '\207' .. struct.pack('>I8', version)
   .. '\196\8' .. (parent or string.rep('\0', 8)) .. tail)
 return {'done', version, parent or string.rep('\0', 8)}
