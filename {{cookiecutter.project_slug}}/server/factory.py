@@ -17,7 +17,7 @@ from sanic import HTTPResponse, Request, Sanic
 from sanic.log import logger
 from sanic.response import text
 
-from server import background, health, pages, supervisor
+from server import background, health, logs, metrics, pages, supervisor
 from server.errors import StoreError, StoreUnavailable
 from server.pubsub import PubSub
 from server.realtime import socket
@@ -92,6 +92,7 @@ def create_app(
     app.config.AUTO_EXTEND = False
     app.ctx.directory = Directory(rooms)
     app.ctx.settings = settings
+    logs.install(app)
     cookie.install(app)
     pages.install(app)
     app.blueprint(health.blueprint)
@@ -108,6 +109,7 @@ def _run_main_process(app: Sanic, backends: Backends) -> None:
     @app.main_process_start
     async def check(app: Sanic) -> None:
         await asyncio.to_thread(_prepare, app, backends, held)
+        held.enter_context(metrics.shared())
         app.shared_ctx.stopping = multiprocessing.Event()
 
     @app.main_process_ready
@@ -130,9 +132,12 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
             settings = await asyncio.to_thread(_prepare, app, backends, held)
         else:
             settings = app.ctx.settings or load_settings(os.environ)
+            if settings.log_format == "json":
+                logs.write_json()
         pubsub = await opened.enter_async_context(backends.pubsub.open_pubsub(settings))
         state = await opened.enter_async_context(backends.state.open_state(settings, pubsub))
         storage = await opened.enter_async_context(backends.sessions.open_storage(settings))
+        app.ctx.storage = storage
         app.ctx.sessions = SessionStore(storage, settings)
         hub = open_hub(state, pubsub, app.ctx.directory, settings)
         app.ctx.hub = await opened.enter_async_context(hub)
@@ -150,6 +155,8 @@ def _prepare(app: Sanic, backends: Backends, held: ExitStack) -> Settings:
     """Check the settings and prepare the backends; says why and exits if that cannot be."""
     try:
         settings = app.ctx.settings or load_settings(os.environ)
+        if settings.log_format == "json":
+            logs.write_json()
         _refuse_isolation(backends, settings, app.state.workers)
         return backends.prepare(settings, held)
     except SettingsError as error:

@@ -3,8 +3,14 @@
 import os
 from dataclasses import asdict
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from sanic import Blueprint, HTTPResponse, Request
-from sanic.response import json
+from sanic.response import json, raw
+
+from server import metrics
+from server.errors import StoreError
+from server.realtime.hub import Hub
+from server.sessions.storage import Storage
 
 blueprint = Blueprint("health", url_prefix="/health")
 
@@ -17,11 +23,26 @@ async def live(_: Request) -> HTTPResponse:
 
 @blueprint.get("/ready")
 async def ready(request: Request) -> HTTPResponse:
-    """503 while this worker does not hear what others publish. Tells its counters."""
-    hub = request.app.ctx.hub
-    report = {
-        "status": "ready" if hub.connected else "deaf",
-        "pid": os.getpid(),
-        "counters": asdict(hub.counters),
-    }
-    return json(report, status=200 if hub.connected else 503)
+    """503 with the reason while this worker should get no visitors. Tells its counters."""
+    context = request.app.ctx
+    status = await _status(context.hub, context.storage)
+    report = {"status": status, "pid": os.getpid(), "counters": asdict(context.hub.counters)}
+    return json(report, status=200 if status == "ready" else 503)
+
+
+@blueprint.get("/metrics")
+async def tell_metrics(_: Request) -> HTTPResponse:
+    """All workers of this host, for Prometheus. For the eyes of those who operate it alone."""
+    return raw(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
+
+
+async def _status(hub: Hub, storage: Storage) -> str:
+    if hub.draining:
+        return "draining"
+    if not hub.connected:
+        return "deaf"
+    try:
+        await storage.get("ready")
+    except StoreError:
+        return "without sessions"
+    return "ready"

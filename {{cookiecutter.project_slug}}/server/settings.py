@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -38,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Where the development store keeps its data."""
     store_timeout: Seconds = 2.0
     """After this the store counts as unavailable."""
+    log_format: Literal["text", "json"] = "text"
+    """How the log is written: for people, or as lines of JSON for programs."""
     allowed_origins: str = ""
     """Origins, separated by commas, whose pages may connect besides the application's own."""
     session_idle: Seconds = 14 * 86400.0

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from server import health
+from server.errors import StoreError, StoreUnavailable
 from server.realtime.counters import Counters
 from tests.waiting import until
 
@@ -27,13 +28,34 @@ async def test_a_worker_that_hears_the_others_is_ready(address: str) -> None:
         await until(ready)
 
 
-@pytest.mark.parametrize(("connected", "status"), [(True, 200), (False, 503)])
-async def test_a_worker_that_hears_nobody_is_not_ready(*, connected: bool, status: int) -> None:
-    hub = SimpleNamespace(connected=connected, counters=Counters(loads=3))
-    request: Any = SimpleNamespace(app=SimpleNamespace(ctx=SimpleNamespace(hub=hub)))
+class Storage:
+    def __init__(self, error: StoreError | None) -> None:
+        self._error = error
+
+    async def get(self, key: str) -> None:
+        if self._error:
+            raise self._error
+
+
+@pytest.mark.parametrize(
+    ("connected", "draining", "error", "status"),
+    [
+        (True, False, None, "ready"),
+        (False, False, None, "deaf"),
+        (True, True, None, "draining"),
+        (True, False, StoreUnavailable("away"), "without sessions"),
+    ],
+    ids=["well", "hears nobody", "stops", "no sessions"],
+)
+async def test_a_worker_says_why_it_is_not_ready(
+    *, connected: bool, draining: bool, error: StoreError | None, status: str
+) -> None:
+    hub = SimpleNamespace(connected=connected, draining=draining, counters=Counters(loads_missed=3))
+    context = SimpleNamespace(hub=hub, storage=Storage(error))
+    request: Any = SimpleNamespace(app=SimpleNamespace(ctx=context))
     handler: Any = health.ready
     answer = await handler(request)
-    assert answer.status == status
+    assert answer.status == (200 if status == "ready" else 503)
     report = json.loads(answer.body or b"")
-    assert report["pid"] == os.getpid()
-    assert report["counters"]["loads"] == 3
+    assert (report["status"], report["pid"]) == (status, os.getpid())
+    assert report["counters"]["loads_missed"] == 3

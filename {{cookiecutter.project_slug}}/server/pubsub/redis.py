@@ -16,7 +16,7 @@ from typing import Any
 
 from sanic.log import logger
 
-from server import background
+from server import background, metrics
 from server.errors import StoreError, StoreUnavailable
 from server.pubsub import PubSub
 from server.pubsub.cluster import Shard, open_cluster
@@ -141,6 +141,7 @@ class RedisPubSub:
                 with store_errors():
                     await self._listen()
             except StoreError as error:
+                metrics.RECONNECTS.inc()
                 logger.warning("pub/sub connection lost (%s); connecting again", error)
             if now() - began > longest:
                 delay = RECONNECT_DELAYS[0]

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from server import metrics
 from server.realtime.outbox import Outbox, Source
 
 WINDOW = 0.002  # seconds in which frames that follow another are joined into one write
@@ -39,8 +40,9 @@ class Fanout:
         if self._waiting:
             data = b"".join(self._waiting)
             self._waiting.clear()
-            for outbox in self._outboxes:
-                outbox.push(data, self._source)
+            with metrics.FANOUT_SECONDS.time():
+                for outbox in self._outboxes:
+                    outbox.push(data, self._source)
 
     def _open_window(self) -> None:
         self._window = None

@@ -15,7 +15,7 @@ from tests.redis_servers import PERSISTENT, ClusterServers, RedisServer, Sentine
 from tests.waiting import until
 
 PREFIX = "app:"
-SETTLE = 60  # seconds; sentinels let a master that came back go on for some
+SETTLE = 90  # seconds; sentinels let a master that came back go on for some
 
 
 class Store:
