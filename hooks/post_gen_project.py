@@ -32,6 +32,8 @@ PLAN = {
     "tests/chaos/store.py": {STATE_REDIS},
     "tests/chaos/test_chaos.py": {STATE_REDIS},
     "tests/chaos/truth.py": {STATE_REDIS},
+    "tests/process/crowd.py": {STATE_REDIS},
+    "tests/process/test_graceful.py": {STATE_REDIS},
     "tests/process/test_memory_warning.py": {STATE_MEMORY, SESSION_MEMORY},
     "tests/process/test_shared_sessions.py": {SESSION_REDIS},
     "tests/process/test_shared_state.py": {STATE_REDIS},

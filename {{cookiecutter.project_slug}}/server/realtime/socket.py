@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sanic import Blueprint, HTTPResponse, Request
-from sanic.exceptions import Forbidden, SanicException
+from sanic.exceptions import Forbidden, SanicException, ServiceUnavailable
 from websockets import http11
 from websockets.datastructures import Headers
 from websockets.protocol import State
@@ -27,6 +27,8 @@ blueprint = Blueprint("realtime")
 async def serve_socket(request: Request) -> HTTPResponse | None:
     """Answer the handshake, then return when the connection has ended."""
     hub: Hub = request.app.ctx.hub
+    if hub.draining:
+        raise ServiceUnavailable("this worker stops", headers={"Retry-After": "1"}, quiet=True)
     _check_origin(request, hub.settings.allowed_origins)
     protocol = ServerProtocol(
         subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
