@@ -36,7 +36,7 @@ async def check(url: str, **options: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "")  # `prepare` sets it for the workers
 
 

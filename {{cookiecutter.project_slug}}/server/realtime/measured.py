@@ -1,6 +1,6 @@
 """A state store that is watched: how its commits end, and how long they take."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from server import metrics
 from server.errors import StoreError
@@ -18,6 +18,9 @@ class MeasuredStore:
 
     async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
         return await self._store.heads(rooms)
+
+    def names(self) -> AsyncIterator[str]:
+        return self._store.names()
 
     async def delete(self, room: str) -> None:
         await self._store.delete(room)

@@ -113,6 +113,11 @@ class MemoryStateStore:
     async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
         return [self._head(room) for room in rooms]
 
+    async def names(self) -> AsyncIterator[str]:
+        for room in list(self._rooms):
+            if self._live(room):
+                yield room
+
     async def delete(self, room: str) -> None:
         self._rooms.pop(room, None)
         await self._pubsub.publish(channel(room), b"")

@@ -98,6 +98,12 @@ class RedisStateStore:
                 answers = await pipeline.execute()
         return [Head(int(v), t) if v and t else None for v, t in answers[::2]]
 
+    async def names(self) -> AsyncIterator[str]:
+        start = f"{self._prefix}{{"
+        with store_errors():
+            async for key in self._client.scan_iter(f"{start}*}}", count=1000, _type="hash"):
+                yield key.decode().removeprefix(start)[:-1]
+
     async def delete(self, room: str) -> None:
         with store_errors():
             await self._client.delete(self._key(room))

@@ -68,6 +68,9 @@ class Watched:
     async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
         return await self._store.heads(rooms)
 
+    def names(self) -> AsyncIterator[str]:
+        return self._store.names()
+
     async def delete(self, room: str) -> None:
         await self._store.delete(room)
 
