@@ -27,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     redis_url: str = ""
-    """REDIS_URL: address of Redis or Valkey, in one of the forms of docs/redis.md."""
+    """REDIS_URL: address of Redis or Valkey, such as redis://user:password@host:6379/0."""
     require_shared: bool = False
     """REQUIRE_SHARED: refuse several workers on a memory backend instead of warning."""
     production: bool = False
@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read and check all settings. Raises SettingsError."""
-    names = {_variable(field): field for field in Settings.__struct_fields__}
+    names = {variable_of(field): field for field in Settings.__struct_fields__}
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in names:
             raise SettingsError(_unknown(variable, list(names)))
@@ -77,7 +77,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         settings = msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
-        variable = _variable(place.rstrip("`"))
+        variable = variable_of(place.rstrip("`"))
         raise SettingsError(
             f"{variable}={environ.get(variable, '')!r} cannot be used: {reason}. "
             "Change it, or unset it for the default."
@@ -87,7 +87,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _variable(field: str) -> str:
+def variable_of(field: str) -> str:
+    """The environment variable of a field."""
     return _PLAIN.get(field) or PREFIX + field.upper()
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from server import devstore
 from server.errors import StoreError
 from server.redis import connect, parse_address, prepare, store_errors
 from server.settings import Settings, SettingsError
+from tests.certificates import make_certificates
 from tests.redis_servers import (
     PERSISTENT,
     ClusterServers,
@@ -127,8 +127,6 @@ class TestTls:
         )
         if "No tls-cert-file" not in said.stdout:
             pytest.skip("this server was built without TLS")
-        if shutil.which("openssl") is None:
-            pytest.skip("there is no openssl to make certificates with")
         make_certificates(tmp_path)
         return tmp_path
 
@@ -167,26 +165,6 @@ class TestTls:
             pytest.raises(SettingsError, match="certificates"),
         ):
             await check(url.replace("redis:", "rediss:"))
-
-
-def make_certificates(folder: Path) -> None:
-    def openssl(*arguments: str) -> None:
-        subprocess.run(
-            ["openssl", *arguments],  # noqa: S607
-            cwd=folder,
-            check=True,
-            capture_output=True,
-        )
-
-    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    ours = ("-days", "2", "-addext")
-    openssl(*new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=CA", "-days", "2")
-    for name in ("server", "client"):
-        openssl(
-            *(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"),
-            *("-CA", "ca.pem", "-CAkey", "ca.key", *ours, "subjectAltName=DNS:localhost"),
-            *("-addext", "basicConstraints=critical,CA:FALSE"),
-        )
 
 
 async def test_a_master_that_was_replaced_is_left_although_it_goes_on(tmp_path: Path) -> None:
