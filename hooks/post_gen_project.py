@@ -11,8 +11,11 @@ STATE_MEMORY, STATE_REDIS = "state_backend:memory", "state_backend:redis"
 SESSION_MEMORY, SESSION_REDIS = "session_backend:memory", "session_backend:redis"
 PLAN = {
     "docs/chaos.md": {STATE_REDIS},
+    "docs/scaling.md": {STATE_REDIS},
     "docs/redis.md": {STATE_REDIS, SESSION_REDIS},
+    "server/cluster.py": {STATE_REDIS, SESSION_REDIS},
     "server/devstore.py": {STATE_REDIS, SESSION_REDIS},
+    "server/pubsub/cluster.py": {STATE_REDIS},
     "server/pubsub/memory.py": {STATE_MEMORY},
     "server/pubsub/redis.py": {STATE_REDIS},
     "server/redis.py": {STATE_REDIS, SESSION_REDIS},
@@ -30,17 +33,24 @@ PLAN = {
     "tests/chaos/store.py": {STATE_REDIS},
     "tests/chaos/test_chaos.py": {STATE_REDIS},
     "tests/chaos/truth.py": {STATE_REDIS},
+    "tests/process/capacity.py": {STATE_REDIS},
+    "tests/process/crowd.py": {STATE_REDIS},
+    "tests/process/test_graceful.py": {STATE_REDIS},
     "tests/process/test_memory_warning.py": {STATE_MEMORY, SESSION_MEMORY},
+    "tests/process/test_several_hosts.py": {STATE_REDIS},
     "tests/process/test_shared_sessions.py": {SESSION_REDIS},
     "tests/process/test_shared_state.py": {STATE_REDIS},
+    "tests/redis_servers.py": {STATE_REDIS, SESSION_REDIS},
     "tests/pubsub/test_memory.py": {STATE_MEMORY},
     "tests/pubsub/test_redis.py": {STATE_REDIS},
     "tests/sessions/test_memory.py": {SESSION_MEMORY},
     "tests/sessions/test_redis.py": {SESSION_REDIS},
     "tests/state/test_memory.py": {STATE_MEMORY},
     "tests/state/test_redis.py": {STATE_REDIS},
+    "tests/test_cluster.py": {STATE_REDIS},
     "tests/test_devstore.py": {STATE_REDIS, SESSION_REDIS},
     "tests/test_redis.py": {STATE_REDIS, SESSION_REDIS},
+    "tests/test_redis_forms.py": {STATE_REDIS, SESSION_REDIS},
 }
 
 # The packages whose backend app.py imports, and the answer that names it.

@@ -17,7 +17,7 @@ from sanic import Blueprint, HTTPResponse, Request, Sanic
 from sanic.log import logger
 from sanic.response import text
 
-from server import background, health, origins, pages, supervisor
+from server import background, health, logs, metrics, origins, pages, supervisor
 from server.errors import StoreError, StoreUnavailable
 from server.pubsub import PubSub
 from server.realtime import socket
@@ -100,6 +100,7 @@ def create_app(
     app.config.AUTO_EXTEND = False
     app.ctx.directory = Directory(rooms)
     app.ctx.settings = settings
+    logs.install(app)
     origins.install(app)
     cookie.install(app)
     pages.install(app)
@@ -118,6 +119,7 @@ def _run_main_process(app: Sanic, backends: Backends) -> None:
         await asyncio.to_thread(_prepare, app, backends, held)
         for server in app.state.server_info:
             server.settings["backlog"] = BACKLOG
+        held.enter_context(metrics.shared())
         app.shared_ctx.stopping = multiprocessing.Event()
 
     @app.main_process_ready
@@ -140,6 +142,8 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
             settings = await asyncio.to_thread(_prepare, app, backends, held)
         else:
             settings = app.ctx.settings or load_settings(os.environ)
+            if settings.log_format == "json":
+                logs.write_json()
         app.ctx.settings = settings
         pubsub = await opened.enter_async_context(backends.pubsub.open_pubsub(settings))
         state = await opened.enter_async_context(backends.state.open_state(settings, pubsub))
@@ -163,6 +167,8 @@ def _prepare(app: Sanic, backends: Backends, held: ExitStack) -> Settings:
     """Check the settings and prepare the backends; says why and exits if that cannot be."""
     try:
         settings = app.ctx.settings or load_settings(os.environ)
+        if settings.log_format == "json":
+            logs.write_json()
         _refuse_isolation(backends, settings, app.state.workers)
         return backends.prepare(settings, held)
     except SettingsError as error:

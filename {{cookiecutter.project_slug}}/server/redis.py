@@ -3,24 +3,49 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 import redis.asyncio as aioredis
 from redis import exceptions
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from sanic.log import logger
 
-from server import devstore
+from server import background, devstore
+from server.cluster import FAILURES, Cluster
 from server.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from server.settings import Settings, SettingsError
 
 OLDEST = (6, 2)
+OLDEST_CLUSTER = (7, 0)  # has pub/sub that stays within a shard
+FOLLOW = 1.0  # seconds between questions to the sentinels for the master
+CONNECTIONS = 32  # of one client to one server
+_PORTS = {"sentinel": 26379, "cluster": 6379}
+_SENTINELS_TOO = ("socket_", "ssl", "retry", "protocol")  # options that hold for sentinels as well
+_UNAVAILABLE = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ClusterError,
+    exceptions.RedisClusterException,
+    exceptions.MovedError,  # a server that was left and does not know it
+)
 _CLOSED = "the handler is closed"  # says uvloop where asyncio raises a ConnectionError
 # Answers of a server that is alive but cannot serve this now; redis-py has no types for some.
-_PASSING = ("BUSY", "LOADING", "MASTERDOWN", "READONLY", "MISCONF", "TRYAGAIN", "CLUSTERDOWN")
+_PASSING = ("BUSY", "LOADING", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN")
 
 
 @contextmanager
@@ -37,28 +62,116 @@ def prepare(settings: Settings) -> Iterator[Settings]:
         yield settings
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What REDIS_URL says (docs/redis.md). `form` is "" for one server, "sentinel" or "cluster"."""
+
+    form: str
+    nodes: list[tuple[str, int]]
+    service: str
+    options: dict[str, Any]
+
+
+def parse_address(url: str) -> Address:
+    """Read REDIS_URL, in which a form other than one server follows a plus sign. Raises ValueError.
+
+    The query holds further options of redis-py's connections, such as `ssl_ca_certs`.
+    """
+    scheme, _, rest = url.partition("://")
+    scheme, _, form = scheme.partition("+")
+    if not form:
+        return Address("", [], "", dict(parse_url(url)))
+    place, slash, path = rest.partition("/")
+    credentials, at, hosts = place.rpartition("@")
+    *others, last = hosts.split(",")
+    service = ""
+    if form == "sentinel":
+        service, _, path = path.partition("/")
+        if not service:
+            raise ValueError("the name of the master is missing: redis+sentinel://host:26379/name")
+    options: dict[str, Any] = dict(parse_url(f"{scheme}://{credentials}{at}{last}{slash}{path}"))
+    options["ssl"] = options.pop("connection_class", None) is SSLConnection
+    own = parse_url(f"redis://{last}")
+    nodes = [parse_url(f"redis://{other}") for other in others] + [own]
+    del options["host"]
+    options.pop("port", None)
+    return Address(
+        form, [(n["host"], n.get("port", _PORTS[form])) for n in nodes], service, options
+    )
+
+
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Any]:
     """A client with a pool of its own. Commands are not repeated behind the caller's back."""
-    client = make_client(settings)
-    try:
+    address = parse_address(settings.redis_url)
+    options = address.options | _limits(settings)
+    async with AsyncExitStack() as stack:
+        match address.form:
+            case "sentinel":
+                client = await _master(address, options, stack)
+            case "cluster":
+                client = _cluster(address, options)
+            case _:
+                client = aioredis.Redis.from_pool(
+                    aioredis.BlockingConnectionPool(timeout=settings.store_timeout, **options)
+                )
+        stack.push_async_callback(client.aclose)
         yield client
-    finally:
-        await client.aclose()
 
 
-def make_client(settings: Settings) -> Any:
-    """An unconnected client; waiting for an answer ends after `store_timeout`."""
-    pool = aioredis.BlockingConnectionPool.from_url(
-        settings.redis_url,
-        timeout=settings.store_timeout,
-        socket_timeout=settings.store_timeout,
-        socket_connect_timeout=settings.store_timeout,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        max_connections=32,
+@asynccontextmanager
+async def connect_node(settings: Settings, node: ClusterNode) -> AsyncIterator[Any]:
+    """A client of one server of a cluster."""
+    options = parse_address(settings.redis_url).options | _limits(settings)
+    async with aioredis.Redis(host=node.host, port=int(node.port), **options) as client:
+        yield client
+
+
+def is_cluster(settings: Settings) -> bool:
+    """Whether keys are spread over several servers, and messages stay with their room's keys."""
+    return parse_address(settings.redis_url).form == "cluster"
+
+
+def _limits(settings: Settings) -> dict[str, Any]:
+    """Waiting for an answer ends after `store_timeout`."""
+    return {
+        "socket_timeout": settings.store_timeout,
+        "socket_connect_timeout": settings.store_timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "max_connections": CONNECTIONS,
+    }
+
+
+class _MasterPool(SentinelConnectionPool, aioredis.BlockingConnectionPool):
+    """Waits for a free connection, as the pool of one server does."""
+
+
+async def _master(address: Address, options: dict[str, Any], stack: AsyncExitStack) -> Any:
+    own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    shared = {name: value for name, value in options.items() if name.startswith(_SENTINELS_TOO)}
+    sentinel = Sentinel(address.nodes, sentinel_kwargs=shared | own)  # type: ignore[no-untyped-call]
+    stack.push_async_callback(sentinel.aclose)
+    timeout = options["socket_timeout"]
+    client = sentinel.master_for(
+        address.service, connection_pool_class=_MasterPool, timeout=timeout, **options
     )
-    return aioredis.Redis.from_pool(pool)
+    following = background.keep_running(partial(_follow, client.connection_pool), "Redis master")
+    stack.push_async_callback(background.stop, following)
+    return client
+
+
+async def _follow(pool: _MasterPool) -> None:
+    """Leave a master that was replaced. It may go on for seconds as if nothing were the matter."""
+    await asyncio.sleep(FOLLOW)
+    with suppress(*FAILURES):
+        await pool.get_master_address()  # type: ignore[no-untyped-call]
+
+
+def _cluster(address: Address, options: dict[str, Any]) -> Any:
+    nodes = [ClusterNode(host, port) for host, port in address.nodes]
+    options["max_connections"] = 8 * CONNECTIONS  # nobody waits for one here: more are an error
+    return Cluster(startup_nodes=nodes, require_full_coverage=False, **options)
 
 
 @contextmanager
@@ -68,6 +181,8 @@ def store_errors() -> Iterator[None]:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
         raise StoreUnavailable(f"Redis does not answer: {error}") from error
+    except exceptions.RedisClusterException as error:
+        raise StoreUnavailable(f"the Redis cluster cannot serve this now: {error}") from error
     except exceptions.RedisError as error:
         raise translate(error) from error
     except RuntimeError as error:
@@ -81,7 +196,7 @@ def translate(error: Exception) -> StoreError:
     text = str(error)
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM" in text:
         return StoreFull("Redis is out of memory")
-    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError) or any(
+    if isinstance(error, _UNAVAILABLE) or any(
         word in text or word in type(error).__name__.upper() for word in _PASSING
     ):
         return StoreUnavailable(f"Redis cannot serve this now: {text}")
@@ -108,12 +223,18 @@ def _with_url(settings: Settings, url: str) -> Settings:
 
 async def _check(settings: Settings) -> None:
     try:
+        cluster = is_cluster(settings)
         async with connect(settings) as client:
-            version = str((await client.info("server"))["redis_version"])
-    except (exceptions.RedisError, OSError, ValueError, TypeError) as error:
+            info = await client.info("server")
+    except (*FAILURES, ValueError, TypeError) as error:
         raise SettingsError(
-            f"Redis at REDIS_URL cannot be used: {error}. Start it, or correct the address, "
-            "user, password or database number; without REDIS_URL a development store is used."
+            f"Redis at REDIS_URL cannot be used: {error}. Start it, or correct the address, user, "
+            "password, certificates or database number; without REDIS_URL a development store is "
+            "used."
         ) from error
-    if tuple(map(int, version.split(".")[:2])) < OLDEST:
-        raise SettingsError(f"Redis {version} is too old: 6.2 or newer is needed")
+    if not cluster and "cluster" in (info.get("redis_mode"), info.get("server_mode")):
+        raise SettingsError("REDIS_URL leads to a cluster: it has to start with redis+cluster://")
+    version, oldest = str(info["redis_version"]), OLDEST_CLUSTER if cluster else OLDEST
+    if tuple(map(int, version.split(".")[:2])) < oldest:
+        needed = ".".join(map(str, oldest))
+        raise SettingsError(f"Redis {version} is too old: {needed} or newer is needed")

@@ -2,11 +2,15 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 PREFIX = "GOSPA_"
+SCHEMES = (
+    *("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://"),
+    *("redis+cluster://", "rediss+cluster://"),
+)
 _PLAIN = {"redis_url": "REDIS_URL", "require_shared": "REQUIRE_SHARED"}
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86400)]
@@ -27,7 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     redis_url: str = ""
-    """REDIS_URL: redis://, rediss:// or unix:// address of Redis or Valkey."""
+    """REDIS_URL: address of Redis or Valkey, such as redis://user:password@host:6379/0."""
     require_shared: bool = False
     """REQUIRE_SHARED: refuse several workers on a memory backend instead of warning."""
     production: bool = False
@@ -38,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Where the development store keeps its data."""
     store_timeout: Seconds = 2.0
     """After this the store counts as unavailable."""
+    log_format: Literal["text", "json"] = "text"
+    """How the log is written: for people, or as lines of JSON for programs."""
     allowed_origins: Annotated[str, msgspec.Meta(pattern=rf"^({_ORIGIN}(\s*,\s*{_ORIGIN})*)?$")] = (
         ""
     )
@@ -97,7 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read and check all settings. Raises SettingsError."""
-    names = {_variable(field): field for field in Settings.__struct_fields__}
+    names = {variable_of(field): field for field in Settings.__struct_fields__}
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in names:
             raise SettingsError(_unknown(variable, list(names)))
@@ -108,19 +114,18 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         settings = msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
-        variable = _variable(place.rstrip("`"))
+        variable = variable_of(place.rstrip("`"))
         raise SettingsError(
             f"{variable}={environ.get(variable, '')!r} cannot be used: {reason}. "
             "Change it, or unset it for the default."
         ) from error
-    if settings.redis_url and not settings.redis_url.startswith(
-        ("redis://", "rediss://", "unix://")
-    ):
-        raise SettingsError("REDIS_URL has to start with redis://, rediss:// or unix://")
+    if settings.redis_url and not settings.redis_url.startswith(SCHEMES):
+        raise SettingsError(f"REDIS_URL has to start with one of {', '.join(SCHEMES)}")
     return settings
 
 
-def _variable(field: str) -> str:
+def variable_of(field: str) -> str:
+    """The environment variable of a field."""
     return _PLAIN.get(field) or PREFIX + field.upper()
 
 

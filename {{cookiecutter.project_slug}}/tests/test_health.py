@@ -1,6 +1,5 @@
 import json
 import os
-from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +7,7 @@ import httpx
 import pytest
 
 from server import health
-from server.errors import StoreUnavailable
+from server.errors import StoreError, StoreUnavailable
 from server.realtime.counters import Counters
 from tests.waiting import until
 
@@ -29,30 +28,34 @@ async def test_a_worker_that_hears_the_others_is_ready(address: str) -> None:
         await until(ready)
 
 
-def report_of(*, connected: bool, check: Callable[[], Awaitable[None]]) -> Any:
-    hub = SimpleNamespace(connected=connected, counters=Counters(loads=3))
-    ctx = SimpleNamespace(hub=hub, sessions=SimpleNamespace(check=check))
-    handler: Any = health.ready
-    return handler(SimpleNamespace(app=SimpleNamespace(ctx=ctx)))
+class Sessions:
+    def __init__(self, error: StoreError | None) -> None:
+        self._error = error
 
-
-async def nothing() -> None:
-    pass
-
-
-async def fail() -> None:
-    raise StoreUnavailable("away")
+    async def check(self) -> None:
+        if self._error:
+            raise self._error
 
 
 @pytest.mark.parametrize(
-    ("connected", "check", "status"),
-    [(True, nothing, 200), (False, nothing, 503), (True, fail, 503)],
+    ("connected", "draining", "error", "status"),
+    [
+        (True, False, None, "ready"),
+        (False, False, None, "deaf"),
+        (True, True, None, "draining"),
+        (True, False, StoreUnavailable("away"), "without sessions"),
+    ],
+    ids=["well", "hears nobody", "stops", "no sessions"],
 )
-async def test_a_worker_that_hears_nobody_or_has_no_sessions_is_not_ready(
-    *, connected: bool, check: Callable[[], Awaitable[None]], status: int
+async def test_a_worker_says_why_it_is_not_ready(
+    *, connected: bool, draining: bool, error: StoreError | None, status: str
 ) -> None:
-    answer = await report_of(connected=connected, check=check)
-    assert answer.status == status
+    hub = SimpleNamespace(connected=connected, draining=draining, counters=Counters(loads_missed=3))
+    context = SimpleNamespace(hub=hub, sessions=Sessions(error))
+    request: Any = SimpleNamespace(app=SimpleNamespace(ctx=context))
+    handler: Any = health.ready
+    answer = await handler(request)
+    assert answer.status == (200 if status == "ready" else 503)
     report = json.loads(answer.body or b"")
-    assert report["pid"] == os.getpid()
-    assert report["counters"]["loads"] == 3
+    assert (report["status"], report["pid"]) == (status, os.getpid())
+    assert report["counters"]["loads_missed"] == 3

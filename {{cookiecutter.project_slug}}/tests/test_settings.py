@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from server.settings import Settings, SettingsError, load_settings
+from tests.settings_reference import REFERENCE, render
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 
@@ -83,3 +84,7 @@ def test_the_example_file_has_settings_with_their_defaults() -> None:
     assert lines
     given = {name: value for name, value in lines if name != "REDIS_URL"}
     assert load_settings(given) == Settings()
+
+
+def test_the_reference_is_that_of_these_settings() -> None:
+    assert REFERENCE.read_text(encoding="utf-8") == render(), "python -m tests.settings_reference"

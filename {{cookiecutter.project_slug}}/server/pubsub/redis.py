@@ -10,15 +10,17 @@ import contextlib
 import math
 import os
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from sanic.log import logger
 
-from server import background
+from server import background, metrics
 from server.errors import StoreError, StoreUnavailable
-from server.redis import connect, prepare, store_errors
+from server.pubsub import PubSub
+from server.pubsub.cluster import Shard, open_cluster
+from server.redis import connect, connect_node, is_cluster, prepare, store_errors
 from server.settings import Settings
 
 __all__ = ["SHARED", "RedisPubSub", "open_pubsub", "prepare"]
@@ -30,15 +32,31 @@ RECONNECT_DELAYS = (0.05, 2.0)  # seconds: the first, and the longest
 
 
 @contextlib.asynccontextmanager
-async def open_pubsub(settings: Settings) -> AsyncIterator["RedisPubSub"]:
+async def open_pubsub(settings: Settings) -> AsyncIterator[PubSub]:
     """A bus that reaches all workers on all hosts of this Redis."""
     async with connect(settings) as client:
-        pubsub = RedisPubSub(client, settings.key_prefix, settings.store_timeout)
-        reader = background.keep_running(pubsub.run, "pub/sub reader")
-        try:
+        single = RedisPubSub(client, settings.key_prefix, settings.store_timeout)
+        spread = open_cluster(client, settings, _open_shard)
+        async with spread if is_cluster(settings) else _run(single) as pubsub:
             yield pubsub
-        finally:
-            await background.stop(reader)
+
+
+@contextlib.asynccontextmanager
+async def _open_shard(settings: Settings, shard: Shard) -> AsyncIterator[PubSub]:
+    async with (
+        connect_node(settings, shard.node) as client,
+        _run(_ShardPubSub(client, settings.store_timeout, shard)) as pubsub,
+    ):
+        yield pubsub
+
+
+@contextlib.asynccontextmanager
+async def _run(pubsub: "RedisPubSub") -> AsyncIterator[PubSub]:
+    reader = background.keep_running(pubsub.run, "pub/sub reader")
+    try:
+        yield pubsub
+    finally:
+        await background.stop(reader)
 
 
 class _Subscription:
@@ -85,7 +103,7 @@ class RedisPubSub:
 
     async def publish(self, channel: str, message: bytes) -> None:
         with store_errors():
-            await self._client.publish(self._prefix + channel, message)
+            await self._publish(self._prefix + channel, message)
 
     async def subscribe(
         self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
@@ -123,6 +141,7 @@ class RedisPubSub:
                 with store_errors():
                     await self._listen()
             except StoreError as error:
+                metrics.RECONNECTS.inc()
                 logger.warning("pub/sub connection lost (%s); connecting again", error)
             if now() - began > longest:
                 delay = RECONNECT_DELAYS[0]
@@ -151,13 +170,15 @@ class RedisPubSub:
         while True:
             reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
             self._heard = now()
-            kind = reply[0]
-            if kind == b"message":
-                for subscription in list(self._handlers.get(reply[1].decode(), ())):
-                    subscription.on_message(reply[2])
-            elif kind == b"subscribe":
-                for subscription in list(self._handlers.get(reply[1].decode(), ())):
-                    subscription.confirm(connection)
+            self._take(reply[0], reply[1].decode(), reply[2])
+
+    def _take(self, kind: bytes, channel: str, value: Any) -> None:
+        if kind == b"message":
+            for subscription in list(self._handlers.get(channel, ())):
+                subscription.on_message(value)
+        elif kind == b"subscribe":
+            for subscription in list(self._handlers.get(channel, ())):
+                subscription.confirm(self._connection)
 
     async def _watch(self) -> None:
         now = asyncio.get_running_loop().time
@@ -168,10 +189,48 @@ class RedisPubSub:
                 raise TimeoutError("it hears nothing")
             if silence > PROBE_AFTER:
                 with contextlib.suppress(StoreError), store_errors():  # if it is heard, counts
-                    await self._client.publish(self._probe, b"")
+                    await self._publish(self._probe, b"")
 
-    async def _send(self, *command: str) -> None:
+    async def _send(self, command: str, *channels: str) -> None:
         # Without a connection the next one subscribes to all that is wanted by then.
         if self._connection is not None:
             with contextlib.suppress(StoreError), store_errors():
-                await self._connection.send_command(*command)
+                await self._connection.send_command(command, *channels)
+
+    async def _publish(self, name: str, message: bytes) -> None:
+        await self._client.publish(name, message)
+
+
+class _ShardPubSub(RedisPubSub):
+    """The same at one shard of a cluster, in the commands that stay within it."""
+
+    def __init__(self, client: Any, timeout: float, shard: Shard) -> None:
+        super().__init__(client, "", timeout)
+        self._shard = shard
+        self._left: Counter[str] = Counter()
+
+    async def _listen(self) -> None:
+        self._left.clear()
+        try:
+            self._probe = self._shard.own_name()
+            await super()._listen()
+        finally:
+            self._shard.lost(None)
+
+    def _take(self, kind: bytes, channel: str, value: Any) -> None:
+        if kind != b"sunsubscribe":
+            super()._take(kind.removeprefix(b"s"), channel, value)
+        elif self._left[channel]:
+            self._left[channel] -= 1
+        else:  # its slot has moved to another shard
+            self._handlers.pop(channel, None)
+            self._shard.lost(channel)
+
+    async def _send(self, command: str, *channels: str) -> None:
+        if command == "UNSUBSCRIBE" and self._connection is not None:
+            self._left.update(channels)
+        for channel in channels:  # one by one: they are in different slots
+            await super()._send(f"S{command}", channel)
+
+    async def _publish(self, name: str, message: bytes) -> None:
+        await self._client.spublish(name, message)

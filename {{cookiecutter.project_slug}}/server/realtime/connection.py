@@ -1,6 +1,7 @@
 """One client's WebSocket: frames in, checked where they arrive; answers and news out."""
 
 import asyncio
+import contextvars
 import os
 from collections import defaultdict, deque
 from collections.abc import Coroutine
@@ -11,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from server import background
+from server import background, logs
 from server.errors import StoreError, StoreUnavailable
 from server.realtime import wire
 from server.realtime.bucket import TokenBucket
@@ -65,6 +66,8 @@ class Connection(asyncio.Protocol):
         self._unanswered = 0
         self.id = os.urandom(8).hex()
         self.outbox = Outbox(transport, hub.counters)
+        logs.CONNECTION.set(self.id)
+        self._context = contextvars.copy_context()  # with the ids that logs tell
         self.closed: asyncio.Future[None] = self._loop.create_future()
         hub.connections.add(self)
 
@@ -73,6 +76,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = self._loop.time()
         self._pinged = False
+        self._hub.counters.received += len(data)
         if not self._bytes.take(len(data), self._heard):
             self._refuse_flood("bytes")
         for start in range(0, len(data), SLICE):
@@ -250,7 +254,7 @@ class Connection(asyncio.Protocol):
                 self._begin(self._send_event(request))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._current = background.start(work, f"request of {self.id}")
+        self._current = self._context.run(background.start, work, f"request of {self.id}")
         self._current.add_done_callback(self._end)
 
     def _end(self, _: asyncio.Task[None]) -> None:

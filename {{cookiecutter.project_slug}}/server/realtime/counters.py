@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from server import metrics
+
 
 @dataclass(slots=True)
 class Counters:
@@ -13,5 +15,27 @@ class Counters:
     """Writes left out for connections that were behind."""
     stuck: int = 0
     """Connections ended because they took nothing for `drain_timeout`."""
-    loads: int = 0
-    """Times that a room was loaded again, because its chain of commits had a gap or broke off."""
+    loads_missed: int = 0
+    """Times that a room was loaded again because a commit had not arrived,"""
+    loads_other: int = 0
+    """or because the store turned out to be at another commit."""
+    sent: int = 0
+    """Bytes written to clients."""
+    received: int = 0
+    """Bytes read from clients."""
+
+    def tell(self, since: "Counters") -> None:
+        """Add to the metrics what was counted since this copy was made."""
+        for name, metric in _METRICS.items():
+            metric.inc(getattr(self, name) - getattr(since, name))
+
+
+_METRICS = {
+    "behind": metrics.BEHIND,
+    "skipped": metrics.SKIPPED,
+    "stuck": metrics.STUCK,
+    "loads_missed": metrics.LOADS.labels("missed"),
+    "loads_other": metrics.LOADS.labels("other"),
+    "sent": metrics.BYTES.labels("sent"),
+    "received": metrics.BYTES.labels("received"),
+}

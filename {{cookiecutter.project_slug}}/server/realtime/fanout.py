@@ -2,6 +2,7 @@
 
 import asyncio
 
+from server import metrics
 from server.realtime.outbox import Outbox, Source
 
 # Frames that follow another are joined into one write. They wait about as long as writing takes,
@@ -42,8 +43,9 @@ class Fanout:
         if self._waiting:
             data = b"".join(self._waiting)
             self._waiting.clear()
-            for outbox in self._outboxes:
-                outbox.push(data, self._source)
+            with metrics.FANOUT_SECONDS.time():
+                for outbox in self._outboxes:
+                    outbox.push(data, self._source)
 
     def _open_window(self) -> None:
         self._window = None

@@ -5,11 +5,12 @@ import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Protocol
 
 from sanic.log import logger
 
-from server import background
+from server import background, metrics
 from server.errors import StoreError
 from server.pubsub import PubSub
 from server.realtime import presence, wire
@@ -63,6 +64,7 @@ class Hub:
         self.settings = settings
         self.server = {"pid": os.getpid(), "frame_size": settings.frame_size}
         self.counters = Counters()
+        self._told = Counters()
         self.draining = False
         self.connections: set[Client] = set()
         self.rooms: dict[str, LocalRoom] = {}
@@ -102,6 +104,7 @@ class Hub:
                 if local.empty:  # still: somebody may have come while another was closed
                     del self.rooms[local.key]
                     await local.close()
+            self._tell()
 
     async def watch_heads(self) -> None:
         """Compare all rooms with the store at intervals, and at once after a gap."""
@@ -142,6 +145,14 @@ class Hub:
         for connection in list(self.connections):
             connection.abort()
         await asyncio.gather(*(local.close() for local in self.rooms.values()))
+        self._tell()
+
+    def _tell(self) -> None:
+        self.counters.tell(self._told)
+        self._told = replace(self.counters)
+        metrics.CONNECTIONS.set(len(self.connections))
+        metrics.ROOMS.set(len(self.rooms))
+        metrics.MEMBERS.set(sum(len(local.fanout) for local in self.rooms.values()))
 
     async def _open(self, key: str, room: Room) -> None:
         local = LocalRoom(key, room, self._services)

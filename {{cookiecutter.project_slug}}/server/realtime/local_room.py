@@ -26,6 +26,7 @@ BUFFER = 1024  # messages kept while the room is being loaded
 DOUBT_DELAY = 0.05  # seconds; a late message is far commoner than a store that went back
 GRACE = 0.25  # seconds that a commit may take from the store to here
 RELOAD_DELAYS = (0.1, 2.0)  # seconds: the first, and the longest
+MISSED = "a commit was missed"
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -138,7 +139,7 @@ class LocalRoom:
                 self.mutations.published(self.replica.tag, self.replica.version)
                 self.fanout.send(frame)
             case Link.GAP:
-                self._repair("a commit was missed")
+                self._repair(MISSED)
             case Link.DOUBT:
                 self._once("verification", self._verify)
 
@@ -152,7 +153,10 @@ class LocalRoom:
     def _repair(self, reason: str) -> None:
         if "repair" not in self._tasks:
             logger.info("loading room %s again: %s", self.key, reason)
-            self._services.counters.loads += 1
+            if reason == MISSED:
+                self._services.counters.loads_missed += 1
+            else:
+                self._services.counters.loads_other += 1
             self._buffer = []
             self._once("repair", self._reload)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server import background
-from server.errors import StoreUnavailable
+from server import background, metrics
+from server.errors import StoreError, StoreUnavailable
 from server.realtime import wire
 from server.realtime.refusal import refusal
 from server.realtime.room import Invalid, RoomError
@@ -21,6 +21,7 @@ from server.state.store import (
     Commit,
     Conflict,
     Numbered,
+    Refused,
     Snapshot,
     StateStore,
     fields_size,
@@ -183,7 +184,7 @@ class MutationQueue:
             change = self._change(turn, base, edits, attempt)
             self._proposed = (change.tag, turn, results)
             try:
-                outcome = await self._store.commit(self._key, change)
+                outcome = await self._commit(change)
             finally:
                 self._proposed = None
             if isinstance(outcome, Conflict):
@@ -201,6 +202,18 @@ class MutationQueue:
             else:
                 raise RoomError("it was refused before")
         raise Conflicted(f"others changed {self._name} first, {attempt} times; try again")
+
+    async def _commit(self, change: Change) -> Commit | Conflict | Refused:
+        if change.attempt:
+            metrics.COMMITS.labels("retried").inc()
+        try:
+            with metrics.COMMIT_SECONDS.time():
+                outcome = await self._store.commit(self._key, change)
+        except StoreError:
+            metrics.COMMITS.labels("failed").inc()
+            raise
+        metrics.COMMITS.labels(type(outcome).__name__.lower()).inc()
+        return outcome
 
     def _edit(self, turn: list[Mutation], base: Snapshot) -> tuple[Edits, list[Any]]:
         """Run each on what those before it left, up to one that fails, which will be the first."""

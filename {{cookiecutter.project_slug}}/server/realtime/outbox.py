@@ -45,6 +45,7 @@ class Outbox:
 
     def write(self, data: bytes) -> None:
         if not self._transport.is_closing():
+            self._counters.sent += len(data)
             self._transport.write(data)
 
     def push(self, data: bytes, source: Source) -> None:

@@ -4,7 +4,7 @@ import socket
 from typing import Any
 
 from sanic import Blueprint, HTTPResponse, Request
-from sanic.exceptions import SanicException
+from sanic.exceptions import SanicException, ServiceUnavailable
 from websockets import http11
 from websockets.datastructures import Headers
 from websockets.protocol import State
@@ -30,6 +30,8 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
     """Answer the handshake, then return when the connection has ended."""
     hub: Hub = request.app.ctx.hub
     visitors: Visitors = request.app.ctx.visitors
+    if hub.draining:
+        raise ServiceUnavailable("this worker stops", headers={"Retry-After": "1"}, quiet=True)
     origins.check_origin(request)
     protocol = ServerProtocol(
         subprotocols=[Subprotocol(wire.SUBPROTOCOL)],

@@ -2,7 +2,7 @@
 -- KEYS: the room's hash, whose turn it is, then the last mutation of each client concerned.
 -- ARGV: channel, room ttl, mutation ttl (both ms), tag, head, tail,
 --       the writer, how long it gets the turn if it loses (ms, '' for not at all),
---       '1' if the room is expected to exist, expected tag or '',
+--       '1' if the room is expected to exist, expected tag or '', the command that publishes,
 --       for each client the number of its mutation and ',' or ',n,n,...,' with those refused,
 --       count of expectations, then key and value of each ('' where the key is to be absent),
 --       count of sets, then key and value of each, count of deletes, then each key.
@@ -10,8 +10,8 @@
 
 local room, turn = KEYS[1], KEYS[2]
 local channel, ttl, last_ttl, tag, head, tail = unpack(ARGV, 1, 6)
-local writer, turn_ttl, exists, expected_tag = unpack(ARGV, 7, 10)
-local at = 11
+local writer, turn_ttl, exists, expected_tag, publish = unpack(ARGV, 7, 11)
+local at = 12
 local refused = {}
 
 for i = 3, #KEYS do
@@ -66,9 +66,9 @@ for i = at + 1, at + tonumber(ARGV[at]) do
 end
 redis.call('PEXPIRE', room, ttl)
 for i = 3, #KEYS do
-  local record = {ARGV[2 * i + 5], string.format('%.0f', version), refused[i], tag}
+  local record = {ARGV[2 * i + 6], string.format('%.0f', version), refused[i], tag}
   redis.call('SET', KEYS[i], table.concat(record, ' '), 'PX', last_ttl)
 end
-redis.call('PUBLISH', channel, head .. '\207' .. struct.pack('>I8', version)
+redis.call(publish, channel, head .. '\207' .. struct.pack('>I8', version)
   .. '\196\8' .. (parent or string.rep('\0', 8)) .. tail)
 return {'done', version, parent or string.rep('\0', 8)}

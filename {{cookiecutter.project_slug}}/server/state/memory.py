@@ -147,6 +147,11 @@ class MemoryStateStore:
         now = time.monotonic()
         return [lease for lease in leases if self._leases.get(lease, 0.0) <= now]
 
+    async def names(self) -> AsyncIterator[str]:
+        for room in list(self._rooms):
+            if self._live(room):
+                yield room
+
     async def delete(self, room: str) -> None:
         self._forget(room)
         await self._pubsub.publish(channel(room), b"")

@@ -13,7 +13,7 @@ from redis import exceptions
 from server import background
 from server.errors import StoreCorrupt, StoreUnavailable
 from server.pubsub import PubSub
-from server.redis import connect, prepare, store_errors, translate
+from server.redis import connect, is_cluster, prepare, store_errors, translate
 from server.settings import Settings
 from server.state.store import (
     NO_TAG,
@@ -43,14 +43,19 @@ _Pending = tuple[list[Any], asyncio.Future[Any]]
 async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["RedisStateStore"]:
     """A store for all workers. Commits are published by the script, not by `pubsub`."""
     async with connect(settings) as client:
-        yield RedisStateStore(client, settings.key_prefix, settings.room_ttl, settings.mutation_ttl)
+        publish = "SPUBLISH" if is_cluster(settings) else "PUBLISH"
+        ttls = settings.room_ttl, settings.mutation_ttl
+        yield RedisStateStore(client, settings.key_prefix, *ttls, publish)
 
 
 class RedisStateStore:
     """Keeps each room under `<prefix>{<room>}`: field `v` version, `t` tag, `.<key>` values."""
 
-    def __init__(self, client: Any, prefix: str, ttl: float, mutation_ttl: float) -> None:
+    def __init__(
+        self, client: Any, prefix: str, ttl: float, mutation_ttl: float, publish: str = "PUBLISH"
+    ) -> None:
         self._client = client
+        self._publish = publish
         self._prefix = prefix
         self._ttl = round(ttl * 1000)
         self._mutation_ttl = round(mutation_ttl * 1000)
@@ -59,10 +64,10 @@ class RedisStateStore:
         self._sending: set[asyncio.Task[None]] = set()
 
     async def load(self, room: str) -> Snapshot | None:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.hgetall(self._key(room))
-            pipeline.pexpire(self._key(room), self._ttl)
-            with store_errors():
+        with store_errors():
+            async with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.hgetall(self._key(room))
+                pipeline.pexpire(self._key(room), self._ttl)
                 fields, _ = await pipeline.execute()
         return _snapshot(fields)
 
@@ -85,11 +90,11 @@ class RedisStateStore:
         return Commit(*answer)
 
     async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for room in rooms:
-                pipeline.hmget(self._key(room), "v", "t")
-                pipeline.pexpire(self._key(room), self._ttl)
-            with store_errors():
+        with store_errors():
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for room in rooms:
+                    pipeline.hmget(self._key(room), "v", "t")
+                    pipeline.pexpire(self._key(room), self._ttl)
                 answers = await pipeline.execute()
         return [Head(int(v), t) if v and t else None for v, t in answers[::2]]
 
@@ -105,10 +110,16 @@ class RedisStateStore:
                 held = await pipeline.execute()
         return [lease for lease, count in zip(leases, held, strict=True) if not count]
 
+    async def names(self) -> AsyncIterator[str]:
+        start = f"{self._prefix}{{"
+        with store_errors():
+            async for key in self._client.scan_iter(f"{start}*}}", count=1000, _type="hash"):
+                yield key.decode().removeprefix(start)[:-1]
+
     async def delete(self, room: str) -> None:
         with store_errors():
             await self._client.delete(self._key(room))
-            await self._client.publish(self._prefix + channel(room), b"")
+            await self._client.execute_command(self._publish, self._key(room), b"")
 
     def _key(self, room: str) -> str:
         return self._prefix + channel(room)
@@ -127,7 +138,8 @@ class RedisStateStore:
             *(self._prefix + channel(room), self._ttl, self._mutation_ttl),
             *(change.tag, *change.frame),
             *(self._writer, TURN if change.attempt >= LOSSES else ""),
-            *("1" if change.exists else "0", change.expect_tag or b"", *numbered),
+            *("1" if change.exists else "0", change.expect_tag or b"", self._publish),
+            *numbered,
             *(len(change.expect), *expect, len(change.set), *writes),
             *(len(change.delete), *change.delete),
         ]
@@ -153,7 +165,7 @@ class RedisStateStore:
         for (_, done), answer in zip(batch, answers, strict=True):
             if done.done():
                 continue
-            if isinstance(answer, exceptions.RedisError):
+            if isinstance(answer, exceptions.RedisError | exceptions.RedisClusterException):
                 done.set_exception(translate(answer))
             elif isinstance(answer, Exception):
                 done.set_exception(answer)
@@ -172,10 +184,10 @@ class RedisStateStore:
         return answers
 
     async def _pipeline(self, commands: list[list[Any]]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            with store_errors():
+        with store_errors():
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
                 answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers
 

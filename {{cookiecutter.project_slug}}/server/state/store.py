@@ -5,7 +5,7 @@ has a version, one above its parent's, and a random 8-byte tag. It names its par
 version alone cannot tell a chain that was rolled back and counted on from the one it replaced.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -112,6 +112,9 @@ class StateStore(Protocol):
 
     async def lapsed(self, leases: Sequence[str]) -> list[str]:
         """Those of the leases that nobody holds."""
+
+    def names(self) -> AsyncIterator[str]:
+        """All rooms there are, in no order; one that comes or goes meanwhile may be left out."""
 
     async def delete(self, room: str) -> None:
         """Forget the room, and publish an empty message so that replicas notice."""

@@ -12,11 +12,13 @@ from typing import Any
 
 from tests.chaos.client import ChaosClient
 from tests.chaos.proxy import Proxy
-from tests.chaos.store import Store
+from tests.chaos.store import SETTLE, ClusterStore, Store
 from tests.chaos.truth import ALWAYS, Truth
+from tests.waiting import until
 
 Fault = Callable[["World", random.Random], Coroutine[Any, Any, None]]
 FAULTS: dict[str, Fault] = {}
+LAG = 1.0  # seconds by which a replica may be behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class World:
 def fault(inject: Fault) -> Fault:
     FAULTS[inject.__name__] = inject
     return inject
+
+
+def faults_of(store: str) -> list[str]:
+    """The names of the faults that a store of this form can have."""
+    return [name for name in FAULTS if store == "cluster" or name != "slots_migrated"]
 
 
 # Between the application and the store
@@ -81,67 +88,95 @@ async def connections_cut(world: World, rng: random.Random) -> None:
 @fault
 async def subscribers_killed(world: World, rng: random.Random) -> None:
     async with world.store.exclusive:
-        await world.store.client.client_kill_filter(_type="pubsub")
+        for server in await world.store.servers():
+            await server.client.client_kill_filter(_type="pubsub")
 
 
 # The store
 
 
+@contextlib.asynccontextmanager
+async def _alone(world: World) -> AsyncIterator[None]:
+    """No other fault meanwhile that needs the store; then wait until its servers work again."""
+    async with world.store.exclusive:
+        began = time.monotonic()
+        yield
+        await until(world.store.settled, SETTLE)
+        if world.store.replicated:
+            world.truth.lost(began - LAG)
+
+
 @fault
 async def store_hung(world: World, rng: random.Random) -> None:
-    async with world.store.exclusive:
-        world.store.signal(signal.SIGSTOP)
+    async with _alone(world):
+        server = await world.store.victim(rng)
+        server.signal(signal.SIGSTOP)
         await asyncio.sleep(rng.uniform(1, 5))
-        world.store.signal(signal.SIGCONT)
+        server.signal(signal.SIGCONT)
 
 
 @fault
 async def store_killed(world: World, rng: random.Random) -> None:
-    async with world.store.exclusive:
-        await world.store.kill()
+    async with _alone(world):
+        server = await world.store.victim(rng)
+        server.kill()
         await asyncio.sleep(rng.uniform(0, 2))
-        await world.store.start_again(empty=False)
+        await server.start()
 
 
 @fault
 async def store_killed_and_empty(world: World, rng: random.Random) -> None:
-    async with world.store.exclusive:
-        await world.store.kill()
+    async with _alone(world):
+        server = await world.store.victim(rng)
+        server.kill()
         world.truth.lost(ALWAYS)
         await asyncio.sleep(rng.uniform(0, 2))
-        await world.store.start_again(empty=True)
+        server.empty()
+        await server.start()
+        world.truth.lost(ALWAYS)
 
 
 @fault
 async def store_failed_over(world: World, rng: random.Random) -> None:
     """To a replica that had not got the last writes."""
-    async with world.store.exclusive:
+    async with _alone(world):
         began = time.monotonic()
         await world.store.fail_over(behind=rng.uniform(0.2, 1.5))
         world.truth.lost(began)
-        world.proxy.port = world.store.port
-        world.proxy.cut()
+
+
+@fault
+async def slots_migrated(world: World, rng: random.Random) -> None:
+    """Those of a room, to another shard of the cluster."""
+    assert isinstance(world.store, ClusterStore)
+    async with _alone(world):
+        await world.store.migrate(rng.choice(world.rooms))
 
 
 @fault
 async def store_flushed(world: World, rng: random.Random) -> None:
     async with world.store.exclusive:
-        await world.store.client.flushall()
+        for server in await world.store.servers():
+            await server.client.flushall()
         world.truth.lost(ALWAYS)
 
 
 @fault
 async def scripts_flushed(world: World, rng: random.Random) -> None:
     async with world.store.exclusive:
-        await world.store.client.script_flush()
+        for server in await world.store.servers():
+            await server.client.script_flush()
 
 
 @fault
 async def store_full(world: World, rng: random.Random) -> None:
     async with world.store.exclusive:
-        await world.store.client.config_set("maxmemory", "1mb")
+        servers = await world.store.servers()
+        for server in servers:
+            await server.client.config_set("maxmemory", "1mb")
         await asyncio.sleep(rng.uniform(0.2, 1))
-        await world.store.client.config_set("maxmemory", "0")
+        for server in servers:
+            await server.client.config_set("maxmemory", "0")
 
 
 @fault

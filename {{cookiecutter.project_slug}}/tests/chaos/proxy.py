@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from tests.waiting import until
 
-PUSH = (b"*3\r\n$7\r\nmessage\r\n", b">3\r\n$7\r\nmessage\r\n")  # RESP2 and RESP3
+PUSH = (b"*3\r\n$7\r\nmessage\r\n", b"*3\r\n$8\r\nsmessage\r\n")
+SUBSCRIBED = (b"*3\r\n$9\r\nsubscribe", b"*3\r\n$10\r\nssubscribe")
 DELAY = 0.3  # seconds at most for a message that is held back
 SPLICE_PAUSE = 0.02
 
@@ -25,15 +26,29 @@ class Damage:
 
 
 class Proxy:
-    """Forwards connections to `port`, which may change: new connections go to the new one."""
+    """Forwards from fronts to ports, which may change: new connections go to the new one."""
 
-    def __init__(self, port: int, rng: random.Random) -> None:
-        self.port = port
+    def __init__(self, rng: random.Random) -> None:
         self.damage = Damage()
         self.damaged = 0
-        self.address = 0
+        self.ports: dict[int, int] = {}  # by the port of the front
         self._rng = rng
+        self._servers: list[asyncio.Server] = []
         self._writers: set[asyncio.StreamWriter] = set()
+
+    async def front(self, port: int) -> int:
+        """Forward to a port from now on; returns where to connect to."""
+        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self._servers.append(server)
+        address: int = server.sockets[0].getsockname()[1]
+        self.ports[address] = port
+        return address
+
+    async def close(self) -> None:
+        for server in self._servers:
+            server.close()
+        self.cut()
+        await until(lambda: not self._writers)
 
     def cut(self) -> None:
         """Break all connections, in the middle of whatever they carry."""
@@ -42,7 +57,8 @@ class Proxy:
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            server, to_server = await asyncio.open_connection("127.0.0.1", self.port)
+            port = self.ports[to_client.get_extra_info("sockname")[1]]
+            server, to_server = await asyncio.open_connection("127.0.0.1", port)
             self._writers |= {to_client, to_server}
             try:
                 done, pending = await asyncio.wait(
@@ -82,7 +98,7 @@ class Proxy:
 
     @staticmethod
     def _subscribes(data: bytes) -> bool:
-        return data.startswith((b"*3\r\n$9\r\nsubscribe", b">3\r\n$9\r\nsubscribe"))
+        return data.startswith(SUBSCRIBED)
 
     async def _replies(self, source: asyncio.StreamReader, data: bytes) -> list[bytes]:
         """Split what was received into whole replies, reading on to the end of the last."""
@@ -129,10 +145,15 @@ def _is_patch(reply: bytes) -> bool:
 
 
 def _reply_end(data: bytes, start: int) -> int | None:
-    """Where the array of bulk strings and integers at `start` ends; None if it is not all there."""
+    """Where the reply at `start` ends: an array of bulk strings and integers, or an error.
+
+    None if it is not all there.
+    """
     line_end = data.find(b"\r\n", start)
     if line_end < 0:
         return None
+    if data[start : start + 1] == b"-":
+        return line_end + 2
     count, at = int(data[start + 1 : line_end]), line_end + 2
     for _ in range(count):
         line_end = data.find(b"\r\n", at)
@@ -146,14 +167,10 @@ def _reply_end(data: bytes, start: int) -> int | None:
 
 
 @asynccontextmanager
-async def run_proxy(port: int, rng: random.Random) -> AsyncIterator[Proxy]:
-    """A proxy on a free port of this host, which it gives as `address`."""
-    proxy = Proxy(port, rng)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.address = server.sockets[0].getsockname()[1]
+async def run_proxy(rng: random.Random) -> AsyncIterator[Proxy]:
+    """A proxy without fronts yet."""
+    proxy = Proxy(rng)
     try:
         yield proxy
     finally:
-        server.close()
-        proxy.cut()
-        await until(lambda: not proxy._writers)  # noqa: SLF001
+        await proxy.close()

@@ -21,10 +21,10 @@ from pathlib import Path
 from server.settings import Settings
 from server.state.codec import unpack_fields
 from tests.chaos.client import ChaosClient
-from tests.chaos.faults import FAULTS, World
+from tests.chaos.faults import FAULTS, World, faults_of
 from tests.chaos.proxy import run_proxy
 from tests.chaos.rooms import lines
-from tests.chaos.store import run_store
+from tests.chaos.store import STORES, run_store
 from tests.chaos.truth import Truth
 from tests.process.server import Server, launch
 from tests.waiting import until
@@ -45,8 +45,9 @@ class Options:
     clients: int = 12
     pace: float = 0.1
     bound: float = 30.0
-    faults: Sequence[str] = tuple(FAULTS)
+    faults: Sequence[str] = ()
     disable: str = ""
+    store: str = "single"
 
     def rng(self, purpose: str) -> random.Random:
         """Chances of their own for each purpose, so that none depends on another's timing."""
@@ -54,8 +55,8 @@ class Options:
 
     def choose(self, rng: random.Random) -> list[str]:
         """The faults of the next round."""
-        together = min(rng.randint(1, TOGETHER), len(self.faults))
-        return rng.sample(list(self.faults), together)
+        faults = list(self.faults) or faults_of(self.store)
+        return rng.sample(faults, min(rng.randint(1, TOGETHER), len(faults)))
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Report:
         options, counts = self.options, self.truth.counts
         scale = f"{options.workers} workers, {options.clients} clients in {len(ROOMS)} rooms"
         said = [
-            f"{self.seconds:.0f} s, seed {options.seed}: {scale}",
+            f"{self.seconds:.0f} s, seed {options.seed}, {options.store} store: {scale}",
             "",
             "| fault | times | mean until all agree again, s | longest, s |",
             "|---|---:|---:|---:|",
@@ -109,11 +110,11 @@ async def run(options: Options, directory: Path) -> Report:
     truth = Truth()
     report = Report(options, truth)
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(run_store(directory))
-        proxy = await stack.enter_async_context(run_proxy(store.port, options.rng("proxy")))
+        proxy = await stack.enter_async_context(run_proxy(options.rng("proxy")))
+        store = await stack.enter_async_context(run_store(options.store, directory, proxy))
         server = stack.enter_context(
             launch(
-                Settings(redis_url=f"redis://127.0.0.1:{proxy.address}/0"),
+                Settings(redis_url=store.url),
                 directory,
                 f"--workers={options.workers}",
                 app="tests.chaos.app:app",
@@ -231,7 +232,10 @@ def _parse() -> Options:
         "--bound", type=float, default=30.0, help="seconds in which all have to agree again"
     )
     parser.add_argument(
-        "--faults", nargs="+", choices=sorted(FAULTS), default=list(FAULTS), help="only these"
+        "--faults", nargs="+", choices=sorted(FAULTS), default=[], help="only these"
+    )
+    parser.add_argument(
+        "--store", choices=STORES, default="single", help="its form (default: single)"
     )
     parser.add_argument(
         "--disable", choices=("parents", "numbers", "heads"), default="", help="a safeguard"

@@ -1,72 +1,67 @@
-"""A real Redis or Valkey that can be killed, hung, emptied and failed over."""
+"""A real store, in each of its forms, that can be killed, hung, emptied and failed over."""
 
 import asyncio
-import contextlib
-import itertools
-import os
-import shutil
-import signal
-import subprocess
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import RedisCluster
 
-from server import devstore
 from server.state.store import NO_TAG, channel
-from tests.serving import free_port
+from tests.chaos.proxy import Proxy
+from tests.redis_servers import PERSISTENT, ClusterServers, RedisServer, Sentinels
 from tests.waiting import until
 
 PREFIX = "app:"
+SETTLE = 90  # seconds; sentinels let a master that came back go on for some
 
 
 class Store:
-    """One server at a time, with an append-only file: a kill loses nothing that was answered."""
+    """One server at a time."""
 
-    def __init__(self, directory: Path) -> None:
+    # Whether who dies may have acknowledged what no replica has yet.
+    replicated = False
+
+    def __init__(self, directory: Path, proxy: Proxy) -> None:
         self.exclusive = asyncio.Lock()  # faults that need the server alive, or take it away
-        self.port = 0
-        self._directory = directory
-        self._numbers = itertools.count()
-        self._data = directory
-        self._process: subprocess.Popen[bytes] | None = None
         self.client: Any = None
+        self.url = ""
+        self._directory = directory
+        self._proxy = proxy
+        self._server = RedisServer(directory, *PERSISTENT)
 
-    async def start_first(self) -> None:
-        self.port, self._data, self._process = await self._launch()
-        self._connect()
+    async def start(self) -> None:
+        await self._server.start()
+        front = await self._proxy.front(self._server.port)
+        self.url = f"redis://127.0.0.1:{front}/0"
+        self.client = self._server.client
 
-    async def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+    async def victim(self, rng: random.Random) -> RedisServer:
+        """A server on which the application depends."""
+        return self._server
 
-    async def start_again(self, *, empty: bool) -> None:
-        """After `kill`: on the same port, with its data or without."""
-        if empty:
-            shutil.rmtree(self._data)
-        _, _, self._process = await self._launch(self.port, self._data)
+    async def servers(self) -> list[RedisServer]:
+        """All that the application depends on."""
+        return [self._server]
+
+    async def settled(self) -> bool:
+        """Whether all servers do their work again."""
+        return True
 
     async def fail_over(self, behind: float) -> None:
         """Promote a replica that has been cut off for `behind` seconds; its port is another."""
-        port, data, process = await self._launch()
-        replica = Redis(port=port)
-        async with replica:
-            await replica.replicaof("127.0.0.1", self.port)
-            await until(lambda: _is_synchronous(replica))
-            await replica.replicaof("NO", "ONE")
+        old, new = self._server, await RedisServer(self._directory, *PERSISTENT).start()
+        await new.client.replicaof("127.0.0.1", old.port)
+        await until(new.is_replica)
+        await new.client.replicaof("NO", "ONE")
         await asyncio.sleep(behind)
-        await self.kill()
-        await self.client.aclose()
-        self.port, self._data, self._process = port, data, process
-        self._connect()
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, number)
+        await old.close()
+        self._server, self.client = new, new.client
+        for front in self._proxy.ports:
+            self._proxy.ports[front] = new.port
+        self._proxy.cut()
 
     def key(self, room: str) -> str:
         return PREFIX + channel(room)
@@ -80,50 +75,107 @@ class Store:
         return {name[1:].decode(): raw for name, raw in stored.items() if name[:1] == b"."}
 
     async def close(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-        if self.client:
-            await self.client.aclose()
-
-    def _connect(self) -> None:
-        self.client = Redis(port=self.port, socket_timeout=10)
-
-    async def _launch(
-        self, port: int = 0, data: Path | None = None
-    ) -> tuple[int, Path, subprocess.Popen[bytes]]:
-        program = devstore.find_server()
-        assert program is not None, "install redis-server or valkey-server"
-        port = port or free_port()
-        data = data or self._directory / f"store-{next(self._numbers)}"
-        data.mkdir(exist_ok=True)
-        command = [
-            *(program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)),
-            *("--appendonly", "yes", "--save", "", "--repl-diskless-sync-delay", "0"),
-            *("--logfile", str(data / "server.log")),
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: ASYNC220
-        async with Redis(port=port) as client:
-            await until(lambda: _answers(client))
-        return port, data, process
+        await self._server.close()
 
 
-async def _answers(client: Any) -> bool:
-    with contextlib.suppress(exceptions.ConnectionError, exceptions.BusyLoadingError):
-        return bool(await client.ping())
-    return False
+class SentinelStore(Store):
+    """A master and its replica."""
+
+    replicated = True
+
+    def __init__(self, directory: Path, proxy: Proxy) -> None:
+        super().__init__(directory, proxy)
+        self._sentinels = Sentinels(directory, proxy.front)
+
+    async def start(self) -> None:
+        await self._sentinels.start()
+        self.url = self._sentinels.url
+        await self._connect()
+
+    async def victim(self, rng: random.Random) -> RedisServer:
+        return await self._sentinels.master()
+
+    async def servers(self) -> list[RedisServer]:
+        return [await self._sentinels.master()]
+
+    async def settled(self) -> bool:
+        if await self._sentinels.settled():
+            await self._connect()
+            return True
+        return False
+
+    async def fail_over(self, behind: float) -> None:
+        """Have the replica take over; the old master goes on for `behind` seconds."""
+        old = await self._sentinels.master()
+        await self._sentinels.fail_over()
+        await asyncio.sleep(behind)
+        await self._sentinels.demote(old)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(server.close() for server in self._sentinels.all))
+
+    async def _connect(self) -> None:
+        self.client = (await self._sentinels.master()).client
 
 
-async def _is_synchronous(replica: Any) -> bool:
-    found = await replica.info("replication")
-    return bool(found["master_link_status"] == "up")
+class ClusterStore(Store):
+    """Three primaries with a replica each."""
+
+    replicated = True
+
+    def __init__(self, directory: Path, proxy: Proxy) -> None:
+        super().__init__(directory, proxy)
+        self._cluster = ClusterServers(directory, proxy.front)
+
+    async def start(self) -> None:
+        await self._cluster.start()
+        self.url = self._cluster.url
+        direct = {front: server.port for front, server in self._cluster.fronts.items()}
+        self.client = RedisCluster(
+            "127.0.0.1",
+            next(iter(direct)),
+            address_remap=lambda address: (address[0], direct.get(address[1], address[1])),
+        )
+
+    async def victim(self, rng: random.Random) -> RedisServer:
+        return rng.choice(await self._cluster.primaries())
+
+    async def servers(self) -> list[RedisServer]:
+        return await self._cluster.primaries()
+
+    async def settled(self) -> bool:
+        return await self._cluster.settled()
+
+    async def fail_over(self, behind: float) -> None:
+        """Have a replica of any shard take over, without asking its primary for the last writes."""
+        replicas = [server for server in self._cluster.servers if await server.is_replica()]
+        await replicas[0].client.execute_command("CLUSTER FAILOVER", "FORCE")
+
+        async def took_over() -> bool:
+            return replicas[0] in await self._cluster.primaries()
+
+        await until(took_over)
+
+    async def migrate(self, room: str) -> None:
+        await self._cluster.migrate(self.key(room))
+
+    async def close(self) -> None:
+        await self.client.aclose()
+        await asyncio.gather(*(server.close() for server in self._cluster.all))
+
+
+STORES: dict[str, type[Store]] = {
+    "single": Store,
+    "sentinel": SentinelStore,
+    "cluster": ClusterStore,
+}
 
 
 @asynccontextmanager
-async def run_store(directory: Path) -> AsyncIterator[Store]:
-    store = Store(directory)
+async def run_store(form: str, directory: Path, proxy: Proxy) -> AsyncIterator[Store]:
+    store = STORES[form](directory, proxy)
     try:
-        await store.start_first()
+        await store.start()
         yield store
     finally:
         await store.close()

@@ -3,6 +3,7 @@
 import asyncio
 
 from server.pubsub import PubSub
+from tests.waiting import until
 
 
 def no_gap() -> None:
@@ -56,4 +57,4 @@ class PubSubConformance:
 
     async def test_it_is_connected(self, pubsub: PubSub) -> None:
         await pubsub.subscribe("c", lambda _: None, no_gap)
-        assert pubsub.connected
+        await until(lambda: pubsub.connected)

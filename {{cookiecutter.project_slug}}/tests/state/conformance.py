@@ -61,6 +61,13 @@ class StateStoreConformance:
         await store.commit(ROOM, one)
         assert await store.commit(ROOM, two) == Commit(2, one.tag)
 
+    async def test_all_rooms_are_listed(self, store: StateStore) -> None:
+        rooms = {f"board/{name}" for name in ("a", "b", "me*[x]", "\u00e9")}
+        for room in rooms:
+            await store.commit(room, change(exists=False, set={"a": 1}, client=b"c", mutation=1))
+        await store.delete("board/b")
+        assert {name async for name in store.names()} == rooms - {"board/b"}
+
     async def test_keys_that_are_not_named_stay(self, store: StateStore) -> None:
         await store.commit(ROOM, change(exists=False, set={"a": 1, "b": 1, "c": 1}))
         await store.commit(ROOM, change(set={"b": 2}, delete=("c", "never there")))

@@ -12,6 +12,7 @@ from server.state.store import (
     Commit,
     Conflict,
     Head,
+    Numbered,
     Refused,
     Snapshot,
     channel,
@@ -29,6 +30,7 @@ CHANGE = Change(b"tag-0001", True, (b"", b""))  # noqa: FBT003 - as stores are g
         Conflict(None),
         Edits({}, all_keys=False, set={}, delete=()),
         Head(1, NO_TAG),
+        Numbered(b"client", 1),
         Patch(1, NO_TAG, NO_TAG, {}, ()),
         Refused(),
         Snapshot(1, NO_TAG, {}),
@@ -43,7 +45,7 @@ def test_what_is_handed_on_cannot_be_changed(handed_on: Any) -> None:
 
 
 def test_a_change_by_itself_has_no_number_and_no_conditions() -> None:
-    assert (CHANGE.client, CHANGE.mutation, CHANGE.refused, CHANGE.attempt) == (b"", 0, (), 0)
+    assert (CHANGE.mutations, CHANGE.attempt) == ((), 0)
     assert (CHANGE.expect, CHANGE.expect_tag) == ({}, None)
 
 

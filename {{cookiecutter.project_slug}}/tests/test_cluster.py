@@ -1,0 +1,144 @@
+"""State and messages on a cluster of three shards with a replica each."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from server.errors import StoreError, StoreUnavailable
+from server.pubsub import PubSub
+from server.pubsub import cluster as backend
+from server.pubsub.redis import open_pubsub
+from server.settings import Settings
+from server.state.redis import open_state
+from server.state.store import Commit, StateStore, channel
+from tests.pubsub.conformance import PubSubConformance, no_gap
+from tests.redis_servers import ClusterServers, no_front, started
+from tests.serving import free_port
+from tests.state.conformance import ROOM, StateStoreConformance, change
+from tests.waiting import until
+
+CHANNELS = [f"{{room/{number}}}" for number in range(12)]
+ROOMS = [f"board/{number}" for number in range(30)]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
+    with started(ClusterServers(tmp_path_factory.mktemp("cluster"), no_front)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_settings(cluster: ClusterServers) -> Settings:
+    return Settings(redis_url=cluster.url, key_prefix=f"t{next(_numbers)}:")
+
+
+class TestClusterPubSub(PubSubConformance):
+    @pytest.fixture
+    async def pubsub(self, cluster_settings: Settings) -> AsyncIterator[PubSub]:
+        async with open_pubsub(cluster_settings) as pubsub:
+            yield pubsub
+
+    async def test_messages_stay_within_a_shard(
+        self, pubsub: PubSub, cluster: ClusterServers
+    ) -> None:
+        for name in CHANNELS:
+            await pubsub.subscribe(name, lambda _: None, no_gap)
+        async with cluster.clients():
+            channels = [await s.client.pubsub_shardchannels("*{room/*") for s in cluster.servers]
+        assert list(map(bool, channels)).count(True) == 3
+        assert sum(map(len, channels)) == len(CHANNELS)
+
+    async def test_a_channel_moves_with_its_slot(
+        self, pubsub: PubSub, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        gaps: list[bool] = []
+        await pubsub.subscribe(CHANNELS[0], heard.put_nowait, lambda: gaps.append(True))
+        await pubsub.subscribe(CHANNELS[1], heard.put_nowait, no_gap)
+        async with cluster.clients():
+            await cluster.migrate(cluster_settings.key_prefix + CHANNELS[0])
+        await until(lambda: bool(gaps))
+        await pubsub.publish(CHANNELS[0], b"again")
+        async with asyncio.timeout(5):
+            assert await heard.get() == b"again"
+
+    async def test_a_channel_that_is_left_and_entered_again_at_once_is_heard(
+        self, pubsub: PubSub
+    ) -> None:
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        await pubsub.subscribe(CHANNELS[1], lambda _: None, no_gap)
+        for _ in range(20):
+            subscription = await pubsub.subscribe(CHANNELS[0], heard.put_nowait, no_gap)
+            await subscription.close()
+        await pubsub.subscribe(CHANNELS[0], heard.put_nowait, no_gap)
+        await pubsub.publish(CHANNELS[0], b"1")
+        async with asyncio.timeout(5):
+            assert await heard.get() == b"1"
+
+    async def test_without_a_cluster_a_subscription_is_unavailable(self) -> None:
+        url = f"redis+cluster://127.0.0.1:{free_port()}"
+        async with open_pubsub(Settings(redis_url=url, store_timeout=0.2)) as pubsub:
+            with pytest.raises(StoreUnavailable):
+                await pubsub.subscribe("c", lambda _: None, no_gap)
+            assert not pubsub.connected
+
+    def test_a_shard_that_moved_is_found_within_seconds(self) -> None:
+        assert backend.AGAIN < backend.LOOK <= 5
+
+
+class TestClusterStateStore(StateStoreConformance):
+    @pytest.fixture
+    async def pubsub(self, cluster_settings: Settings) -> AsyncIterator[PubSub]:
+        async with open_pubsub(cluster_settings) as pubsub:
+            yield pubsub
+
+    @pytest.fixture
+    async def store(self, cluster_settings: Settings, pubsub: PubSub) -> AsyncIterator[StateStore]:
+        async with open_state(cluster_settings, pubsub) as store:
+            yield store
+
+    async def test_a_pipeline_over_all_shards_answers_in_order(self, store: StateStore) -> None:
+        await asyncio.gather(
+            *(store.commit(room, change(exists=False, set={"room": room})) for room in ROOMS)
+        )
+        heads = await store.heads(ROOMS)
+        tags = [snapshot.tag for room in ROOMS if (snapshot := await store.load(room))]
+        assert [head.tag for head in heads if head] == tags
+        assert len(set(tags)) == len(ROOMS)
+
+    async def test_a_room_is_committed_to_while_its_slot_moves(
+        self, store: StateStore, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        await store.commit(ROOM, change(exists=False, set={"a": 0}))
+        async with cluster.clients():
+            moving = asyncio.create_task(
+                cluster.migrate(cluster_settings.key_prefix + channel(ROOM))
+            )
+            done = 0
+            while not moving.done() or done < 100:
+                assert isinstance(await store.commit(ROOM, change(set={"a": done})), Commit)
+                done += 1
+            await moving
+        snapshot = await store.load(ROOM)
+        assert snapshot is not None
+        assert snapshot.version == done + 1
+
+    async def test_one_shard_that_hangs_leaves_the_rooms_of_the_others_alone(
+        self, store: StateStore, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        keys = {room: cluster_settings.key_prefix + channel(room) for room in ROOMS}
+        async with cluster.clients():
+            owners = {room: await cluster.owner(keys[room]) for room in ROOMS}
+        hung = owners[ROOMS[0]]
+        with hung.halted():
+            outcomes = await asyncio.gather(
+                *(store.commit(room, change(exists=False, set={"a": 1})) for room in ROOMS),
+                return_exceptions=True,
+            )
+        for room, outcome in zip(ROOMS, outcomes, strict=True):
+            expected = StoreError if owners[room] is hung else Commit
+            assert isinstance(outcome, expected), (room, outcome)

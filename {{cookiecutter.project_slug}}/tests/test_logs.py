@@ -1,0 +1,29 @@
+import json
+import logging
+
+import pytest
+from sanic.log import logger
+
+from server import logs
+
+
+@pytest.fixture
+def formatter() -> logging.Formatter:
+    return logs._Formatter()  # noqa: SLF001
+
+
+def record(message: str) -> logging.LogRecord:
+    return logger.makeRecord(logger.name, logging.WARNING, __file__, 1, message, (), None)
+
+
+def test_a_line_is_json_with_the_ids_of_what_it_belongs_to(formatter: logging.Formatter) -> None:
+    assert "request_id" not in json.loads(formatter.format(record("idle")))
+    request, connection = logs.REQUEST.set("r1"), logs.CONNECTION.set("c1")
+    try:
+        said = json.loads(formatter.format(record('with "quotes"\n')))
+    finally:
+        logs.REQUEST.reset(request)
+        logs.CONNECTION.reset(connection)
+    assert said["message"] == 'with "quotes"\n'
+    assert said["level"] == "WARNING"
+    assert (said["request_id"], said["connection_id"]) == ("r1", "c1")

@@ -1,0 +1,118 @@
+import json
+from typing import Any
+
+import pytest
+
+import app as chosen
+from server.operate import COMMANDS, main
+from server.sessions.store import SessionStore
+from server.settings import Settings
+from tests.state.conformance import change
+
+ROOM = "board/ops"
+
+
+@pytest.fixture(autouse=True)
+def _variables(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("GOSPA_KEY_PREFIX", settings.key_prefix)
+
+
+@pytest.fixture
+async def room(settings: Settings) -> None:
+    """A room in the store; what is in memory is gone when it is closed."""
+    if not chosen.BACKENDS.state.SHARED:
+        pytest.skip("what memory backends keep is not seen by other processes")
+    async with (
+        chosen.BACKENDS.pubsub.open_pubsub(settings) as pubsub,
+        chosen.BACKENDS.state.open_state(settings, pubsub) as state,
+    ):
+        values = {"count": 3, "raw": b"\x00"}
+        await state.commit(ROOM, change(exists=False, set=values))
+
+
+@pytest.fixture
+async def identity(settings: Settings) -> str:
+    """A session of the user Ann."""
+    if not chosen.BACKENDS.sessions.SHARED:
+        pytest.skip("what memory backends keep is not seen by other processes")
+    async with (
+        chosen.BACKENDS.pubsub.open_pubsub(settings) as pubsub,
+        chosen.BACKENDS.sessions.open_storage(settings) as storage,
+    ):
+        store = SessionStore(storage, pubsub, settings)
+        ticket = store.create()
+        ticket.session.log_in("Ann", ticket.session.created)
+        assert await store.log_in(ticket)
+    return ticket.session.identity
+
+
+def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """What a command that succeeds writes for programs."""
+    assert main(["--json", *arguments]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_sound_application_is_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert rows(capsys, "check")[0] == {"what": "settings and stores", "state": "in order"}
+
+
+def test_a_wrong_setting_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOSPA_FRAME_SIZE", "much")
+    assert main(["check"]) == 1
+    assert "GOSPA_FRAME_SIZE" in capsys.readouterr().err
+
+
+def test_settings_are_shown(capsys: pytest.CaptureFixture[str], settings: Settings) -> None:
+    shown = {row["setting"]: row["value"] for row in rows(capsys, "settings")}
+    assert shown["key_prefix"] == settings.key_prefix
+
+
+def test_rooms_are_listed_with_their_sizes(room: None, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = [{"room": ROOM, "version": 1, "keys": 2, "bytes": 4}]
+    assert rows(capsys, "rooms") == rows(capsys, "rooms", "board/") == expected
+    assert rows(capsys, "rooms", "other/") == []
+
+
+def test_people_get_a_table(room: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rooms"]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["room", "version", "keys", "bytes"]
+    assert line.split() == [ROOM, "1", "2", "4"]
+
+
+def test_a_room_is_shown_and_deleted(room: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"key": "count", "value": 3} in rows(capsys, "room", ROOM)
+    rows(capsys, "delete-room", ROOM)
+    assert rows(capsys, "rooms") == []
+    for command in ("room", "delete-room"):
+        assert main([command, ROOM]) == 1
+        assert ROOM in capsys.readouterr().err
+
+
+def test_a_users_sessions_are_listed_and_ended(
+    identity: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [row["session"] for row in rows(capsys, "sessions", "Ann")] == [identity]
+    assert rows(capsys, "sessions", "Bob") == []
+    assert rows(capsys, "revoke-sessions", "Ann") == [{"session": identity, "state": "ended"}]
+    assert rows(capsys, "sessions", "Ann") == []
+
+
+@pytest.mark.parametrize("command", [["rooms"], ["room", ROOM], ["delete-room", ROOM]])
+def test_rooms_in_memory_are_said_to_be_out_of_reach(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if chosen.BACKENDS.state.SHARED:
+        pytest.skip("rooms are shared")
+    assert main(command) == 1
+    assert "memory of the workers" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert set(COMMANDS) <= set(said.split())
