@@ -135,9 +135,10 @@ async def test_safe_methods_are_for_all(client: httpx.AsyncClient, method: str) 
     assert (await client.request(method, "/change", headers=headers)).status_code == 200
 
 
-def test_a_refusal_names_the_settings() -> None:
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "", "x"])
+def test_without_friends_a_refusal_names_the_settings(origin: str) -> None:
     class Stranger:
-        headers = {"origin": "http://evil.example"}
+        headers = {"origin": origin}
         scheme, server_name, server_port = "http", "app.example", 80
         app = type("App", (), {"ctx": type("Ctx", (), {"settings": Settings()})})
 

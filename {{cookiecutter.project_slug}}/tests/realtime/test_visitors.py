@@ -16,6 +16,7 @@ from tests.conftest import OpenApp
 from tests.member import Member, Refused
 from tests.visitors import logged_in
 from tests.waiting import until
+from tests.wire import message
 
 SLOW = 3600.0  # an interval that no test waits for
 QUICK = 0.05
@@ -175,16 +176,28 @@ async def test_what_changes_in_a_session_is_known_to_its_sockets(open_app: OpenA
 
 
 async def test_who_is_told_to_go_sees_and_does_nothing_more(open_app: OpenApp) -> None:
-    async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
+    async with ann(open_app, session_check_interval=SLOW) as (app, _, member):
         (connection,) = app.ctx.hub.connections
         room = app.ctx.hub.rooms["members"]
-        member.websocket.transport.pause_reading()  # so it does not answer the close
-        await app.ctx.sessions.destroy(await load(app, cookie))
-        await until(lambda: not len(room.fanout))
-        await member.send(2, 1, "members", "add", {})
-        await until(connection.closed.done)
+        await connection.follow_session(None)
+        assert len(room.fanout) == 0
+        connection.data_received(message(2, 1, "members", "add", {}))
+        assert await close_code(member) == 4502
         assert room.replica.version == 0
-        member.websocket.transport.resume_reading()
+
+
+async def test_what_waits_is_not_done_once_the_session_ended(open_app: OpenApp) -> None:
+    async with ann(open_app, session_check_interval=SLOW) as (app, _, member):
+        (connection,) = app.ctx.hub.connections
+        room = app.ctx.hub.rooms["members"]
+        call = message(2, 1, "members", "add", {})
+        connection.data_received(message(0, "members", None, None) + call)  # waits for the join
+        await connection.follow_session(None)
+        for _ in range(2):  # steps in which the join would have come about
+            await asyncio.sleep(0)
+        assert len(room.fanout) == 0
+        assert await close_code(member) == 4502
+        assert room.replica.version == 0
 
 
 async def test_sockets_stay_while_the_store_is_away(
@@ -205,12 +218,12 @@ async def test_sockets_stay_while_the_store_is_away(
         assert await close_code(member) == 4502
 
 
-@pytest.mark.parametrize("message", [b"", b"\xff\xfe", b"x" * 10_000, b"0" * 32])
+@pytest.mark.parametrize("foreign", [b"", b"\xff\xfe", b"x" * 10_000, b"0" * 32])
 async def test_foreign_messages_on_the_channel_do_no_harm(
-    open_app: OpenApp, message: bytes
+    open_app: OpenApp, foreign: bytes
 ) -> None:
     async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
-        app.ctx.visitors.hear(message)
+        app.ctx.visitors.hear(foreign)
         assert await member.call("members", "add") == [1, "ann"]
         await app.ctx.sessions.destroy(await load(app, cookie))
         assert await close_code(member) == 4502
