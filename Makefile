@@ -2,10 +2,10 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench
+.PHONY: help demo test bench check snapshots mutate
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Generate the demo application and serve it
 	$(PYTHON) tasks.py demo
@@ -18,3 +18,9 @@ bench: ## Measure side by side with others
 
 check: ## Only lint, check formats, types and import contracts
 	$(PYTHON) tasks.py test tests/test_in_place.py -k "passes and not own_tests"
+
+snapshots: ## Write tests/snapshots anew, to review with git
+	$(PYTHON) tasks.py snapshots
+
+mutate: ## See whether tests notice small changes of the hooks and the pure core
+	$(PYTHON) tasks.py mutate

@@ -111,11 +111,11 @@ def caches(root: Path) -> list[Path]:
 
 
 def remove(root: Path, path: str) -> None:
-    """Remove a file, and the folders that are empty without it."""
+    """Remove a file, and the folders that are empty without it; the root has more files."""
     file = root / path
     file.unlink()
     for folder in file.parents:
-        if folder == root or any(folder.iterdir()):
+        if any(folder.iterdir()):
             return
         folder.rmdir()
 
