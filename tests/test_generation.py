@@ -11,7 +11,7 @@ from setuptools.config.pyprojecttoml import read_configuration
 
 from tests.baking import APP, OPTIONS, ROOT, Baked, bake, contents
 
-CODE = {".css", ".html", ".js", ".lua", ".py", ".svg"}
+CODE = {".css", ".html", ".js", ".json", ".lua", ".py", ".svg"}
 # A GitHub expression, ${{ ... }}, is none of ours.
 JINJA = re.compile(r"(?<!\$)\{\{|\{%|\{#|^\s*#%", re.MULTILINE)
 
