@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 
 FOLDER = Path(__file__).parent / "snapshots"
-CODE = {".css", ".html", ".js", ".lua", ".py", ".svg"}  # copied as it is
+CODE = {".css", ".html", ".js", ".json", ".lua", ".py", ".svg"}  # copied as it is
 Files = Mapping[str, bytes]
 
 
