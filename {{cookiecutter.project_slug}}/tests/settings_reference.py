@@ -36,9 +36,9 @@ def render() -> str:
     lines = []
     for field in msgspec.structs.fields(Settings):
         variable = settings.variable_of(field.name)
-        text = " ".join(texts[field.name].removeprefix(f"{variable}: ").split())
-        text = text[:1].upper() + text[1:] + _choices(hints[field.name])
-        lines.append(f"| `{variable}` | {_shown(field.default)} | {text} |\n")
+        words = " ".join(texts[field.name].removeprefix(f"{variable}: ").split())
+        said = words[:1].upper() + words[1:] + _choices(hints[field.name])
+        lines.append(f"| `{variable}` | {_shown(field.default)} | {said} |\n")
     return HEAD + "".join(lines)
 
 
