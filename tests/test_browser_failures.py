@@ -278,6 +278,8 @@ def test_what_the_server_would_not_take_is_refused_here(visitor: BrowserContext)
           failed(board.call('add', {{ amount: 2n ** 64n }})),
           failed(board.call('add', {{ amount: undefined }})),
           failed(board.set('count', '\\ud800')),
+          failed(board.call('add', {{ amount: Array(17).fill().reduce((a) => [a], 1) }})),
+          failed(board.call('add', {{ amount: Array(4096).fill(1) }})),
         ])).map((error) => error?.code),
       ];
       const server = await Promise.all(
@@ -288,7 +290,7 @@ def test_what_the_server_would_not_take_is_refused_here(visitor: BrowserContext)
       client.close();
       return {{ codes, server: server.map((error) => error?.code), late, more, statuses }};
     }}""", "local")  # fmt: skip
-    assert seen["codes"] == ["invalid"] * 9
+    assert seen["codes"] == ["invalid"] * 11
     assert seen["server"] == ["invalid"] * 3
     assert seen["late"]["code"] == "too_large"
     assert seen["more"] is None
@@ -334,7 +336,7 @@ def test_a_page_can_be_used_while_a_thousand_updates_pour_in(
       const lane = async () => {{
         while (flooding || done < 1000) await board.call('add', {{}}).then(() => done += 1);
       }};
-      await Promise.all(Array.from({{ length: 20 }}, lane));
+      await Promise.all(Array.from({{ length: 5 }}, lane));
       window.settled = done;
     }})()""", "flood")  # fmt: skip
     wait_for(lambda: bool(busy.evaluate("done > 200")))

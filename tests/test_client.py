@@ -80,10 +80,10 @@ class Server:
             pass
         return message
 
-    def welcome(self, frame_size: int = 65536) -> bytes:
+    def welcome(self, frame_size: int = 65536, **limits: int) -> bytes:
         """Answer the HELLO of a new connection; returns its client."""
         client: bytes = self.expect(HELLO)[1]
-        self.send(WELCOME, 1, "me", {"pid": 1, "frame_size": frame_size})
+        self.send(WELCOME, 1, "me", {"pid": 1, "frame_size": frame_size, **limits})
         return client
 
     def join(self, version: int, count: int) -> list[Any]:
@@ -276,12 +276,16 @@ def test_what_was_queued_for_another_server_and_is_too_large_here_is_refused(pag
     server = Server(page)
     page.evaluate(START, {})
     page.evaluate("void add('x'.repeat(5000))")
-    page.evaluate("void add(1)")
-    server.welcome(frame_size=1024)
+    page.evaluate("void [[[[1]]], [1, 2, 3], 1].map(add)")
+    server.welcome(frame_size=1024, frame_depth=4, frame_elements=8)
     server.join(1, 10)
     assert server.expect(CALL)[4] == {"amount": 1}
-    server.sees("answers.length")
-    assert page.evaluate("answers") == ["too_large: a message has at most 1024 bytes"]
+    server.sees("answers.length === 3")
+    assert page.evaluate("answers") == [
+        "too_large: a message has at most 1024 bytes",
+        "invalid: a value is nested too deep",
+        "invalid: there are too many values",
+    ]
 
 
 def test_what_an_earlier_page_left_is_done_as_the_earlier_client_and_first(page: Page) -> None:

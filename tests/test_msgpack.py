@@ -164,7 +164,7 @@ def test_what_msgpack_cannot_carry_is_refused(page: Page) -> None:
       const { encode } = await import('/msgpack.js');
       const cycle = [];
       cycle.push(cycle);
-      const deep = Array.from({ length: 33 }).reduce((inner) => [inner], null);
+      const deep = Array.from({ length: 65 }).reduce((inner) => [inner], null);
       const wrong = [undefined, Symbol('s'), () => 1, new Map(), new Date(NaN), new Date(8.64e15),
         new Date(-8.64e15), 2n ** 64n, -(2n ** 63n) - 1n, '\\ud800', { '\\udfff': 1 }, cycle, deep,
         [1, [undefined]], { a: new Set() }];

@@ -2,7 +2,7 @@
 
 import { Emitter } from './emitter.js';
 import { encode } from './msgpack.js';
-import { FROM_CLIENT, FROM_SERVER, RoomError, checked } from './protocol.js';
+import { FROM_CLIENT, FROM_SERVER, LIMITS, RoomError, checked } from './protocol.js';
 import { Room } from './room.js';
 import { Socket } from './socket.js';
 import { keep, take } from './storage.js';
@@ -32,7 +32,7 @@ export class Client {
       client,
       speaker: client,
       lastMid: 0,
-      frameSize: 64 * 1024,
+      limits: LIMITS,
       send: (bytes) => this.#socket.send(bytes),
       report: (error) => this.report(error),
       changed: () => this.#count(),
@@ -131,7 +131,8 @@ export class Client {
   #greet(member, server) {
     this.member = member;
     this.server = Object.freeze(server);
-    this.#link.frameSize = server.frame_size;
+    const { frame_size: bytes, frame_depth: depth, frame_elements: values } = server;
+    this.#link.limits = { bytes, depth: depth ?? LIMITS.depth, values: values ?? LIMITS.values };
     this.#emitter.emit('welcome', this.server);
   }
 

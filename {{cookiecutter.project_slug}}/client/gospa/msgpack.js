@@ -6,7 +6,6 @@
  */
 
 const MAX_DEPTH = 64; // of what is received
-const MAX_DEPTH_SENT = 32; // more is refused by the server
 const TIMESTAMP = 0xff; // -1 as a byte
 const NANOSECONDS = 1_000_000; // in a millisecond, the precision of Date
 const YEARS = [-62_135_596_800_000, 253_402_300_799_999]; // 1 to 9999, which Python's dates know
@@ -28,9 +27,13 @@ export class MsgpackError extends Error {
   name = 'MsgpackError';
 }
 
-/** @param {Value} value @returns {Uint8Array<ArrayBuffer>} */
-export function encode(value) {
-  const writer = new Writer();
+/**
+ * @param {Value} value
+ * @param {{ depth: number, values: number }} limits how deep values are nested, how many there are
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
+export function encode(value, limits = { depth: MAX_DEPTH, values: Infinity }) {
+  const writer = new Writer(limits);
   writer.value(value, 0);
   return Uint8Array.from(writer.bytes);
 }
@@ -51,11 +54,21 @@ export function decode(bytes) {
 
 class Writer {
   /** @type {number[]} */ bytes = [];
+  #limits;
+  #values = -1; // in the outermost, which does not count
   #octets = new Uint8Array(8);
   #word = new DataView(this.#octets.buffer);
 
+  /** @param {{ depth: number, values: number }} limits */
+  constructor(limits) {
+    this.#limits = limits;
+  }
+
   /** @param {Value} value @param {number} depth */
   value(value, depth) {
+    this.#values += 1;
+    if (depth > this.#limits.depth) throw new MsgpackError('a value is nested too deep');
+    if (this.#values > this.#limits.values) throw new MsgpackError('there are too many values');
     if (value === null) this.bytes.push(0xc0);
     else if (typeof value === 'boolean') this.bytes.push(value ? 0xc3 : 0xc2);
     else if (typeof value === 'number') this.#number(value);
@@ -70,14 +83,12 @@ class Writer {
 
   /** @param {Value[]} items @param {number} depth */
   #array(items, depth) {
-    if (depth >= MAX_DEPTH_SENT) throw new MsgpackError(`nested over ${MAX_DEPTH_SENT} levels`);
     this.#head(ARRAY, items.length);
     for (const item of items) this.value(item, depth + 1);
   }
 
   /** @param {{ [key: string]: Value }} value @param {number} depth */
   #map(value, depth) {
-    if (depth >= MAX_DEPTH_SENT) throw new MsgpackError(`nested over ${MAX_DEPTH_SENT} levels`);
     if (![null, Object.prototype].includes(Object.getPrototypeOf(value))) {
       throw new MsgpackError('only plain objects can be encoded');
     }

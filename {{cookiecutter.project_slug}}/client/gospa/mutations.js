@@ -2,11 +2,12 @@
 
 import { backoff } from './backoff.js';
 import { decode } from './msgpack.js';
-import { FROM_CLIENT, RoomError } from './protocol.js';
+import { FROM_CLIENT, frame } from './protocol.js';
 import { freeze } from './replica.js';
 
 /** @typedef {import('./replica.js').State} State */
 /** @typedef {import('./room.js').Link} Link */
+/** @typedef {import('./protocol.js').RoomError} RoomError */
 /** @typedef {(state: Record<string, any>, args: any) => void} Optimistic */
 
 const MAX_PENDING = 500;
@@ -18,7 +19,7 @@ const RETRY = [200, 5_000];
  * @property {Uint8Array} client whose mutation it is
  * @property {number} mid its number among those of the client
  * @property {Uint8Array<ArrayBuffer>} frame
- * @property {any[]} message what is in the frame
+ * @property {any} message what is in the frame
  * @property {boolean} sent
  * @property {boolean} inDoubt it may have been applied without our hearing of it
  * @property {number | bigint | null} version of its commit, once it is acknowledged
@@ -54,15 +55,15 @@ export class MutationQueue {
   }
 
   /**
-   * @param {Uint8Array} client @param {number} mid @param {Uint8Array<ArrayBuffer>} frame
+   * @param {Uint8Array} client @param {number} mid @param {Uint8Array<ArrayBuffer>} bytes
    * @param {boolean} inDoubt
    * @returns {Promise<any>}
    */
-  add(client, mid, frame, inDoubt = false) {
+  add(client, mid, bytes, inDoubt = false) {
     return new Promise((resolve, reject) => {
-      const message = /** @type {any[]} */ (decode(frame)); // nobody else has hands on these values
+      const message = decode(bytes); // nobody else has hands on these values
       const state = { sent: false, inDoubt, version: null };
-      const mutation = { client, mid, frame, message, ...state, resolve, reject };
+      const mutation = { client, mid, frame: bytes, message, ...state, resolve, reject };
       this.#pending.push(mutation);
       if (this.#open && !this.#retry) this.#send(mutation);
     });
@@ -168,12 +169,13 @@ export class MutationQueue {
 
   /** @param {Mutation} mutation */
   #send(mutation) {
-    const { speaker, frameSize, send } = this.#link;
+    const { speaker, limits, send } = this.#link;
     if (mutation.client !== speaker) return; // each client's numbers need its own connection
-    if (mutation.frame.length <= frameSize) mutation.sent = send(mutation.frame) || mutation.sent;
-    else {
-      const text = `a message has at most ${frameSize} bytes`;
-      this.#reject([mutation], new RoomError('too_large', text, mutation.message[2]));
+    try {
+      frame(mutation.message, mutation.message[2], limits); // lower than once, perhaps
+      mutation.sent = send(mutation.frame) || mutation.sent;
+    } catch (error) {
+      this.#reject([mutation], /** @type {RoomError} */ (error));
     }
   }
 }

@@ -7,6 +7,9 @@ export const CLOSE_FOR_GOOD = 4500; // from this close code on, the server would
 export const CLOSE_MISTAKE = 4501; // up to this one, because we did not keep to the protocol
 export const MEMBERS = '#members'; // after a room's name: the room that lists who is in it
 
+// Of a message to the server, unless it says otherwise in WELCOME
+export const LIMITS = { bytes: 64 * 1024, depth: 16, values: 4096 };
+
 export const FROM_SERVER = /** @type {const} */ ({
   SNAPSHOT: 0, PATCH: 1, EVENT: 2, ACK: 3, ERROR: 4, WELCOME: 5, BYE: 6, PONG: 7, JOINED: 8,
 });
@@ -35,17 +38,17 @@ export class RoomError extends Error {
  *
  * @param {[type: number, ...import('./msgpack.js').Value[]]} message
  * @param {string} room
- * @param {number} limit bytes
+ * @param {typeof LIMITS} limits
  */
-export function frame(message, room, limit) {
+export function frame(message, room, limits) {
   try {
-    const bytes = encode(message);
-    if (bytes.length <= limit) return bytes;
+    const bytes = encode(message, limits);
+    if (bytes.length <= limits.bytes) return bytes;
   } catch (error) {
     if (error instanceof MsgpackError) throw new RoomError('invalid', error.message, room);
     throw error;
   }
-  throw new RoomError('too_large', `a message has at most ${limit} bytes`, room);
+  throw new RoomError('too_large', `a message has at most ${limits.bytes} bytes`, room);
 }
 
 /** The name of a room, an action or an event, if the server takes it. @param {string} name */

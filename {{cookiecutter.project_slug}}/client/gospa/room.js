@@ -3,7 +3,9 @@
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { MutationQueue } from './mutations.js';
-import { FROM_CLIENT, FROM_SERVER, MEMBERS, RoomError, checked, frame } from './protocol.js';
+import {
+  FROM_CLIENT, FROM_SERVER, LIMITS, MEMBERS, RoomError, checked, frame,
+} from './protocol.js';
 import { Replica, changedKeys } from './replica.js';
 
 /** @typedef {import('./msgpack.js').Value} Value */
@@ -16,7 +18,7 @@ import { Replica, changedKeys } from './replica.js';
  * @property {Uint8Array} client who this page's mutations are numbered for
  * @property {Uint8Array} speaker who the connection is for: the same, or the page before a reload
  * @property {number} lastMid number of the client's last mutation
- * @property {number} frameSize the most bytes that the server takes
+ * @property {typeof LIMITS} limits of a message, as the server has them
  * @property {(bytes: Uint8Array<ArrayBuffer>) => boolean} send false without a connection
  * @property {(error: Error) => void} report
  * @property {() => void} changed there are more or fewer mutations without an answer
@@ -129,7 +131,7 @@ export class Room {
    * @param {Value} [details] what others are told of you; later ones replace them
    */
   members(details = null) {
-    frame([FROM_CLIENT.JOIN, details], this.name, MAX_DETAILS);
+    frame([FROM_CLIENT.JOIN, details], this.name, { ...this.#link.limits, bytes: MAX_DETAILS });
     return this.#link.room(this.name + MEMBERS, details);
   }
 
@@ -271,7 +273,7 @@ export class Room {
 
   /** @param {[number, ...Value[]]} message */
   #frame(message) {
-    return frame(message, this.name, this.#link.frameSize);
+    return frame(message, this.name, this.#link.limits);
   }
 
   /** @param {number} type @param {Value} what @param {Value} more @returns {Promise<any>} */
