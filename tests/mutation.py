@@ -56,6 +56,7 @@ EXPLAINED = {
     ("server/state/codec.py", "elif kind == list:"): "types are equal if they are identical",
     ("server/state/codec.py", "if kind == str:"): "the same",
     ("server/state/codec.py", "elif kind == dict:"): "the same",
+    ("server/state/codec.py", "if type(key) != str:"): "the same",
 }
 
 
