@@ -375,9 +375,10 @@ def added_to(project: Path) -> list[Path]:
     added = write_python(pages["README.md"], project)
     added += write_python(pages["docs/how-to.md"], project)
     list_rooms(project, {"club": "Club", "poll": "Poll"})
-    (line,) = re.findall(r"`(from rooms import ROOMS, \w+)`", pages["docs/how-to.md"])
-    app = project / "app.py"
-    app.write_text(app.read_text().replace("from rooms import ROOMS", line))
+    (line,) = re.findall(r"`(VIEWS = .*?)`", pages["docs/how-to.md"])
+    views = project / "views/__init__.py"
+    text = re.sub(r"(?m)^VIEWS = .*$", line, views.read_text())
+    views.write_text(text.replace("import account", "import account, club"))
     return added
 
 

@@ -41,7 +41,7 @@ function enter() {
   const lounge = client.room('lounge');
   client.on('error', report);
   client.on('status', (state) => {
-    if (state === 'refused') location.reload(); // logged out, here or elsewhere
+    if (state === 'unauthorized') location.reload(); // logged out, here or elsewhere
     status.textContent = state === 'online' ? '' : state;
   });
   lounge.subscribe(({ said }) => {

@@ -62,7 +62,12 @@ class Hub:
         self, store: StateStore, pubsub: PubSub, directory: Directory, settings: Settings
     ) -> None:
         self.settings = settings
-        self.server = {"pid": os.getpid(), "frame_size": settings.frame_size}
+        self.server = {
+            "pid": os.getpid(),
+            "frame_size": settings.frame_size,
+            "frame_depth": settings.frame_depth,
+            "frame_elements": settings.frame_elements,
+        }
         self.counters = Counters()
         self._told = Counters()
         self.draining = False
