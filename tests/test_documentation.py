@@ -206,7 +206,7 @@ def explains_itself(command: str, workplace: Workplace) -> None:
 
 def knows_its_options(command: str, workplace: Workplace) -> None:
     program, *arguments = shlex.split(command)
-    assert program == "python"
+    assert program in ("python", ".venv/bin/python")
     options = [argument for argument in arguments if argument.startswith("--")]
     module = arguments[: arguments.index(options[0])]
     shown = run((sys.executable, *module, "--help"), workplace.project)
@@ -214,10 +214,45 @@ def knows_its_options(command: str, workplace: Workplace) -> None:
     assert [option for option in options if option not in shown.stdout] == []
 
 
+def is_measured_by_bench(command: str, _: Workplace) -> None:
+    _, _, _, *arguments = shlex.split(command, comments=True)
+    shown = run((sys.executable, "-m", "bench", "--help"), ROOT)
+    assert shown.returncode == 0, shown.stderr
+    assert [argument for argument in arguments if argument not in shown.stdout] == []
+
+
+def needs_containers(command: str, workplace: Workplace) -> None:
+    """Not run, as the page says; `tests/test_deployment.py` reads the files."""
+    assert command.startswith("docker compose ")
+    page = (workplace.project / "docs/deployment.md").read_text()
+    assert re.search(r"`compose.yaml` .* \*\*not built or started\*\*", page)
+
+
+def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
+    """What it sends, `tests/process/test_graceful.py` sends to a whole server."""
+    sent = (workplace.project / "tests/process/test_graceful.py").read_text()
+    _, _, action, option = shlex.split(command)
+    assert f"/{action}" in sent
+    assert option.removeprefix("--").replace("-", "_") in sent
+
+
 # Whoever writes a new command says here how it is run.
 COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     generates: (f"cookiecutter {HERE}", f"cruft create {HERE}"),
-    explains_itself: ("cruft create", "cruft link", "python3 -m venv .venv"),
+    explains_itself: (
+        ".venv/bin/python -m server --help",
+        "python -m server",
+        "python -m tests.process.capacity",
+        "cruft create",
+        "cruft link",
+        "python3 -m venv .venv",
+    ),
+    is_asked_of_the_inspector: ("sanic inspect reload --zero-downtime",),
+    is_measured_by_bench: (
+        "python3 tasks.py bench            # all measures, a quarter of an hour",
+        "python3 tasks.py bench --quick    # one short round, two minutes",
+        "python3 tasks.py bench fan-out    # one of them; --help names all",
+    ),
     is_a_task: (
         "python3 tasks.py demo",
         "python3 tasks.py demo --state-backend redis --session-backend memory --workers 2 --fresh",
@@ -247,8 +282,11 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "make test",
     ),
     knows_its_options: (
+        ".venv/bin/python -m tests.fuzz --inputs 1000000",
+        "python -m tests.chaos.run --store sentinel",
         "python -m tests.chaos.run --seconds 600 --seed 7 --workers 4 --clients 40",
     ),
+    needs_containers: ("docker compose up --build",),
     needs_network: (
         ".venv/bin/pip install --editable '.[dev]'",
         "pip install cookiecutter",
@@ -266,7 +304,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "sanic app --workers 4",
     ),
     shows_changes: ("git diff tests/snapshots",),
-    works: ("make", "python3 tasks.py --help"),
+    works: ("make", "python -m tests.settings_reference", "python3 tasks.py --help"),
 }
 
 
@@ -459,14 +497,20 @@ def test_data_can_be_read(language: str, all_pages: list[str]) -> None:
 
 def test_every_snippet_is_of_a_kind_that_is_tested(all_pages: list[str]) -> None:
     found = {snippet.language for page in all_pages for snippet in snippets(page)}
-    assert found <= {"sh", "python", "js", "toml", "yaml", "json"}
+    assert found <= {"sh", "python", "html", "js", "toml", "yaml", "json"}
 
 
 def test_python_and_scripts_are_only_on_pages_whose_test_uses_them(
     matrix: dict[str, Baked],
 ) -> None:
     pages = {**template_pages(), **pages_of(matrix[name_of(REDIS)].path)}
-    for language, used in {"python": ["README.md", "docs/how-to.md"], "js": ["README.md"]}.items():
+    guide = "docs/guide.md"  # tests/test_guide.py
+    used_in = {
+        "html": [guide],
+        "js": ["README.md", guide],
+        "python": ["README.md", guide, "docs/how-to.md"],
+    }
+    for language, used in used_in.items():
         having = [
             n for n, page in pages.items() if any(s.language == language for s in snippets(page))
         ]

@@ -4,6 +4,7 @@ Two servers of one worker each share a store. Costs are the CPU time and memory 
 processes, which the load of whatever else the machine does changes little.
 """
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -151,6 +152,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m tests.process.capacity", description=__doc__
+    ).parse_args()
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     )
