@@ -215,7 +215,7 @@ def knows_its_options(command: str, workplace: Workplace) -> None:
 
 
 def is_measured_by_bench(command: str, _: Workplace) -> None:
-    _, _, _, *arguments = shlex.split(command, comments=True)
+    arguments = shlex.split(command, comments=True)[3:]
     shown = run((sys.executable, "-m", "bench", "--help"), ROOT)
     assert shown.returncode == 0, shown.stderr
     assert [argument for argument in arguments if argument not in shown.stdout] == []
@@ -231,7 +231,7 @@ def needs_containers(command: str, workplace: Workplace) -> None:
 def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
     """What it sends, `tests/process/test_graceful.py` sends to a whole server."""
     sent = (workplace.project / "tests/process/test_graceful.py").read_text()
-    _, _, action, option = shlex.split(command)
+    action, option = shlex.split(command)[2:]
     assert f"/{action}" in sent
     assert option.removeprefix("--").replace("-", "_") in sent
 

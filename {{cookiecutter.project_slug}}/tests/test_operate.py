@@ -1,14 +1,22 @@
+import asyncio
 import json
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import app as chosen
 from server.operate import COMMANDS, main
+from server.operate import settings as show_settings
 from server.sessions.store import SessionStore
 from server.settings import Settings
 from tests.state.conformance import change
 
+PROJECT = Path(__file__).parents[1]
 ROOM = "board/ops"
 
 
@@ -55,6 +63,22 @@ def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 def test_a_sound_application_is_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows(capsys, "check")[0] == {"what": "settings and stores", "state": "in order"}
+
+
+def test_programs_read_nothing_but_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REDIS_URL")
+    monkeypatch.setenv("GOSPA_STORE_DIRECTORY", str(tmp_path / "store"))
+    command = [sys.executable, "-m", "server", "--json", "rooms"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_a_password_is_not_shown() -> None:
+    kept: Any = SimpleNamespace(settings=Settings(redis_url="redis+cluster://u:s3cret@a,b:2?x=y"))
+    shown = {row["setting"]: row["value"] for row in asyncio.run(show_settings(kept, Namespace()))}
+    assert shown["redis_url"] == "redis+cluster://u:***@a,b:2"
 
 
 def test_a_wrong_setting_is_said(

@@ -76,13 +76,17 @@ class _Placed:
 
     async def move(self, shard: PubSub) -> None:
         async with self._moving:
-            if self.shard is shard:
+            if self.shard is shard or self not in self._cluster.placed:
                 return
-            moved, self.shard = self._subscription is not None, None
+            moved = self._subscription is not None
             await self._leave()
-            subscribed = shard.subscribe(self.channel, self._on_message, self._on_gap)
-            self._subscription = await subscribed
-            self.shard = shard
+            self.shard = shard  # first: it may be lost again before we hear that it was gained
+            try:
+                subscribed = shard.subscribe(self.channel, self._on_message, self._on_gap)
+                self._subscription = await subscribed
+            except BaseException:
+                self.shard = None
+                raise
         if moved:
             self._on_gap()
 
@@ -110,7 +114,8 @@ class ClusterPubSub:
 
     @property
     def connected(self) -> bool:
-        return bool(self._shards) and all(shard.connected for shard, _ in self._shards.values())
+        """With any shard: all workers are deaf to one that is away, and none would serve better."""
+        return any(shard.connected for shard, _ in self._shards.values())
 
     async def publish(self, channel: str, message: bytes) -> None:
         with store_errors():
