@@ -56,6 +56,8 @@ EXPLAINED = {
     ("server/state/codec.py", "elif kind == list:"): "types are equal if they are identical",
     ("server/state/codec.py", "if kind == str:"): "the same",
     ("server/state/codec.py", "elif kind == dict:"): "the same",
+    ("server/state/codec.py", "elif kind == int and not MIN_INT <= value <= MAX_INT:"): "the same",
+    ("server/state/codec.py", "elif kind == datetime and value.tzinfo is None:"): "the same",
     ("server/state/codec.py", "if type(key) != str:"): "the same",
 }
 

@@ -58,3 +58,8 @@ def test_only_an_event_is_one() -> None:
     ]
     assert wire.is_event(wire.event("me", "wave", None))
     assert [message for message in others if wire.is_event(message)] == []
+
+
+def test_close_codes_are_those_of_the_protocol() -> None:
+    codes = (wire.CLOSE_RESTART, wire.CLOSE_SILENT, wire.CLOSE_MALFORMED, wire.CLOSE_NO_HELLO)
+    assert codes == (1012, 4000, 4500, 4501)

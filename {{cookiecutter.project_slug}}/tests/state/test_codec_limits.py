@@ -24,3 +24,10 @@ def test_subclasses_of_values_are_no_values(value: Any) -> None:
     if value is not None and value is not True:
         with pytest.raises(CodecError, match="state cannot hold"):
             pack(type("Mine", (type(value),), {})(value))
+
+
+def test_why_bytes_are_no_value_is_said() -> None:
+    with pytest.raises(CodecError, match="not a msgpack value: .*extra data"):
+        unpack(b"\x01\x02")
+    with pytest.raises(CodecError, match="not a msgpack value: .+"):
+        unpack(b"\x91" * 100_000)
