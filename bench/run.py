@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,7 +35,7 @@ def main() -> int:
             try:
                 for sample in MEASURES[name](setting):
                     figures.samples.append(sample)
-            except BenchError as error:
+            except (BenchError, OSError, ValueError, subprocess.SubprocessError) as error:
                 setting.leave_out(name, error)
     report.write(folder, figures, machine, setting.left_out)
     print(report.goals(figures))
