@@ -74,6 +74,17 @@ class Peer:
         return child, port
 
 
+# All clients come from one address, and send as fast as they can. In the fan-out messages are
+# published without being stored, so there is nothing to compare rooms with.
+SETTINGS = {
+    "GOSPA_BYTES_PER_SECOND": "1e12",
+    "GOSPA_CONNECTIONS_PER_ADDRESS": "1000000",
+    "GOSPA_FRAMES_PER_SECOND": "1e9",
+    "GOSPA_HANDSHAKES_PER_SECOND": "1e9",
+    "GOSPA_HEAD_CHECK_INTERVAL": "86400",
+}
+
+
 def ours(workers: int = 1) -> Peer:
     """The template's application."""
     return Peer(
@@ -81,8 +92,7 @@ def ours(workers: int = 1) -> Peer:
         lambda place, port: sanic(place, "ours:app", port, workers),
         _our_fan,
         cwd=APP,
-        # Messages are published without being stored, so there is nothing to compare with.
-        env={"GOSPA_KEY_PREFIX": PREFIX, "GOSPA_HEAD_CHECK_INTERVAL": "86400"},
+        env={"GOSPA_KEY_PREFIX": PREFIX, **SETTINGS},
     )
 
 
