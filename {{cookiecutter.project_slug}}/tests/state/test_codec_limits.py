@@ -27,7 +27,5 @@ def test_subclasses_of_values_are_no_values(value: Any) -> None:
 
 
 def test_why_bytes_are_no_value_is_said() -> None:
-    with pytest.raises(CodecError, match=r"not a msgpack value: .*extra data"):
+    with pytest.raises(CodecError, match="received extra data"):
         unpack(b"\x01\x02")
-    with pytest.raises(CodecError, match=r"not a msgpack value: .+"):
-        unpack(b"\x91" * 100_000)
