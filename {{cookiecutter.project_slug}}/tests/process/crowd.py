@@ -23,11 +23,11 @@ class Visitor:
         self.may_stop = False
         self.joined = False
         self.delays: list[int] = []  # ms after which it was asked to come back
-        self._waits = True  # for the answer to a change
+        self.waits = True  # for the answer to a change
         self._client = os.urandom(16)
 
     async def run(self) -> None:
-        while self._waits or not self.may_stop:
+        while True:
             delay = random.uniform(0.1, 1)
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 delay = await self._visit() or delay
@@ -57,13 +57,13 @@ class Visitor:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
         loop = asyncio.get_running_loop()
-        while self._waits or not self.may_stop:
+        while True:
             match await _receive(reader):
                 case [8, *_]:
                     self.joined = True
                     self._change(writer)
                 case [3, mid, *_] if mid == self.done + 1:
-                    self.done, self._waits = mid, False
+                    self.done, self.waits = mid, False
                     loop.call_later(random.uniform(PAUSE / 2, PAUSE), self._change, writer)
                 case [4, *_]:  # not now
                     loop.call_later(0.2, self._change, writer)
@@ -71,13 +71,12 @@ class Visitor:
                     self.delays.append(delay)
                     return float(delay) / 1000
                 case None:
-                    break
-        return 0
+                    return 0
 
     def _change(self, writer: asyncio.StreamWriter) -> None:
         """Send the change that waits for an answer, or the next one."""
-        if (self._waits or not self.may_stop) and not writer.transport.is_closing():
-            self._waits = True
+        if (self.waits or not self.may_stop) and not writer.transport.is_closing():
+            self.waits = True
             writer.write(_frame([2, self.done + 1, self.room, "add", {}]))
 
 

@@ -35,8 +35,7 @@ async def crowd(server: Server) -> AsyncIterator[list[Visitor]]:
         yield visitors
         for visitor in visitors:
             visitor.may_stop = True
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.gather(*tasks)
+        await until(lambda: not any(visitor.waits for visitor in visitors), PATIENCE)
     finally:
         for task in tasks:
             task.cancel()
