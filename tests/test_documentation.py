@@ -240,7 +240,6 @@ def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
 COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     generates: (f"cookiecutter {HERE}", f"cruft create {HERE}"),
     explains_itself: (
-        ".venv/bin/python -m server --help",
         "python -m server",
         "python -m tests.process.capacity",
         "cruft create",
@@ -282,7 +281,10 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "make test",
     ),
     knows_its_options: (
+        ".venv/bin/python -m server --help",
         ".venv/bin/python -m tests.fuzz --inputs 1000000",
+        "python -m tests.chaos.run --store cluster --seconds 150 --seed 7 --workers 2 --clients 16",
+        "python -m tests.chaos.run --store sentinel --seconds 150 --seed 7 --workers 2 --clients 16",
         "python -m tests.chaos.run --store sentinel",
         "python -m tests.chaos.run --seconds 600 --seed 7 --workers 4 --clients 40",
     ),
