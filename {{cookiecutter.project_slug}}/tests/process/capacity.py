@@ -21,6 +21,7 @@ from tests.redis_servers import PERSISTENT, RedisServer
 from tests.waiting import until
 
 IDLE = 2000  # connections
+MANY = {"GOSPA_CONNECTIONS_PER_ADDRESS": "10000", "GOSPA_FRAMES_PER_SECOND": "1e6"}
 MEMBERS = 500  # of one room
 COMMITS = 10_000
 WRITERS = 50  # rooms with a writer on one server and a member on the other
@@ -136,8 +137,8 @@ async def main() -> None:
         settings = Settings(redis_url=f"redis://127.0.0.1:{redis.port}/0")
         try:
             with (
-                launch(settings, directory, "--single-process") as one,
-                launch(settings, directory, "--single-process") as other,
+                launch(settings, directory, "--single-process", env=MANY) as one,
+                launch(settings, directory, "--single-process", env=MANY) as other,
             ):
                 await one.ready()
                 await other.ready()

@@ -21,6 +21,10 @@ pytestmark = pytest.mark.timeout(120)
 CLIENTS = 1000
 PATIENCE = 60  # seconds, for all of them
 ROOMS = [f"board/{number}" for number in range(250)]
+ONE_ADDRESS = {  # has them all
+    "GOSPA_CONNECTIONS_PER_ADDRESS": str(2 * CLIENTS),
+    "GOSPA_HANDSHAKES_PER_SECOND": str(CLIENTS),
+}
 
 
 @asynccontextmanager
@@ -63,7 +67,11 @@ def assert_spread(visitors: list[Visitor]) -> None:
 
 async def test_a_rolling_restart(settings: Settings, tmp_path: Path) -> None:
     inspector = free_port()
-    environment = {"SANIC_INSPECTOR": "true", "SANIC_INSPECTOR_PORT": str(inspector)}
+    environment = {
+        **ONE_ADDRESS,
+        "SANIC_INSPECTOR": "true",
+        "SANIC_INSPECTOR_PORT": str(inspector),
+    }
     with launch(settings, tmp_path, "--workers=2", env=environment) as server:
         await server.ready()
         before = await server.pids(2)
@@ -81,8 +89,8 @@ async def test_a_rolling_restart(settings: Settings, tmp_path: Path) -> None:
 
 async def test_one_server_stops_and_another_takes_over(settings: Settings, tmp_path: Path) -> None:
     with (
-        launch(settings, tmp_path, "--workers=1") as old,
-        launch(settings, tmp_path, "--workers=1") as new,
+        launch(settings, tmp_path, "--workers=1", env=ONE_ADDRESS) as old,
+        launch(settings, tmp_path, "--workers=1", env=ONE_ADDRESS) as new,
     ):
         await old.ready()
         await new.ready()
