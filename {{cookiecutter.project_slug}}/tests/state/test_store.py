@@ -39,6 +39,7 @@ CHANGE = Change(b"tag-0001", True, (b"", b""))  # noqa: FBT003 - as stores are g
 )
 def test_what_is_handed_on_cannot_be_changed(handed_on: Any) -> None:
     assert not hasattr(handed_on, "__dict__")
+    assert handed_on.__dataclass_params__.frozen
     for name in handed_on.__slots__:
         with pytest.raises(FrozenInstanceError):
             setattr(handed_on, name, None)
