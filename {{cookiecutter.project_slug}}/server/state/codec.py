@@ -41,7 +41,7 @@ def unpack(raw: bytes, longest: int = -1) -> Any:
             max_map_len=longest,
         )
     except (ValueError, OverflowError, RecursionError) as error:
-        raise CodecError(f"not a msgpack value: {error or type(error).__name__}") from error
+        raise CodecError(f"not a msgpack value: {str(error) or type(error).__name__}") from error
 
 
 def pack_map(fields: Mapping[str, bytes]) -> bytes:
