@@ -123,6 +123,26 @@ def test_who_logs_in_may_enter_the_lounge_and_who_logs_out_has_left_it(
     assert complaints == []
 
 
+def test_a_board_says_that_its_session_ended(
+    visitor: BrowserContext, complaints: list[str]
+) -> None:
+    account = log_in(visitor, "ann")
+    board = open_tab(visitor, "ended")
+    account.get_by_role("button", name="Log out", exact=True).click()
+    expect(board.locator("#strip-text")).to_contain_text("session has ended. Reload the page")
+    board.reload()
+    expect(board.locator("#status")).to_have_text("online")
+    assert complaints == []
+
+
+def test_a_long_name_stays_within_the_page_of_a_phone(visitor: BrowserContext) -> None:
+    page = open_tab(visitor, "narrow")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.fill("#my-name", "W" * 40)
+    expect(page.locator("#people .name")).to_contain_text("W" * 40)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_logging_out_everywhere_reaches_another_browser(
     browser: Browser, site: Site, visitor: BrowserContext
 ) -> None:

@@ -40,7 +40,8 @@ def test_the_image_has_what_it_starts(dockerfile: list[tuple[str, str]], baked: 
     copied = [rest.split()[:-1] for name, rest in dockerfile if name == "COPY"]
     sources = {path for paths in copied for path in paths if not path.startswith(("--", "/"))}
     assert all((baked.path / source).exists() for source in sources)
-    assert {"app.py", "rooms/", "server/", "client/"} <= sources
+    packages = {path.parent.name for path in baked.path.glob("*/__init__.py")}
+    assert {"app.py", "client/", *(f"{package}/" for package in packages)} <= sources
     allowed = (baked.path / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert all(f"!{source.rstrip('/')}" in allowed for source in sources)
     (command,) = [json.loads(rest) for name, rest in dockerfile if name == "CMD"]

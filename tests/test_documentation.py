@@ -47,6 +47,7 @@ from tests.snippets import commands, snippets
 HERE = "PATH_OR_URL_OF_THIS_REPOSITORY"
 REDIS = {**DEFAULT, "state_backend": "redis", "session_backend": "redis"}
 CHANGED = '{"state_backend": "redis", "session_backend": "redis"}'
+CHAOS = "python -m tests.chaos.run"
 TIMEOUT = 30  # seconds
 
 
@@ -283,10 +284,10 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     knows_its_options: (
         ".venv/bin/python -m server --help",
         ".venv/bin/python -m tests.fuzz --inputs 1000000",
-        "python -m tests.chaos.run --store cluster --seconds 150 --seed 7 --workers 2 --clients 16",
-        "python -m tests.chaos.run --store sentinel --seconds 150 --seed 7 --workers 2 --clients 16",
-        "python -m tests.chaos.run --store sentinel",
-        "python -m tests.chaos.run --seconds 600 --seed 7 --workers 4 --clients 40",
+        f"{CHAOS} --store cluster --seconds 150 --seed 7 --workers 2 --clients 16",
+        f"{CHAOS} --store sentinel --seconds 150 --seed 7 --workers 2 --clients 16",
+        f"{CHAOS} --store sentinel",
+        f"{CHAOS} --seconds 600 --seed 7 --workers 4 --clients 40",
     ),
     needs_containers: ("docker compose up --build",),
     needs_network: (

@@ -67,7 +67,7 @@ class Pipeline(ClusterPipeline):
     async def execute(
         self,
         raise_on_error: bool = True,  # noqa: FBT001, FBT002 - as in redis-py
-        allow_redirections: bool = True,  # noqa: ARG002, FBT001, FBT002
+        allow_redirections: bool = True,  # noqa: ARG002, FBT001, FBT002 - the same
     ) -> list[Any]:
         nodes: defaultdict[Any, list[PipelineCommand]] = defaultdict(list)
         for command in self._commands:

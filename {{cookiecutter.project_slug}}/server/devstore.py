@@ -40,11 +40,11 @@ def find_server() -> str | None:
 
 
 @contextlib.contextmanager
-def run(directory: str | Path, port: int = 0) -> Iterator[str]:
+def run(directory: str | Path) -> Iterator[str]:
     """Run a store that keeps its data in `directory`; yields its URL.
 
-    It listens on a unix socket that only this user can open, or on 127.0.0.1 if `port` is given.
-    Raises SettingsError if there is no server program or it does not start.
+    It listens on nothing but a unix socket, which only this user can open. Raises SettingsError if
+    there is no server program or it does not start.
     """
     program = find_server()
     if program is None:
@@ -64,7 +64,7 @@ def run(directory: str | Path, port: int = 0) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="store-") as short:
         address = Path(short) / SOCKET_NAME
         guard = subprocess.Popen(  # noqa: S603 - our own program and arguments
-            [sys.executable, "-m", "server.devstore", program, str(data), str(address), str(port)],
+            [sys.executable, "-m", "server.devstore", program, str(data), str(address)],
             cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -72,7 +72,7 @@ def run(directory: str | Path, port: int = 0) -> Iterator[str]:
         )
         with guard:  # leaving closes its stdin, which ends it, and waits
             _wait_ready(guard, data)
-            yield f"redis://127.0.0.1:{port}/0" if port else f"unix://{address}?db=0"
+            yield f"unix://{address}?db=0"
 
 
 def _wait_ready(guard: subprocess.Popen[bytes], data: Path) -> None:
@@ -89,7 +89,7 @@ def _did_not_start(data: Path) -> str:
     )
 
 
-def _guard(program: str, data: Path, address: Path, port: int) -> str | None:
+def _guard(program: str, data: Path, address: Path) -> str | None:
     """Run the server, again if it dies, until stdin ends. Returns why it could not, or None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -97,15 +97,14 @@ def _guard(program: str, data: Path, address: Path, port: int) -> str | None:
         if not _locked(lock.fileno()):
             return f"another run of this application uses {data}: stop it, or set REDIS_URL"
         command = [
-            *(program, "--port", str(port), "--bind", "127.0.0.1"),
-            *("--unixsocket", str(address), "--unixsocketperm", "700"),
+            *(program, "--port", "0", "--unixsocket", str(address), "--unixsocketperm", "700"),
             *("--dir", str(data), "--appendonly", "yes", "--save", ""),
         ]
         while True:
             with _running(command, log, lock) as server:
                 if not _started(server, address):
                     return _did_not_start(data)
-                print("ready", flush=True)  # noqa: T201
+                print("ready", flush=True)  # noqa: T201 - to the application
                 if _stdin_ends_before(server):
                     return None
 
@@ -158,9 +157,9 @@ def _started(server: subprocess.Popen[bytes], address: Path) -> bool:
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     try:
-        problem = _guard(arguments[0], Path(arguments[1]), Path(arguments[2]), int(arguments[3]))
+        problem = _guard(arguments[0], Path(arguments[1]), Path(arguments[2]))
     except OSError as error:
         problem = f"the development store did not start: {error}"
     if problem:
-        print(problem, flush=True)  # noqa: T201
+        print(problem, flush=True)  # noqa: T201 - to the application
         raise SystemExit(1)

@@ -42,6 +42,7 @@ _UNAVAILABLE = (
     exceptions.ClusterError,
     exceptions.RedisClusterException,
     exceptions.MovedError,  # a server that was left and does not know it
+    OSError,
 )
 _CLOSED = "the handler is closed"  # says uvloop where asyncio raises a ConnectionError
 # Answers of a server that is alive but cannot serve this now; redis-py has no types for some.
@@ -179,11 +180,7 @@ def store_errors() -> Iterator[None]:
     """Turn redis-py's exceptions into ours."""
     try:
         yield
-    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-        raise StoreUnavailable(f"Redis does not answer: {error}") from error
-    except exceptions.RedisClusterException as error:
-        raise StoreUnavailable(f"the Redis cluster cannot serve this now: {error}") from error
-    except exceptions.RedisError as error:
+    except FAILURES as error:
         raise translate(error) from error
     except RuntimeError as error:
         if _CLOSED not in str(error):
@@ -192,14 +189,14 @@ def store_errors() -> Iterator[None]:
 
 
 def translate(error: Exception) -> StoreError:
-    """The exception of ours that says what an error reply means."""
+    """The exception of ours that says what one of FAILURES means."""
     text = str(error)
-    if isinstance(error, exceptions.OutOfMemoryError) or "OOM" in text:
-        return StoreFull("Redis is out of memory")
     if isinstance(error, _UNAVAILABLE) or any(
         word in text or word in type(error).__name__.upper() for word in _PASSING
     ):
         return StoreUnavailable(f"Redis cannot serve this now: {text}")
+    if isinstance(error, exceptions.OutOfMemoryError) or "OOM" in text:
+        return StoreFull("Redis is out of memory")
     if "WRONGTYPE" in text:
         return StoreCorrupt(f"a key holds something foreign: {text}")
     return StoreError(f"Redis refused a command: {text}")

@@ -12,7 +12,6 @@ import redis
 
 from server import devstore
 from server.settings import SettingsError
-from tests.serving import free_port
 from tests.waiting import until
 
 PROJECT = Path(__file__).parents[1]
@@ -61,14 +60,10 @@ def test_what_it_kept_is_there_the_next_time(tmp_path: Path) -> None:
         assert client(url).get("k") == b"v"
 
 
-def test_it_is_on_no_network_unless_asked_and_then_on_loopback(tmp_path: Path) -> None:
+def test_it_is_on_no_network(tmp_path: Path) -> None:
     with devstore.run(tmp_path) as url:
         assert url.startswith("unix://")
         assert client(url).config_get("port") == {"port": "0"}
-    port = free_port()
-    with devstore.run(tmp_path, port) as url:
-        assert url == f"redis://127.0.0.1:{port}/0"
-        assert client(url).config_get("bind") == {"bind": "127.0.0.1"}
 
 
 async def test_it_ends_when_its_holder_is_killed(tmp_path: Path) -> None:

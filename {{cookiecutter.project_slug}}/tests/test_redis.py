@@ -96,6 +96,7 @@ async def test_a_server_that_hangs_is_unavailable_within_the_timeout(client: Any
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
+        (ConnectionResetError("by a server of a cluster"), StoreUnavailable),
         (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), StoreUnavailable),
         (exceptions.ResponseError("MISCONF Redis is configured to save"), StoreUnavailable),
         (exceptions.ResponseError("CLUSTERDOWN The cluster is down"), StoreUnavailable),

@@ -160,11 +160,10 @@ class TestTls:
             await check(f"rediss://localhost:{port}/0?ssl_ca_certs={files}/ca.pem")
 
     async def test_tls_where_there_is_none_is_said(self, files: Path) -> None:
-        with (
-            devstore.run(files, free_port()) as url,
-            pytest.raises(SettingsError, match="certificates"),
-        ):
-            await check(url.replace("redis:", "rediss:"))
+        plain = await RedisServer(files).start()
+        with pytest.raises(SettingsError, match="certificates"):
+            await check(f"rediss://127.0.0.1:{plain.port}/0")
+        await plain.close()
 
 
 async def test_a_master_that_was_replaced_is_left_although_it_goes_on(tmp_path: Path) -> None:

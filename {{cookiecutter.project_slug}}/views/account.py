@@ -34,7 +34,7 @@ async def enter(request: Request) -> HTTPResponse:
         await log_in(request, name)
         (await session_of(request)).flash(f"Welcome, {name}.")
     else:
-        (await session_of(request)).flash(f"A name has 1 to {LONGEST_NAME} characters.")
+        (await session_of(request)).flash(f"A name has 1 to {LONGEST_NAME} visible characters.")
     return redirect("/account", status=303)
 
 

@@ -64,6 +64,7 @@ board.subscribe((state, keys) => {
 /** @param {number} count */
 function showCount(count) {
   page.count.textContent = String(count);
+  page.count.style.setProperty('--digits', String(String(count).length));
   if (matchMedia('(prefers-reduced-motion: reduce)').matches) return;
   page.count.animate([{ scale: 1.12 }, { scale: 1 }], { duration: 240, easing: 'ease-out' });
 }

@@ -42,7 +42,8 @@ export function showConnection(client) {
     status.textContent = now === 'connecting' && wasOnline ? 'offline' : now;
     if (now === 'online') client.ping();
     else latency.textContent = '';
-    if (now === 'unauthorized' || now === 'closed') show('ended', `${why}. Reload the page.`);
+    if (now === 'unauthorized') show('ended', 'Your session has ended. Reload the page to begin another.');
+    else if (now === 'closed') show('ended', `Stopped: ${why}. Reload the page.`);
     else if (now === 'online' && !wasOnline) wasOnline = true;
     else if (now === 'online') {
       if (client.pending === 0) recovered();

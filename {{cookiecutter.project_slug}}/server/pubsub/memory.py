@@ -21,14 +21,20 @@ async def open_pubsub(settings: Settings) -> AsyncIterator["MemoryPubSub"]:
 
 
 class _Subscription:
-    def __init__(self, peers: "list[_Subscription]", on_message: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, bus: "MemoryPubSub", channel: str, on_message: Callable[[bytes], None]
+    ) -> None:
         self.on_message = on_message
-        self._peers = peers
-        peers.append(self)
+        self._bus = bus
+        self._channel = channel
+        bus.channels[channel].append(self)
 
     async def close(self) -> None:
-        if self in self._peers:
-            self._peers.remove(self)
+        peers = self._bus.channels.get(self._channel, [])
+        if self in peers:
+            peers.remove(self)
+            if not peers:
+                del self._bus.channels[self._channel]
 
 
 class MemoryPubSub:
@@ -37,13 +43,13 @@ class MemoryPubSub:
     connected = True
 
     def __init__(self) -> None:
-        self._channels: defaultdict[str, list[_Subscription]] = defaultdict(list)
+        self.channels: defaultdict[str, list[_Subscription]] = defaultdict(list)
 
     async def publish(self, channel: str, message: bytes) -> None:
-        for subscription in list(self._channels.get(channel, ())):
+        for subscription in list(self.channels.get(channel, ())):
             subscription.on_message(message)
 
     async def subscribe(
         self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
     ) -> _Subscription:
-        return _Subscription(self._channels[channel], on_message)
+        return _Subscription(self, channel, on_message)

@@ -273,6 +273,7 @@ class Connection(asyncio.Protocol):
             local = self._rooms.get(name) or await self._enter(name)
             if local.attendance:
                 local.attendance.enter(self.id, self, request.details)
+            self._rooms[name] = local  # only now: one that was refused may be closed
             local.join(self.outbox, request.tag)
         except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
             self.send(refusal(error, name))
@@ -280,8 +281,7 @@ class Connection(asyncio.Protocol):
     async def _enter(self, name: str) -> LocalRoom:
         if len(self._rooms) >= self._hub.settings.rooms_per_connection:
             raise Invalid("this connection is in too many rooms")
-        local = self._rooms[name] = await self._hub.enter(name, self._session)
-        return local
+        return await self._hub.enter(name, self._session)
 
     def _stop(self) -> None:
         """Do no more for this client."""

@@ -114,7 +114,8 @@ class Hub:
     async def watch_heads(self) -> None:
         """Compare all rooms with the store at intervals, and at once after a gap."""
         while True:
-            interval = self.settings.head_check_interval * random.uniform(0.8, 1.2)  # noqa: S311
+            jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spread, not a secret
+            interval = self.settings.head_check_interval * jitter
             with suppress(TimeoutError):
                 async with asyncio.timeout(interval):
                     await self._gap.wait()

@@ -1,7 +1,6 @@
 """A worker's copy of a room: a chain of commits that shows when a link is missing."""
 
 from collections import deque
-from collections.abc import Iterator
 from enum import Enum, auto
 
 from server.realtime.wire import Patch
@@ -70,12 +69,8 @@ class Replica:
         frames = iter(self._frames)
         for parent, _, frame in frames:
             if parent == tag:
-                return [frame, *self._rest(frames)]
+                return [frame, *(later for _, _, later in frames)]
         return None
-
-    @staticmethod
-    def _rest(frames: Iterator[tuple[bytes, bytes, bytes]]) -> list[bytes]:
-        return [frame for _, _, frame in frames]
 
     def _judge(self, patch: Patch) -> Link:
         if self.knows(patch.tag):

@@ -11,6 +11,7 @@ from typing import Any
 from redis import exceptions
 
 from server import background
+from server.cluster import FAILURES
 from server.errors import StoreCorrupt, StoreUnavailable
 from server.pubsub import PubSub
 from server.redis import connect, is_cluster, prepare, store_errors, translate
@@ -165,7 +166,7 @@ class RedisStateStore:
         for (_, done), answer in zip(batch, answers, strict=True):
             if done.done():
                 continue
-            if isinstance(answer, exceptions.RedisError | exceptions.RedisClusterException):
+            if isinstance(answer, FAILURES):
                 done.set_exception(translate(answer))
             elif isinstance(answer, Exception):
                 done.set_exception(answer)

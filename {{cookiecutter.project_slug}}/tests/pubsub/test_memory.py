@@ -3,9 +3,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.pubsub import PubSub
-from server.pubsub.memory import open_pubsub
+from server.pubsub.memory import MemoryPubSub, open_pubsub
 from server.settings import Settings
-from tests.pubsub.conformance import PubSubConformance
+from tests.pubsub.conformance import PubSubConformance, no_gap
 
 
 class TestMemoryPubSub(PubSubConformance):
@@ -13,3 +13,11 @@ class TestMemoryPubSub(PubSubConformance):
     async def pubsub(self, settings: Settings) -> AsyncIterator[PubSub]:
         async with open_pubsub(settings) as pubsub:
             yield pubsub
+
+    async def test_a_channel_that_nobody_hears_takes_no_memory(self) -> None:
+        pubsub = MemoryPubSub()
+        one, other = [await pubsub.subscribe("c", lambda _: None, no_gap) for _ in range(2)]
+        await one.close()
+        await other.close()
+        await other.close()
+        assert not pubsub.channels

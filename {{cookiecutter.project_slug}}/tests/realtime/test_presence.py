@@ -275,6 +275,12 @@ async def test_details_are_short(member: Member) -> None:
     assert await member.join("board/a")
 
 
+async def test_a_join_that_was_refused_leaves_nothing_behind(member: Member) -> None:
+    await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
+    with pytest.raises(Denied, match="not_joined"):
+        await member.call(LIST, "add")
+
+
 @pytest.fixture
 async def member(connect: Connect) -> AsyncIterator[Member]:
     async with connect() as member:
