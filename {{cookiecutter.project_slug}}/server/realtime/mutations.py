@@ -249,7 +249,7 @@ class MutationQueue:
         changed, deleted = edits.set, edits.delete
         if not exists:  # the room's first commit carries its initial state
             kept = {k: raw for k, raw in self._absent.fields.items() if k not in deleted}
-            changed, deleted = {**kept, **changed}, ()
+            changed = {**kept, **changed}
         return Change(
             tag=tag,
             exists=exists,
