@@ -274,14 +274,14 @@ class Connection(asyncio.Protocol):
             if local.attendance:
                 local.attendance.enter(self.id, self, request.details)
             local.join(self.outbox, request.tag)
+            self._rooms[name] = local
         except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
             self.send(refusal(error, name))
 
     async def _enter(self, name: str) -> LocalRoom:
         if len(self._rooms) >= self._hub.settings.rooms_per_connection:
             raise Invalid("this connection is in too many rooms")
-        local = self._rooms[name] = await self._hub.enter(name, self._session)
-        return local
+        return await self._hub.enter(name, self._session)
 
     def _stop(self) -> None:
         """Do no more for this client."""

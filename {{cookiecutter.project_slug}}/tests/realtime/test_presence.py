@@ -21,6 +21,7 @@ from server.sessions.session import new_session
 from server.settings import Settings
 from server.state.codec import unpack_fields
 from server.state.store import Change, Commit, Conflict, Refused, StateStore
+from tests.conftest import OpenApp
 from tests.member import Member
 from tests.member import Refused as Denied
 from tests.serving import serve
@@ -273,6 +274,15 @@ async def test_details_are_short(member: Member) -> None:
     await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
     assert (await member.until(lambda message: message[0] == 4))[2] == "invalid"
     assert await member.join("board/a")
+
+
+async def test_who_was_refused_for_its_details_may_try_again(open_app: OpenApp) -> None:
+    async with open_app() as (app, address), Member.connect(address) as member:
+        await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
+        await member.receive()
+        await until(lambda: LIST not in app.ctx.hub.rooms)
+        await member.join(LIST)
+        await member.sees(LIST, lambda listed: len(listed) == 1)
 
 
 @pytest.fixture
