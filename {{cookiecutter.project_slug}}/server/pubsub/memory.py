@@ -21,14 +21,15 @@ async def open_pubsub(settings: Settings) -> AsyncIterator["MemoryPubSub"]:
 
 
 class _Subscription:
-    def __init__(self, peers: "list[_Subscription]", on_message: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, pubsub: "MemoryPubSub", channel: str, on_message: Callable[[bytes], None]
+    ) -> None:
         self.on_message = on_message
-        self._peers = peers
-        peers.append(self)
+        self._pubsub = pubsub
+        self._channel = channel
 
     async def close(self) -> None:
-        if self in self._peers:
-            self._peers.remove(self)
+        self._pubsub.remove(self._channel, self)
 
 
 class MemoryPubSub:
@@ -46,4 +47,14 @@ class MemoryPubSub:
     async def subscribe(
         self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
     ) -> _Subscription:
-        return _Subscription(self._channels[channel], on_message)
+        subscription = _Subscription(self, channel, on_message)
+        self._channels[channel].append(subscription)
+        return subscription
+
+    def remove(self, channel: str, subscription: _Subscription) -> None:
+        """Stop calling one subscription, and forget a channel that nobody hears."""
+        peers = self._channels.get(channel, [])
+        if subscription in peers:
+            peers.remove(subscription)
+            if not peers:
+                del self._channels[channel]
