@@ -66,7 +66,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A client's numbered change; `answer` takes the message that tells how it ended."""
+    """A client's numbered change; `answer` takes the message that tells how it ended.
+
+    One of no client (b"") is not numbered in the store: it may be done twice.
+    """
 
     client: bytes
     number: int

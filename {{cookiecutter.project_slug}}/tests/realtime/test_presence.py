@@ -67,6 +67,7 @@ class Faulty:
 
     def __init__(self, store: StateStore) -> None:
         self.away = False
+        self.changes: list[Change] = []
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
@@ -75,6 +76,7 @@ class Faulty:
     async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
         if self.away:
             raise StoreUnavailable("it is away")
+        self.changes.append(change)
         return await self._store.commit(room, change)
 
 
@@ -118,6 +120,15 @@ async def test_members_of_all_workers_are_listed_on_each(workers: tuple[Worker, 
     other.attendance.enter("bob", "connection 2", None)
     for worker in workers:
         await until(lambda worker=worker: worker.lists() == {"ann": {"name": "Ann"}, "bob": None})
+
+
+async def test_lists_leave_no_numbers_of_mutations_in_the_store(
+    workers: tuple[Worker, Worker], store: Faulty
+) -> None:
+    for worker in workers:
+        worker.attendance.enter("ann", worker, 1)
+    await until(lambda: all(worker.attendance.settled for worker in workers))
+    assert not any(change.mutations for change in store.changes)
 
 
 async def test_what_a_member_tells_later_replaces_what_it_told(
