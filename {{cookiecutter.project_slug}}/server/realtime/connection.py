@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._pinged = False
         self._flooding = False
         self._leaving = False
+        self._stopped = False
         self._used = False
         self._client: bytes | None = None
         self._fragments = bytearray()
@@ -271,6 +272,8 @@ class Connection(asyncio.Protocol):
         name = request.room
         try:
             local = self._rooms.get(name) or await self._enter(name)
+            if self._stopped:
+                return  # `authorize` had lost the cancellation
             if local.attendance:
                 local.attendance.enter(self.id, self, request.details)
             self._rooms[name] = local  # only now: one that was refused may be closed
@@ -285,6 +288,7 @@ class Connection(asyncio.Protocol):
 
     def _stop(self) -> None:
         """Do no more for this client."""
+        self._stopped = True
         if self._current:
             self._current.cancel()
         self._backlog.clear()

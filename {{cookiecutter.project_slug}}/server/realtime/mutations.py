@@ -66,7 +66,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A client's numbered change; `answer` takes the message that tells how it ended."""
+    """A client's numbered change; `answer` takes the message that tells how it ended.
+
+    One of no client (b"") is not numbered in the store: it may be done twice.
+    """
 
     client: bytes
     number: int
@@ -249,7 +252,7 @@ class MutationQueue:
         changed, deleted = edits.set, edits.delete
         if not exists:  # the room's first commit carries its initial state
             kept = {k: raw for k, raw in self._absent.fields.items() if k not in deleted}
-            changed, deleted = {**kept, **changed}, ()
+            changed = {**kept, **changed}
         return Change(
             tag=tag,
             exists=exists,

@@ -51,6 +51,9 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
         ) from None
     if set_cookie:
         answer.headers["Set-Cookie"] = set_cookie
+    transport: Any = request.transport
+    if transport.is_closing():
+        return None  # the client has gone, and its connection would never hear so
     # No await from here until the bytes that Sanic received are handed on: none is lost.
     connection = _take_over(request, hub, session, protocol, answer)
     del answer, protocol  # 2 KiB that would be held for as long as the connection lasts

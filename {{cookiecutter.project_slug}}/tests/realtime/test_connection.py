@@ -1,12 +1,14 @@
 """One connection under wrong, strange and hostile frames: it ends, and nobody else notices."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from server.realtime import hub
+from server.realtime.room import Room, Session
 from tests.conftest import OpenApp
 from tests.member import Member
 from tests.waiting import until
@@ -138,6 +140,29 @@ async def test_who_does_not_say_hello_in_time_is_closed(
         wire.writer.write(sent)
         assert await wire.close_code() == 4501
         await until(lambda: not app.ctx.hub.connections)
+
+
+async def test_who_goes_while_joining_is_in_no_room(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "TICK", 60)  # rooms without members are not closed meanwhile
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    class Slow(Room):
+        pattern = "slow"
+
+        async def authorize(self, session: Session) -> bool:
+            asked.set()
+            with contextlib.suppress(asyncio.CancelledError):  # a library may do so
+                await gone.wait()
+            return True
+
+    async with open_app([Slow]) as (app, address), asyncio.timeout(20):
+        async with open_wire(address) as wire:
+            wire.writer.write(HELLO + message(0, "slow", None, None))
+            await asked.wait()
+        await until(lambda: "slow" in app.ctx.hub.rooms)
+        assert app.ctx.hub.rooms["slow"].empty
 
 
 async def flood(wire: Wire, data: bytes, times: int) -> None:

@@ -97,6 +97,19 @@ async def test_the_first_commit_carries_the_initial_state(room: Room) -> None:
     assert room.store.changes[0].exists is False
 
 
+async def test_what_the_first_commit_deletes_is_gone_for_all_who_were_shown_it(room: Room) -> None:
+    def untitle(draft: Draft) -> None:
+        del draft["title"]
+
+    def count_keys(draft: Draft) -> int:
+        return len(draft)
+
+    await room.run(untitle)
+    change = room.store.changes[0]
+    assert (unpack_fields(change.set), change.delete) == ({"count": 0}, ("title",))
+    assert await room.run(count_keys) == [3, 2, 1, 1]
+
+
 async def test_one_after_another_each_sees_what_the_one_before_did(room: Room) -> None:
     for _ in range(50):
         room.submit(add)

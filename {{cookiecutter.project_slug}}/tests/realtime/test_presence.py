@@ -21,6 +21,7 @@ from server.sessions.session import new_session
 from server.settings import Settings
 from server.state.codec import unpack_fields
 from server.state.store import Change, Commit, Conflict, Refused, StateStore
+from tests.conftest import OpenApp
 from tests.member import Member
 from tests.member import Refused as Denied
 from tests.serving import serve
@@ -66,6 +67,7 @@ class Faulty:
 
     def __init__(self, store: StateStore) -> None:
         self.away = False
+        self.changes: list[Change] = []
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
@@ -74,6 +76,7 @@ class Faulty:
     async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
         if self.away:
             raise StoreUnavailable("it is away")
+        self.changes.append(change)
         return await self._store.commit(room, change)
 
 
@@ -117,6 +120,15 @@ async def test_members_of_all_workers_are_listed_on_each(workers: tuple[Worker, 
     other.attendance.enter("bob", "connection 2", None)
     for worker in workers:
         await until(lambda worker=worker: worker.lists() == {"ann": {"name": "Ann"}, "bob": None})
+
+
+async def test_lists_leave_no_numbers_of_mutations_in_the_store(
+    workers: tuple[Worker, Worker], store: Faulty
+) -> None:
+    for worker in workers:
+        worker.attendance.enter("ann", worker, 1)
+    await until(lambda: all(worker.attendance.settled for worker in workers))
+    assert not any(change.mutations for change in store.changes)
 
 
 async def test_what_a_member_tells_later_replaces_what_it_told(
@@ -279,6 +291,15 @@ async def test_a_join_that_was_refused_leaves_nothing_behind(member: Member) -> 
     await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
     with pytest.raises(Denied, match="not_joined"):
         await member.call(LIST, "add")
+
+
+async def test_who_was_refused_for_its_details_may_try_again(open_app: OpenApp) -> None:
+    async with open_app() as (app, address), Member.connect(address) as member:
+        await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
+        await member.receive()
+        await until(lambda: LIST not in app.ctx.hub.rooms)
+        await member.join(LIST)
+        await member.sees(LIST, lambda listed: len(listed) == 1)
 
 
 @pytest.fixture

@@ -9,12 +9,16 @@ from typing import Any
 import httpx
 import msgpack
 import pytest
+from sanic import Request
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from server.errors import StoreUnavailable
 from server.realtime import outbox, socket
+from server.sessions import cookie
+from server.sessions.session import Session
+from tests import wire
 from tests.conftest import OpenApp
 from tests.member import Member, Refused
 from tests.visitors import logged_in
@@ -449,6 +453,29 @@ async def test_what_is_no_handshake_gets_no_session(address: str) -> None:
         answer = await client.get(f"http://{address}/ws")
     assert answer.status_code == 426
     assert "set-cookie" not in answer.headers
+
+
+async def test_who_goes_during_the_handshake_leaves_nothing_behind(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start, gone = cookie.start_session, asyncio.Event()
+
+    async def outlast_the_client(request: Request) -> tuple[Session, str | None]:
+        started = await start(request)
+        with contextlib.suppress(asyncio.CancelledError):  # a library may do so
+            await until(lambda: bool(request.conn_info and request.conn_info.lost))
+        gone.set()
+        return started
+
+    monkeypatch.setattr(cookie, "start_session", outlast_the_client)
+    async with open_app() as (app, address), asyncio.timeout(20):
+        _, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(wire.HEAD.format(address).encode())
+        await until(lambda: bool(app.ctx.visitors._handshakes))  # noqa: SLF001
+        writer.transport.abort()
+        await gone.wait()
+        assert not app.ctx.hub.connections
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_pages_of_the_same_origin_are_let_in(address: str) -> None:
