@@ -225,7 +225,7 @@ async def _check(settings: Settings) -> None:
             info = await client.info("server")
     except (*FAILURES, ValueError, TypeError) as error:
         raise SettingsError(
-            f"Redis at REDIS_URL cannot be used: {error}. Start it, or correct the address, user, "
+            f"Redis at REDIS_URL cannot be used: {str(error).rstrip('.')}. Start it, or correct the address, user, "
             "password, certificates or database number; without REDIS_URL a development store is "
             "used."
         ) from error

@@ -114,6 +114,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         settings = msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
+        reason = reason.replace("Expected `bool`, got `str`", "it is either true or false")
         variable = variable_of(place.rstrip("`"))
         raise SettingsError(
             f"{variable}={environ.get(variable, '')!r} cannot be used: {reason}. "
@@ -130,6 +131,6 @@ def variable_of(field: str) -> str:
 
 
 def _unknown(variable: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(variable, known, n=1)
+    close = difflib.get_close_matches(variable, known, n=1, cutoff=0.8)
     hint = f"did you mean {close[0]}?" if close else "unset it"
     return f"{variable} is not a setting of this application; {hint}"

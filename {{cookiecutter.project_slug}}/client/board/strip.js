@@ -7,6 +7,7 @@ import { counted, element, hue } from './page.js';
 const PING_INTERVAL = 3000; // milliseconds
 const RECOVERED_TIME = 4000;
 const WAITING_SHOWN = 700; // an answer that comes sooner is no news
+const WAITING_LONG = 3000;
 
 const strip = element('strip', HTMLElement);
 const stripText = element('strip-text', HTMLElement);
@@ -20,6 +21,7 @@ export function showConnection(client) {
   let wasOnline = false;
   /** @type {ReturnType<typeof setTimeout>} */ let timer;
   /** @type {ReturnType<typeof setTimeout>} */ let waitingTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ let stuckTimer;
 
   /** @param {string} state @param {string} text */
   const show = (state, text) => {
@@ -31,6 +33,9 @@ export function showConnection(client) {
   const recovered = () => {
     show('recovered', 'Back online, and up to date.');
     timer = setTimeout(() => show('calm', ''), RECOVERED_TIME);
+  };
+  const stuck = () => {
+    if (client.status === 'online') show('recovering', 'The server cannot save just now. Your changes are kept and sent again.');
   };
   const countWaiting = () => {
     const { pending } = client;
@@ -55,6 +60,11 @@ export function showConnection(client) {
   client.on('pending', (/** @type {number} */ pending) => {
     if (pending === 0 && strip.dataset.state === 'recovering') recovered();
     clearTimeout(waitingTimer);
+    if (pending > 0) stuckTimer ??= setTimeout(stuck, WAITING_LONG);
+    else {
+      clearTimeout(stuckTimer);
+      stuckTimer = undefined;
+    }
     waiting.dataset.count = String(pending);
     if (pending === 0 || waiting.textContent) countWaiting();
     else waitingTimer = setTimeout(countWaiting, WAITING_SHOWN);

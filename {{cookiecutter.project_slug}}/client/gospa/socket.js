@@ -7,6 +7,7 @@ import { CLOSE_FOR_GOOD, CLOSE_MISTAKE, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL } 
 // Milliseconds
 const SILENCE = 15_000; // after which the server is asked for a sign of life
 const PATIENCE = 10_000; // for an answer
+const HASTE = 2_000; // the same, where the browser says that there is no network
 const STABLE = 5_000; // a connection that lasted so long was a good one
 /** @type {[number, number]} */
 const RECONNECT = [500, 20_000];
@@ -43,6 +44,7 @@ export class Socket {
     this.#handlers = handlers;
     const { signal } = this.#listening;
     window.addEventListener('online', () => this.#wake(), { signal });
+    window.addEventListener('offline', () => this.#doubt(), { signal });
     document.addEventListener('visibilitychange', () => this.#wake(), { signal });
     this.reconnect();
   }
@@ -75,10 +77,10 @@ export class Socket {
   }
 
   /** Find out whether the server is there, and how far away. */
-  ping() {
+  ping(patience = PATIENCE) {
     if (this.#pinged || !this.send(PING)) return;
     this.#pinged = performance.now();
-    this.#schedule(PATIENCE, () => this.#lose());
+    this.#schedule(patience, () => this.#lose());
   }
 
   /** @param {ArrayBuffer} data */
@@ -135,6 +137,12 @@ export class Socket {
     if (document.hidden || performance.now() < this.#notBefore) return;
     if (this.status === 'online') this.ping();
     else this.reconnect();
+  }
+
+  /** There is no network, but the server may be on this very machine. */
+  #doubt() {
+    this.#pinged = 0;
+    this.ping(HASTE);
   }
 
   /** There is one thing to wait for at a time. @param {number} delay @param {() => void} then */

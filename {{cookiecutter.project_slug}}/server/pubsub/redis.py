@@ -95,6 +95,7 @@ class RedisPubSub:
         self._handlers: defaultdict[str, list[_Subscription]] = defaultdict(list)
         self._connection: Any = None
         self._heard = 0.0
+        self._lost = False
         self._probe = f"{prefix}probe:{os.urandom(8).hex()}"
 
     @property
@@ -142,6 +143,7 @@ class RedisPubSub:
                     await self._listen()
             except StoreError as error:
                 metrics.RECONNECTS.inc()
+                self._lost = True
                 logger.warning("pub/sub connection lost (%s); connecting again", error)
             if now() - began > longest:
                 delay = RECONNECT_DELAYS[0]
@@ -154,6 +156,9 @@ class RedisPubSub:
         try:
             await connection.connect()
             self._connection = connection
+            if self._lost:
+                logger.info("pub/sub connected again")
+            self._lost = False
             self._heard = asyncio.get_running_loop().time()
             await self._send("SUBSCRIBE", self._probe, *self._handlers)
             async with asyncio.TaskGroup() as tasks:

@@ -97,6 +97,8 @@ class Transport(asyncio.Transport):
 class Room:
     """A room that is open, in which nothing is done before the test says so."""
 
+    attendance = None
+
     def __init__(self) -> None:
         self.room = Board("board/a", {})
         self.mutations = self
