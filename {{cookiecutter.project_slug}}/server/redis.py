@@ -225,9 +225,8 @@ async def _check(settings: Settings) -> None:
             info = await client.info("server")
     except (*FAILURES, ValueError, TypeError) as error:
         raise SettingsError(
-            f"Redis at REDIS_URL cannot be used: {str(error).rstrip('.')}. Start it, or correct the address, user, "
-            "password, certificates or database number; without REDIS_URL a development store is "
-            "used."
+            f"Redis at REDIS_URL cannot be used: {str(error).rstrip('.')}. Start it, or correct "
+            "the address, user, password, certificates or database number."
         ) from error
     if not cluster and "cluster" in (info.get("redis_mode"), info.get("server_mode")):
         raise SettingsError("REDIS_URL leads to a cluster: it has to start with redis+cluster://")
