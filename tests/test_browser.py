@@ -129,7 +129,7 @@ def test_a_board_says_that_its_session_ended(
     account = log_in(visitor, "ann")
     board = open_tab(visitor, "ended")
     account.get_by_role("button", name="Log out", exact=True).click()
-    expect(board.locator("#strip-text")).to_contain_text("session has ended. Reload the page")
+    expect(board.locator("#strip-text")).to_contain_text("the session ended (4502). Reload")
     board.reload()
     expect(board.locator("#status")).to_have_text("online")
     assert complaints == []
