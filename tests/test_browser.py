@@ -129,7 +129,7 @@ def test_a_board_says_that_its_session_ended(
     account = log_in(visitor, "ann")
     board = open_tab(visitor, "ended")
     account.get_by_role("button", name="Log out", exact=True).click()
-    expect(board.locator("#strip-text")).to_contain_text("session has ended. Reload the page")
+    expect(board.locator("#strip-text")).to_contain_text("the session ended (4502). Reload")
     board.reload()
     expect(board.locator("#status")).to_have_text("online")
     assert complaints == []
@@ -141,6 +141,27 @@ def test_a_long_name_stays_within_the_page_of_a_phone(visitor: BrowserContext) -
     page.fill("#my-name", "W" * 40)
     expect(page.locator("#people .name")).to_contain_text("W" * 40)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_a_stranger_says_of_itself_may_be_anything(
+    visitor: BrowserContext, complaints: list[str]
+) -> None:
+    page, stranger = open_tab(visitor, "strange"), open_tab(visitor, "elsewhere")
+    stranger.evaluate(
+        """async () => {
+            const { connect } = await import('/client/gospa/gospa.js');
+            const board = connect().room('board/strange');
+            board.members({ name: {} });
+            board.subscribe(() => {
+                for (const said of [null, { member: 'a', note: {} }]) board.send('typing', said);
+            });
+            await board.call('add');
+        }"""
+    )
+    expect(page.locator("#people .name")).to_have_count(2)
+    expect(page.locator("#count")).to_have_text("1")
+    expect(page.locator("#people")).to_contain_text("Somebody")
+    assert complaints == []
 
 
 def test_logging_out_everywhere_reaches_another_browser(

@@ -107,6 +107,7 @@ function cardOf(id) {
 
 /** @param {string} id */
 function removeCard(id) {
+  fields.get(id)?.end();
   fields.delete(id);
   const card = cardOf(id);
   if (!card) return;

@@ -10,6 +10,7 @@ export class SavedField {
   #edited = false;
   #saving = false;
   #stale = false;
+  #listening = new AbortController();
 
   /**
    * @param {HTMLTextAreaElement | HTMLInputElement} field
@@ -23,7 +24,15 @@ export class SavedField {
     field.addEventListener('input', () => this.#wait());
     field.addEventListener('blur', () => this.#leave());
     // Before the client keeps what is pending for the next page, hence first (`capture`).
-    addEventListener('pagehide', () => this.#flush(true), { capture: true });
+    const { signal } = this.#listening;
+    addEventListener('pagehide', () => this.#flush(true), { capture: true, signal });
+  }
+
+  /** What was typed last is not saved: there is nothing any more that it belongs to. */
+  end() {
+    this.#listening.abort();
+    clearTimeout(this.#pause);
+    this.#edited = false;
   }
 
   refresh() {

@@ -42,13 +42,16 @@ export function showPeople(client, board, me) {
     room.subscribe(() => show(client, room));
     return room;
   }
-  return (/** @type {string} */ id) => members?.state[id]?.details?.name || 'Somebody';
+  return (/** @type {string} */ id) => nameIn(members?.state[id]?.details);
 }
+
+/** @param {any} details whatever a stranger's client says of itself */
+const nameIn = (details) => (typeof details?.name === 'string' && details.name) || 'Somebody';
 
 /** @param {Client} client @param {Room} members */
 function show(client, members) {
   const people = Object.entries(members.state).map(([id, { pid, details }]) => {
-    return { id, pid, name: String(details?.name || 'Somebody'), mine: id === client.member };
+    return { id, pid, name: nameIn(details), mine: id === client.member };
   });
   people.sort((a, b) => Number(b.mine) - Number(a.mine) || a.name.localeCompare(b.name));
   list.replaceChildren(...people.slice(0, SHOWN).map(card));
@@ -87,10 +90,11 @@ export function showTyping(client, board, nameOf, placeOf) {
   const marks = new Map();
   let told = 0;
 
-  board.on('typing', ({ member, note }) => {
-    if (typeof member !== 'string' || member === client.member) return;
+  board.on('typing', (said) => {
+    const { member, note } = said ?? {};
+    if (typeof member !== 'string' || typeof note !== 'string' || member === client.member) return;
     marks.get(member)?.();
-    const place = placeOf(String(note));
+    const place = placeOf(note);
     if (!place) return;
     place.textContent = `${nameOf(member)} is writing`;
     place.style.setProperty('--hue', hueOf(member));

@@ -47,8 +47,8 @@ export function showConnection(client) {
     status.textContent = now === 'connecting' && wasOnline ? 'offline' : now;
     if (now === 'online') client.ping();
     else latency.textContent = '';
-    if (now === 'unauthorized') show('ended', 'Your session has ended. Reload the page to begin another.');
-    else if (now === 'closed') show('ended', `Stopped: ${why}. Reload the page.`);
+    const ended = now === 'unauthorized' || now === 'closed';
+    if (ended) show('ended', `Stopped: ${why}. Reload the page to go on.`);
     else if (now === 'online' && !wasOnline) wasOnline = true;
     else if (now === 'online') {
       if (client.pending === 0) recovered();

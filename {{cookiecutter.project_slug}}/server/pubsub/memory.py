@@ -2,16 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 
 from server.settings import Settings
 
 SHARED = False
-
-
-def prepare(settings: Settings) -> AbstractContextManager[Settings]:
-    """Nothing has to run before the workers start."""
-    return nullcontext(settings)
+prepare = nullcontext[Settings]  # nothing has to run before the workers start
 
 
 @asynccontextmanager

@@ -2,19 +2,15 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 
 from server.errors import StoreFull
 from server.settings import Settings
 
 SHARED = False
+prepare = nullcontext[Settings]  # nothing has to run before the workers start
 SWEEP = 1024  # after this many writes, what has expired is dropped
 OVERHEAD = 256  # bytes that an entry takes besides its key and value, about
-
-
-def prepare(settings: Settings) -> AbstractContextManager[Settings]:
-    """Nothing has to run before the workers start."""
-    return nullcontext(settings)
 
 
 @asynccontextmanager

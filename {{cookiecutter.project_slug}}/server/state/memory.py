@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from server.errors import StoreFull
@@ -23,14 +23,10 @@ from server.state.store import (
 )
 
 SHARED = False
+prepare = nullcontext[Settings]  # nothing has to run before the workers start
 MAX_REFUSED = 128  # of each client
 SWEEP = 60.0  # seconds
 ROOM, CLIENT = 1024, 512  # bytes that a room, and one of its clients, take besides fields, about
-
-
-def prepare(settings: Settings) -> AbstractContextManager[Settings]:
-    """Nothing has to run before the workers start."""
-    return nullcontext(settings)
 
 
 @asynccontextmanager
