@@ -284,8 +284,10 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         ".venv/bin/python -m server --help",
         ".venv/bin/python -m tests.fuzz --inputs 1000000",
         "python -m tests.chaos.run --store cluster --seconds 150 --seed 7 --workers 2 --clients 16",
-        "python -m tests.chaos.run --store sentinel --seconds 150 --seed 7 --workers 2 "
-        "--clients 16",
+        (
+            "python -m tests.chaos.run --store sentinel --seconds 150 --seed 7 --workers 2 "
+            "--clients 16"
+        ),
         "python -m tests.chaos.run --store sentinel",
         "python -m tests.chaos.run --seconds 600 --seed 7 --workers 4 --clients 40",
     ),
