@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client import (
@@ -68,5 +68,6 @@ def _forget_dead(folder: Path) -> None:
         pid = int(re.findall(r"\d+", path.stem)[-1])
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
-            multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+        except OSError:  # its number may be that of another user's process by now
+            with suppress(FileNotFoundError):  # another worker was faster
+                multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]

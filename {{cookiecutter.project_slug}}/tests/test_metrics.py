@@ -1,15 +1,18 @@
 """What Prometheus is told, and whether the dashboard asks for things that there are."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx
-from prometheus_client import generate_latest
+import pytest
+from prometheus_client import generate_latest, multiprocess
 from prometheus_client.parser import text_string_to_metric_families
 
+from server import metrics
 from tests.member import Member
 from tests.waiting import until
 
@@ -28,11 +31,11 @@ def samples(exposition: str) -> dict[str, float]:
 async def test_work_shows_in_the_metrics(
     address: str, connect: Callable[[], AbstractAsyncContextManager[Member]]
 ) -> None:
-    async def metrics() -> dict[str, float]:
+    async def told() -> dict[str, float]:
         async with httpx.AsyncClient() as client:
             return samples((await client.get(f"http://{address}/health/metrics")).text)
 
-    before = await metrics()
+    before = await told()
     async with connect() as member, connect() as other:
         await member.join("board/a")
         await other.join("board/a")
@@ -41,7 +44,7 @@ async def test_work_shows_in_the_metrics(
         await other.sees("board/a", lambda state: state["count"] == 5)
 
         async def all_told() -> bool:
-            now = await metrics()
+            now = await told()
             commits = "gospa_commits_total commit"
             return (
                 now["gospa_connections"] == 2
@@ -55,6 +58,27 @@ async def test_work_shows_in_the_metrics(
             )
 
         await until(all_told)
+
+
+@pytest.mark.parametrize("error", [ProcessLookupError, PermissionError])
+def test_what_a_dead_worker_had_open_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    def is_not_ours(pid: int, _: int) -> None:
+        if pid == 4_000_000:
+            raise error
+
+    def is_removed_by_another_worker(pid: int, folder: Path) -> None:
+        for _ in range(2):
+            (folder / f"gauge_livesum_{pid}.db").unlink()
+
+    gone = tmp_path / "gauge_livesum_4000000.db"
+    gone.touch()
+    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    monkeypatch.setattr(os, "kill", is_not_ours)
+    monkeypatch.setattr(multiprocess, "mark_process_dead", is_removed_by_another_worker)
+    assert metrics.exposition() == b""
+    assert not gone.exists()
 
 
 def test_the_dashboard_asks_for_what_there_is() -> None:

@@ -29,7 +29,7 @@ from server.state.store import (
 )
 
 MAX_REFUSED = 128  # more than a client may have under way
-FOLD = 64  # mutations that may share a commit
+FOLD = 64  # mutations that may share a commit, at most
 PATIENCE = 2.0  # seconds in which a mutation is tried again,
 ATTEMPTS = 5  # and at least so often: a slow store alone is no reason to give up
 
@@ -106,6 +106,7 @@ class MutationQueue:
         self._tip: Snapshot | None = None  # after our last commit, which the replica may not have
         self._proposed: tuple[bytes, list[Mutation], list[Any]] | None = None  # with tag, results
         self._waiting: deque[Mutation] = deque()
+        self._most = FOLD  # to share the next commit: fewer while many are repeated
         self._runner: asyncio.Task[None] | None = None
 
     @property
@@ -147,7 +148,7 @@ class MutationQueue:
     def _next(self) -> list[Mutation]:
         """The first that wait, each of another client: these may share a commit."""
         turn: dict[bytes, Mutation] = {}
-        while self._waiting and len(turn) < FOLD and self._waiting[0].client not in turn:
+        while self._waiting and len(turn) < self._most and self._waiting[0].client not in turn:
             mutation = self._waiting.popleft()
             try:
                 mutation.lane.admit(mutation.number)
@@ -195,10 +196,12 @@ class MutationQueue:
                 attempt += 1
             elif isinstance(outcome, Commit) and not outcome.repeated:
                 self._tip = _after(base, change, outcome)
+                self._most = min(2 * self._most, FOLD)
                 self._acknowledge(turn, outcome.version, results)
                 return
             elif len(turn) > 1:  # one of them was done or refused before
-                self._put_back(turn, 1)
+                self._most = len(turn) // 2
+                self._put_back(turn, self._most)
             elif isinstance(outcome, Commit):
                 self._acknowledge(turn, outcome.version, [None])
                 return

@@ -159,6 +159,25 @@ async def test_one_that_was_done_before_is_told_alone(
     assert room.store.state["count"] == 2
 
 
+async def test_where_many_come_that_were_done_before_fewer_share_a_commit(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = 2 * mutations.FOLD
+    shared: list[int] = []
+
+    async def say_that_it_was_done(_: str, change: Change) -> Commit:
+        shared.append(len(change.mutations))
+        return Commit(1, repeated=True)
+
+    monkeypatch.setattr(room.store, "commit", say_that_it_was_done)
+    answers = await room.together(*[add] * crowd)
+    assert answers == [[3, number, 1, None] for number in range(1, crowd + 1)]
+    assert shared == [64, 32, 16, 8, 4, 2] + [1] * crowd
+    monkeypatch.undo()
+    await room.together(*[add] * crowd)
+    assert [len(change.mutations) for change in room.store.changes] == [1, 2, 4, 8, 16, 32, 64, 1]
+
+
 async def test_a_store_that_is_away_puts_all_off(room: Room) -> None:
     room.store.outcomes = [StoreUnavailable("away")]
     answers = await room.together(add, add)
