@@ -189,7 +189,7 @@ def remove(project: Path) -> None:
         raise TaskError(f"{project} is no demo of ours. Remove it yourself, or use --output")
     lock = project / ".devstore/lock"
     if lock.is_file():
-        with lock.open("w") as held:
+        with lock.open("a") as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

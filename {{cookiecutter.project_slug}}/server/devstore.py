@@ -72,7 +72,11 @@ def run(directory: str | Path) -> Iterator[str]:
         )
         with guard:  # leaving closes its stdin, which ends it, and waits
             _wait_ready(guard, data)
-            yield f"unix://{address}?db=0"
+            yield _url(address)
+
+
+def _url(address: Path) -> str:
+    return f"unix://{address}?db=0"
 
 
 def _wait_ready(guard: subprocess.Popen[bytes], data: Path) -> None:
@@ -93,9 +97,15 @@ def _guard(program: str, data: Path, address: Path) -> str | None:
     """Run the server, again if it dies, until stdin ends. Returns why it could not, or None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with (data / "lock").open("w") as lock, (data / "store.log").open("ab") as log:
+    with (data / "lock").open("a+") as lock, (data / "store.log").open("ab") as log:
         if not _locked(lock.fileno()):
-            return f"another run of this application uses {data}: stop it, or set REDIS_URL"
+            lock.seek(0)
+            there = lock.read()
+            return (
+                f"another run of this application uses {data}: stop it, or set REDIS_URL='{there}'"
+            )
+        lock.truncate(0)
+        print(_url(address), end="", file=lock, flush=True)
         command = [
             *(program, "--port", "0", "--unixsocket", str(address), "--unixsocketperm", "700"),
             *("--dir", str(data), "--appendonly", "yes", "--save", ""),
