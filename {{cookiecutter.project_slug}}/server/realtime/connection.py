@@ -326,7 +326,7 @@ class Connection(asyncio.Protocol):
             return
         self._unanswered += 1
         self._regulate()
-        mutation = Mutation(self._client, request.mutation, lane, run, self._answer)
+        mutation = Mutation(self._client, request.mutation, lane, run, self._answer, self._context)
         local.mutations.submit(mutation)
 
     def _answer(self, message: bytes) -> None:

@@ -5,7 +5,8 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any
 
 from server import background, metrics
@@ -76,6 +77,7 @@ class Mutation:
     lane: Lane
     run: Callable[[Draft], Any]
     answer: Callable[[bytes], None]
+    context: Context = field(default_factory=copy_context)  # with the ids that logs tell
 
 
 class Conflicted(RoomError):
@@ -165,7 +167,8 @@ class MutationQueue:
         except Exception as error:  # noqa: BLE001 - told and logged; it must not stop the queue
             for mutation in turn:
                 mutation.lane.settle(mutation.number, error)
-                mutation.answer(refusal(error, self._name, mutation.number))
+                told = mutation.context.run(refusal, error, self._name, mutation.number)
+                mutation.answer(told)
 
     def _acknowledge(self, turn: list[Mutation], version: int, results: list[Any]) -> None:
         """Tell that these were applied, once: none of them is left in `turn`."""

@@ -81,7 +81,11 @@ async def test_a_rolling_restart(settings: Settings, tmp_path: Path) -> None:
                 await client.post(url, json={"zero_downtime": True})
             await until(lambda: all(visitor.delays for visitor in visitors), PATIENCE)
         assert_spread(visitors)
-        assert before.isdisjoint(await server.pids(2))
+
+        async def replaced() -> bool:  # who said BYE takes a moment to end
+            return before.isdisjoint(await server.pids(2))
+
+        await until(replaced, PATIENCE)
         await assert_nothing_lost_or_doubled(server, visitors)
         server.assert_stops()
         assert "Traceback" not in server.log

@@ -101,6 +101,7 @@ class Room:
 
     def __init__(self) -> None:
         self.room = Board("board/a", {})
+        self.attendance = None
         self.mutations = self
         self.waiting: list[Mutation] = []
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sanic.log import logger
 
+from server import logs
 from server.realtime import hub
-from server.realtime.room import Room, Session
+from server.realtime.room import Draft, Room, Session, action
 from tests.conftest import OpenApp
-from tests.member import Member
+from tests.member import Member, Refused
 from tests.waiting import until
 from tests.wire import (
     BINARY,
@@ -140,6 +142,32 @@ async def test_who_does_not_say_hello_in_time_is_closed(
         wire.writer.write(sent)
         assert await wire.close_code() == 4501
         await until(lambda: not app.ctx.hub.connections)
+
+
+async def test_an_action_that_fails_is_logged_with_its_connection(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Room):
+        pattern = "broken"
+
+        async def authorize(self, session: Session) -> bool:
+            return True
+
+        @action
+        def fail(self, state: Draft) -> None:
+            raise ZeroDivisionError
+
+    ids: list[str | None] = []
+    async with open_app([Broken]) as (_, address):
+        monkeypatch.setattr(logger, "error", lambda *_, **__: ids.append(logs.CONNECTION.get()))
+        for _ in range(2):
+            async with Member.connect(address) as member:
+                await member.join("broken")
+                with pytest.raises(Refused, match="internal"):
+                    await member.call("broken", "fail")
+    one, other = ids
+    assert None not in ids
+    assert one != other
 
 
 async def test_who_goes_while_joining_is_in_no_room(
