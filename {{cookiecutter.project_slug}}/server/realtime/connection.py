@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._leaving = False
         self._stopped = False
         self._used = False
+        self.on_use = _nothing
         self._client: bytes | None = None
         self._fragments = bytearray()
         self._rooms: dict[str, LocalRoom] = {}
@@ -237,7 +238,9 @@ class Connection(asyncio.Protocol):
     # Requests
 
     def _handle(self, request: wire.Request) -> None:
-        self._used = self._used or not isinstance(request, wire.Hello | wire.Ping)
+        if not isinstance(request, wire.Hello | wire.Ping):
+            self._used, on_use, self.on_use = True, self.on_use, _nothing
+            on_use()
         match request:
             case wire.Hello():
                 self._client = request.client
@@ -348,3 +351,7 @@ class Connection(asyncio.Protocol):
         if local is None:
             raise NotJoined(f"join {name!r:.60} first")
         return local
+
+
+def _nothing() -> None:
+    pass

@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 
 from sanic.log import logger
 
@@ -77,6 +79,8 @@ class Visitors:
         identity = session.identity
         self._present[identity].add(connection)
         self._addresses[address] += 1
+        if session.due(time.time(), self._settings.session_idle):
+            connection.on_use = partial(self._look_soon, identity)
         if identity in self._recent:  # it may have been loaded before that was heard
             self.hear(identity.encode())
         try:
@@ -94,8 +98,7 @@ class Visitors:
         identity = message[:64].decode("ascii", "replace")
         self._recent.append(identity)
         if identity in self._present:
-            self._due.add(identity)
-            self._wake.set()
+            self._look_soon(identity)
 
     def doubt(self) -> None:
         """Messages may have been missed: look at all sessions now."""
@@ -112,6 +115,10 @@ class Visitors:
                 await self._look()
         finally:
             await subscription.close()
+
+    def _look_soon(self, identity: str) -> None:
+        self._due.add(identity)
+        self._wake.set()
 
     async def _wait(self) -> None:
         now = asyncio.get_running_loop().time

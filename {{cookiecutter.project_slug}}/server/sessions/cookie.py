@@ -94,7 +94,7 @@ async def start_session(request: Request) -> tuple[Session, str | None]:
     if store.settings.sockets_need_login and ticket.session.user is None:
         raise Unauthorized("log in first")
     if ticket.raw is None:
-        await store.save(ticket)
+        await store.begin(ticket)
     elif not await store.touch(ticket):
         raise Unauthorized("the session just ended: come again")
     return ticket.session, str(_cookie(request, ticket.token)) if ticket.token else None

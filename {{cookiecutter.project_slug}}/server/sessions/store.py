@@ -14,6 +14,7 @@ from server.sessions.session import Session, decode, new_session, read_token
 from server.sessions.storage import Storage
 from server.settings import Settings
 
+UNUSED = 3600.0  # seconds that a session lasts which was begun and never used
 CHANNEL = "sessions"  # tells the identities of those that ended or have a new token
 
 
@@ -70,6 +71,14 @@ class SessionStore:
         """A new session, not stored yet."""
         session = new_session(time.time())
         return Ticket(session, token=session.rotate(time.time(), 0))
+
+    async def begin(self, ticket: Ticket) -> None:
+        """Store a new session, for an hour: anybody can have one, and most never come back.
+
+        It is due for renewal, so that the first use gives it its full time.
+        """
+        ticket.session.renewed -= max(0.0, self.settings.session_idle - UNUSED)
+        await self.save(ticket)
 
     async def save(self, ticket: Ticket) -> bool:
         """Store what changed, merged with what other requests stored meanwhile.

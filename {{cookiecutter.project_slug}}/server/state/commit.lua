@@ -23,7 +23,9 @@ for i = 3, #KEYS do
     return {'done', tonumber(version), ''}
   elseif tonumber(number) <= tonumber(n) then
     local found = string.find(before, ',' .. number .. ',', 1, true)
-    return found and {'refused'} or {'repeated', tonumber(version)}
+    -- The chain may have begun anew since: a version beyond it would be waited for.
+    local newest = tonumber(redis.call('HGET', room, 'v') or '0')
+    return found and {'refused'} or {'repeated', math.min(tonumber(version), newest)}
   end
   for later in string.gmatch(ARGV[at + 1], '%d+') do
     if tonumber(later) > tonumber(n) then  -- another connection may have had better luck with others

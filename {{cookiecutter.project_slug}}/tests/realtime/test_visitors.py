@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from server.errors import StoreUnavailable
 from server.realtime.room import Draft, Room, Session, action
-from server.sessions.store import Ticket
+from server.sessions.store import UNUSED, Ticket
 from tests.conftest import OpenApp
 from tests.member import Member, Refused
 from tests.visitors import logged_in
@@ -135,6 +136,24 @@ async def test_a_socket_that_is_used_keeps_its_session_from_idling(open_app: Ope
             return bool((await load(app, cookie)).session.renewed > began + 2)
 
         await until(outlived)
+
+
+async def test_a_session_that_was_begun_by_a_socket_lasts_once_it_is_used(
+    open_app: OpenApp,
+) -> None:
+    async with open_app() as (app, address), Member.connect(address) as member:
+
+        async def remaining() -> float:
+            session = (await load(app, member.cookie)).session
+            return float(session.renewed + app.ctx.settings.session_idle - time.time())
+
+        assert await remaining() <= UNUSED
+        await member.join("board/a")
+
+        async def lasts() -> bool:
+            return await remaining() > UNUSED
+
+        await until(lasts)
 
 
 async def test_pings_do_not_keep_a_session_from_idling(open_app: OpenApp) -> None:

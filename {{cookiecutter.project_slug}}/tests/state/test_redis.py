@@ -52,6 +52,17 @@ class TestRedisStateStore(StateStoreConformance):
             await look
             assert await client.ttl(key) > 10
 
+    async def test_what_was_done_in_a_room_that_began_anew_is_of_no_later_version(
+        self, store: StateStore
+    ) -> None:
+        await store.commit(ROOM, change(exists=False, set={"a": 1}))
+        await store.commit(ROOM, change(set={"a": 2}, client=b"c", mutation=1))
+        await store.delete(ROOM)
+        again = change(exists=False, set={"a": 2}, client=b"c", mutation=1)
+        assert await store.commit(ROOM, again) == Commit(0, repeated=True)
+        await store.commit(ROOM, change(exists=False, set={"a": 3}))
+        assert await store.commit(ROOM, again) == Commit(1, repeated=True)
+
     async def test_a_server_that_forgot_the_script_is_given_it_again(
         self, store: StateStore, client: Any
     ) -> None:
