@@ -59,6 +59,27 @@ EXPLAINED = {
     ("server/state/codec.py", "elif kind == int and not MIN_INT <= value <= MAX_INT:"): "the same",
     ("server/state/codec.py", "elif kind == datetime and value.tzinfo is None:"): "the same",
     ("server/state/codec.py", "if type(key) != str:"): "the same",
+    (
+        "server/realtime/wire.py",
+        (
+            "def error(code: str, text: str, /, mutation: int | None = None, "
+            "room: str | None = None) -> bytes:"
+        ),
+    ): "the server passes the first two by position and names the others",
+    (
+        "server/realtime/replica.py",
+        "if tag == self.tag > NO_TAG:  # without commits, what a room starts with may have changed",
+    ): "a tag has eight bytes, and none sort before zeros",
+    ("server/sessions/session.py", "until: float = 1.0"): (
+        "the time matters only beside a token that was replaced"
+    ),
+    ("server/sessions/session.py", "until: float = -1.0"): "the same",
+    ("server/sessions/session.py", "until = now + grace if replaced else 1.0"): "the same",
+    ("server/sessions/session.py", "until = now + grace if replaced else -1.0"): "the same",
+    ("server/sessions/session.py", "self[FLASH + secrets.token_hex( 5)] = text"): (
+        "any few random bytes keep the keys of messages apart"
+    ),
+    ("server/sessions/session.py", "self[FLASH + secrets.token_hex( 3)] = text"): "the same",
 }
 
 

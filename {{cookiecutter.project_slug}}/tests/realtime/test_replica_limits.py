@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from server.realtime.replica import Replica
+from server.realtime.replica import Link, Replica
 from server.realtime.wire import Patch
 from server.state.store import NO_TAG, Snapshot
 
@@ -46,10 +46,20 @@ def test_later_is_what_came_later_whatever_the_tags_are() -> None:
 @pytest.mark.parametrize("other", [b"tag-0001", b"tag-0003"])
 def test_of_a_room_just_loaded_only_its_own_commit_is_known(other: bytes) -> None:
     replica = Replica(Snapshot(7, b"tag-0002", {}))
+    assert replica.knows(equal(b"tag-0002"))
+    assert not replica.knows(other)
     assert replica.passed(equal(b"tag-0002"), since=equal(b"tag-0002"))
     assert not replica.passed(other, since=b"tag-0002")
     assert replica.missed(equal(b"tag-0002")) == []
     assert replica.missed(other) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "link"), [(6, Link.DOUBT), (7, Link.DOUBT), (8, Link.GAP), (9, Link.GAP)]
+)
+def test_only_a_later_version_shows_that_something_is_missing(version: int, link: Link) -> None:
+    replica = Replica(Snapshot(7, b"tag-0002", {}))
+    assert replica.apply(Patch(version, b"tag-0000", b"tag-0001", {}, ()), b"frame") is link
 
 
 def test_what_a_room_starts_with_is_always_sent_anew() -> None:
@@ -62,6 +72,8 @@ def test_256_frames_are_kept() -> None:
 
 
 def test_256_kib_are_kept() -> None:
+    assert follow(numbered(1), bytes(256 * 1024)).missed(NO_TAG) is not None
+    assert follow(numbered(1), bytes(256 * 1024 + 1)).missed(NO_TAG) is None
     half = bytes(128 * 1024)
     assert follow(numbered(2), half).missed(NO_TAG) == [half, half]
     more = half + b"x"

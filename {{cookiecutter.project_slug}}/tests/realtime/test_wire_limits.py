@@ -47,19 +47,24 @@ def test_a_patch_with_more_to_it_is_none_of_ours() -> None:
         wire.read_patch(published(None))
 
 
-def test_only_an_event_is_one() -> None:
-    others = [
-        published(),
+def test_of_all_messages_only_an_event_is_one_and_only_an_ack() -> None:
+    event, ack = wire.event("me", "wave", None), wire.ack(1, 1, None)
+    messages = [
         wire.snapshot("me", Snapshot(1, NO_TAG, {})),
-        wire.ack(1, 1, None),
+        published(),
+        event,
+        ack,
+        wire.error("invalid", "no"),
         wire.pong(),
         wire.joined("me", 1, NO_TAG),
         b"",
     ]
-    assert wire.is_event(wire.event("me", "wave", None))
-    assert [message for message in others if wire.is_event(message)] == []
+    assert [message for message in messages if wire.is_event(message)] == [event]
+    assert [message for message in messages if wire.is_ack(message)] == [ack]
 
 
 def test_close_codes_are_those_of_the_protocol() -> None:
-    codes = (wire.CLOSE_RESTART, wire.CLOSE_SILENT, wire.CLOSE_MALFORMED, wire.CLOSE_NO_HELLO)
-    assert codes == (1012, 4000, 4500, 4501)
+    assert (wire.CLOSE_RESTART, wire.CLOSE_SILENT) == (1012, 4000)
+    assert (wire.CLOSE_SESSION_CHANGED, wire.CLOSE_TOO_FAST) == (4001, 4002)
+    final = (wire.CLOSE_MALFORMED, wire.CLOSE_NO_HELLO, wire.CLOSE_SESSION_ENDED)
+    assert final == (4500, 4501, 4502)

@@ -1,6 +1,8 @@
+from dataclasses import FrozenInstanceError
+
 import pytest
 
-from server.sessions.session import Session, SessionTooLarge, decode, new_session
+from server.sessions.session import Access, Session, SessionTooLarge, decode, new_session
 
 
 def session(**values: str) -> Session:
@@ -14,9 +16,38 @@ def test_time_that_remains_is_counted_from_now() -> None:
 
 
 def test_renewal_is_due_only_after_more_than_a_tenth_of_the_idle_time() -> None:
-    assert not session().due(now=110.0, idle=100)
+    for now in (100.0, 100.5, 110.0):
+        assert not session().due(now=now, idle=100)
     assert session().due(now=110.5, idle=100)
     assert session().due(now=350.0, idle=1000)
+
+
+def test_a_clock_that_was_set_back_a_little_makes_renewal_due() -> None:
+    assert session().due(now=99.5, idle=100)
+
+
+def test_a_token_replaced_longer_ago_than_the_grace_opens_nothing() -> None:
+    mine = session()
+    first = mine.rotate(100.0, 10)[-43:]
+    mine.rotate(100.0, 10)
+    assert mine.was_opened_by(first, 109.5, 10)
+    for now in (110.0, 110.5, 1000.0):
+        assert not mine.was_opened_by(first, now, 10)
+
+
+def test_what_opens_a_session_is_only_replaced_as_a_whole() -> None:
+    assert not hasattr(Access(), "__dict__")
+    with pytest.raises(FrozenInstanceError):
+        Access().user = "ann"  # type: ignore[misc]
+
+
+def test_a_login_of_who_is_logged_in_already_gives_way_to_a_new_token() -> None:
+    mine, other = (Session("id", 100.0, 100.0, {}, Access("ann", b"hash")) for _ in range(2))
+    mine.log_in("ann", 120.0)
+    token = other.rotate(110.0, 10)
+    merged = mine.merged_into(other)
+    assert merged is not None
+    assert merged.opened_by(token[-43:])
 
 
 def test_a_session_may_take_just_as_many_bytes_as_are_allowed() -> None:
