@@ -6,6 +6,7 @@ from bench.measures import (
     changes,
     commits,
     fanout,
+    floods,
     inbound,
     joins,
     load_client,
@@ -26,5 +27,6 @@ MEASURES: Mapping[str, Measure] = {
     "scaling": scaling.measure,
     "changes": changes.measure,
     "sessions": sessions.measure,
+    "floods": floods.measure,
     "starting": starting.measure,
 }

@@ -5,8 +5,9 @@ import os
 from typing import Any
 
 import redis.asyncio as aioredis
-from sanic import Request, Sanic, Websocket
+from sanic import HTTPResponse, Request, Sanic, Websocket
 from sanic.exceptions import WebsocketClosed
+from sanic.response import text
 
 app = Sanic("tutorial")
 clients: set[Websocket] = set()
@@ -26,6 +27,17 @@ async def serve(_: Request, ws: Websocket) -> None:
 async def start(app: Sanic) -> None:
     app.ctx.redis = aioredis.from_url(os.environ["REDIS_URL"])
     app.ctx.relay = asyncio.create_task(relay(app.ctx.redis.pubsub()))
+
+
+@app.get("/plain")
+async def plain(_: Request) -> HTTPResponse:
+    return text("hello")
+
+
+@app.get("/session")
+async def read_key(request: Request) -> HTTPResponse:
+    """One GET, without which no session can be read."""
+    return text(f"hello {await request.app.ctx.redis.get('visits')}")
 
 
 async def relay(pubsub: Any) -> None:
