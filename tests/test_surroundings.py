@@ -88,7 +88,13 @@ def test_leaving_the_questions_leaves_nothing(template: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "name",
-    ["\u00c9t\u00e9 \u00e0 Z\u00fcrich", "\u30a2\u30d7\u30ea", "  -- My  App!! ", "x" * 5000],
+    [
+        "\u00c9t\u00e9 \u00e0 Z\u00fcrich",
+        "\u30a2\u30d7\u30ea",
+        "  -- My  App!! ",
+        "x" * 5000,
+        "\N{ROCKET}",
+    ],
 )
 def test_any_name_makes_a_folder(name: str, template: Path, tmp_path: Path) -> None:
     done = run((*QUIETLY, str(template), f"project_name={name}"), tmp_path)
@@ -100,7 +106,7 @@ def test_any_name_makes_a_folder(name: str, template: Path, tmp_path: Path) -> N
     assert re.fullmatch("[a-z_]{1,64}", project.name)
 
 
-@pytest.mark.parametrize("name", ["\N{ROCKET}", "!!!", "7 Wonders", "Con", "Server"])
+@pytest.mark.parametrize("name", ["7 Wonders", "Con", "Server"])
 def test_name_that_makes_no_folder_is_refused_with_a_remedy(
     name: str, template: Path, tmp_path: Path
 ) -> None:
