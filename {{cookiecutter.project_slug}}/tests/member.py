@@ -88,7 +88,7 @@ class Member:
 
     async def until(self, meets: Callable[[Message], bool]) -> Message:
         """Receive up to the first message that meets a condition."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 message = await self.receive()
                 if meets(message):
@@ -126,7 +126,7 @@ class Member:
 
     async def sees(self, room: str, meets: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Receive until the room's state meets a condition."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not meets(self.states.get(room, {})):
                 await self.receive()
         return self.states[room]

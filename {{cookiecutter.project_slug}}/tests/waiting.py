@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 
 async def until(
-    met: Callable[[], bool] | Callable[[], Awaitable[bool]], within: float = 20
+    met: Callable[[], bool] | Callable[[], Awaitable[bool]], within: float = 40
 ) -> None:
     """Return once the condition is met; raises TimeoutError after `within` seconds."""
     async with asyncio.timeout(within):
