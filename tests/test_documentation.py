@@ -288,10 +288,12 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         f"{CHAOS} --store sentinel --seconds 150 --seed 7 --workers 2 --clients 16",
         f"{CHAOS} --store sentinel",
         f"{CHAOS} --seconds 600 --seed 7 --workers 4 --clients 40",
-        f"{CHAOS} --seconds 240 --seed 11 --workers 4 --clients 40 --faults clients_slow "
-        "clients_vanished connections_cut messages_delayed messages_doubled messages_dropped "
-        "scripts_flushed store_full store_hung store_killed store_slow subscribers_killed "
-        "worker_hung worker_killed",
+        (
+            f"{CHAOS} --seconds 240 --seed 11 --workers 4 --clients 40 --faults clients_slow "
+            "clients_vanished connections_cut messages_delayed messages_doubled messages_dropped "
+            "scripts_flushed store_full store_hung store_killed store_slow subscribers_killed "
+            "worker_hung worker_killed"
+        ),
     ),
     needs_containers: ("docker compose up --build",),
     needs_network: (
