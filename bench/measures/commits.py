@@ -72,7 +72,8 @@ def _redis_benchmark(setting: Setting, kind: str) -> float:
         *(REDIS_BENCHMARK, "-p", str(setting.place.redis), "-c", "50", "--csv"),
         *("-n", "10000" if setting.quick else "40000", "-r", "1000000000"),
         *("evalsha", digest, "3", key, f"{key}:turn", f"{key}:__rand_int__"),
-        *(key, "2592000000", "86400000", "8 bytes.", head, tail, "writer", "", "1", "", "1", ","),
+        *(key, "2592000000", "86400000", "8 bytes.", head, tail, "writer", "", "1", ""),
+        *("PUBLISH", "1", ","),
         *(*expect, "1", "value", "abcde", "0"),
     ]
     pinned = ["taskset", "-c", ",".join(map(str, setting.here)), *command]

@@ -6,6 +6,8 @@ BURST = 10.0  # seconds' worth may come at once
 class TokenBucket:
     """Fills by `rate` each second, and holds ten seconds' worth."""
 
+    __slots__ = ("_filled", "_left", "_rate")
+
     def __init__(self, rate: float, now: float) -> None:
         self._rate = rate
         self._left = rate * BURST
