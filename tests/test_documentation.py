@@ -9,14 +9,10 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,13 +38,13 @@ from tests.baking import (
     name_of,
     run,
 )
+from tests.browsing import TIMEOUT, answers, free_port, wait_for
 from tests.snippets import commands, snippets
 
 HERE = "PATH_OR_URL_OF_THIS_REPOSITORY"
 REDIS = {**DEFAULT, "state_backend": "redis", "session_backend": "redis"}
 CHANGED = '{"state_backend": "redis", "session_backend": "redis"}'
 CHAOS = "python -m tests.chaos.run"
-TIMEOUT = 30  # seconds
 
 
 def template_pages() -> dict[str, str]:
@@ -79,9 +75,7 @@ class Workplace:
     def __init__(self, project: Path) -> None:
         """Prepare the project at this path."""
         self.project = project
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         programs = project / ".venv/bin"
         programs.mkdir(parents=True)
         for name in ("python", "python3", "ruff", "mypy", "lint-imports"):
@@ -115,21 +109,6 @@ class Workplace:
                 except subprocess.TimeoutExpired:
                     os.killpg(server.pid, signal.SIGKILL)
                     raise
-
-
-def wait_for(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not met():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.05)
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/health/ready", timeout=2) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
 
 
 @pytest.fixture
