@@ -17,6 +17,7 @@ from server.realtime.room import Invalid, RoomError
 from server.state.codec import check
 from server.state.draft import NO_EDITS, Draft, Edits
 from server.state.store import (
+    MAX_REFUSED,
     TAG_BYTES,
     Change,
     Commit,
@@ -29,7 +30,6 @@ from server.state.store import (
     growth,
 )
 
-MAX_REFUSED = 128  # more than a client may have under way
 FOLD = 64  # mutations that may share a commit, at most
 PATIENCE = 2.0  # seconds in which a mutation is tried again,
 ATTEMPTS = 5  # and at least so often: a slow store alone is no reason to give up

@@ -10,6 +10,7 @@ from server.errors import StoreFull
 from server.pubsub import PubSub
 from server.settings import Settings
 from server.state.store import (
+    MAX_REFUSED,
     NO_TAG,
     Change,
     Commit,
@@ -24,7 +25,6 @@ from server.state.store import (
 
 SHARED = False
 prepare = nullcontext[Settings]  # nothing has to run before the workers start
-MAX_REFUSED = 128  # of each client
 SWEEP = 60.0  # seconds
 ROOM, CLIENT = 1024, 512  # bytes that a room, and one of its clients, take besides fields, about
 

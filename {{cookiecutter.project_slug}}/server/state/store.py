@@ -12,6 +12,7 @@ from typing import Protocol
 TAG_BYTES = 8
 NO_TAG = bytes(TAG_BYTES)  # the parent of a room's first commit
 OVERHEAD = 64  # bytes that are counted for a field besides its key and value
+MAX_REFUSED = 128  # mutations remembered of a client: more than it may have under way
 MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count exactly
 
 
