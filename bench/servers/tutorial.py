@@ -10,6 +10,14 @@ from sanic.exceptions import WebsocketClosed
 from sanic.response import text
 
 app = Sanic("tutorial")
+# As long as those the template sends with each answer.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 clients: set[Websocket] = set()
 
 
@@ -38,6 +46,17 @@ async def plain(_: Request) -> HTTPResponse:
 async def read_key(request: Request) -> HTTPResponse:
     """One GET, without which no session can be read."""
     return text(f"hello {await request.app.ctx.redis.get('visits')}")
+
+
+@app.get("/protected/plain")
+async def protected_plain(_: Request) -> HTTPResponse:
+    return text("hello", headers=HEADERS)
+
+
+@app.get("/protected/session")
+async def protected_read_key(request: Request) -> HTTPResponse:
+    visits = await request.app.ctx.redis.get("visits")
+    return text(f"hello {visits}", headers=HEADERS)
 
 
 async def relay(pubsub: Any) -> None:

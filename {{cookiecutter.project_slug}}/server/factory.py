@@ -17,14 +17,14 @@ from sanic import Blueprint, HTTPResponse, Request, Sanic
 from sanic.log import logger
 from sanic.response import text
 
-from server import background, health, logs, metrics, origins, pages, supervisor
+from server import background, health, logs, metrics, pages, supervisor
+from server.application import Application
 from server.errors import StoreError, StoreUnavailable
 from server.pubsub import PubSub
 from server.realtime import socket
 from server.realtime.hub import open_hub
 from server.realtime.room import Directory, Room
 from server.realtime.visitors import open_visitors
-from server.sessions import cookie
 from server.sessions.storage import Storage
 from server.sessions.store import SessionStore
 from server.settings import Settings, SettingsError, load_settings
@@ -96,13 +96,10 @@ def create_app(
     views: Sequence[Blueprint] = (),
 ) -> Sanic:
     """The application. Settings come from the environment unless given, as tests do."""
-    app: Sanic = Sanic(name)
+    app = Application(name)
     app.config.AUTO_EXTEND = False
     app.ctx.directory = Directory(rooms)
     app.ctx.settings = settings
-    logs.install(app)
-    origins.install(app)
-    cookie.install(app)
     pages.install(app)
     app.blueprint([health.blueprint, socket.blueprint, *views])
     app.exception(StoreError)(_unavailable)

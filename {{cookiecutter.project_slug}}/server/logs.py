@@ -4,11 +4,11 @@ from contextvars import ContextVar
 from logging import LogRecord
 from typing import Any
 
-from sanic import Request, Sanic
+from sanic import Request
+from sanic.exceptions import ServerError
 from sanic.log import access_logger, error_logger, logger, server_logger
 from sanic.logging.formatter import JSONAccessFormatter, JSONFormatter
 
-REQUEST: ContextVar[str | None] = ContextVar("request", default=None)
 CONNECTION: ContextVar[str | None] = ContextVar("connection", default=None)
 
 
@@ -22,14 +22,6 @@ class _AccessFormatter(JSONAccessFormatter):
         return {**super().to_dict(record), **_ids()}
 
 
-def install(app: Sanic) -> None:
-    """Give each request its id: what a proxy says in X-Request-ID, else a random one."""
-
-    @app.on_request
-    async def _(request: Request) -> None:
-        REQUEST.set(str(request.id)[:64])
-
-
 def write_json() -> None:
     """From now on, in this process."""
     for source in (logger, error_logger, server_logger):
@@ -40,5 +32,9 @@ def write_json() -> None:
 
 
 def _ids() -> dict[str, str]:
-    ids = {"request_id": REQUEST.get(), "connection_id": CONNECTION.get()}
+    try:
+        request_id = str(Request.get_current().id)[:64]
+    except ServerError:
+        request_id = None
+    ids = {"request_id": request_id, "connection_id": CONNECTION.get()}
     return {name: value for name, value in ids.items() if value}

@@ -2,16 +2,22 @@
 
 from urllib.parse import urlsplit
 
-from sanic import Request, Sanic
+from sanic import Request
 from sanic.exceptions import Forbidden
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 PORTS = {"http": 80, "https": 443}
 
 
-def install(app: Sanic) -> None:
-    """Refuse unsafe methods across origins."""
-    app.register_middleware(_check_method, "request")
+def check_method(request: Request) -> None:
+    """Raise Forbidden for unsafe methods across origins."""
+    if request.method in SAFE:
+        return
+    site = request.headers.get("sec-fetch-site")
+    if site not in (None, "same-origin", "none") and "origin" not in request.headers:
+        raise Forbidden("a page of another site may not do this")
+    if site not in ("same-origin", "none"):
+        check_origin(request)
 
 
 def check_origin(request: Request) -> None:
@@ -45,13 +51,3 @@ def _parts(origin: str) -> tuple[str, str, int] | None:
     if not host or not port or origin != f"{url.scheme}://{url.netloc}" or url.username is not None:
         return None
     return url.scheme, host, port
-
-
-async def _check_method(request: Request) -> None:
-    if request.method in SAFE:
-        return
-    site = request.headers.get("sec-fetch-site")
-    if site not in (None, "same-origin", "none") and "origin" not in request.headers:
-        raise Forbidden("a page of another site may not do this")
-    if site not in ("same-origin", "none"):
-        check_origin(request)

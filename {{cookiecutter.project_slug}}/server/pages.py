@@ -4,24 +4,15 @@ from pathlib import Path
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import NotFound
-from sanic.response import BaseHTTPResponse, file
+from sanic.response import file
 
 CLIENT = Path(__file__).parents[1] / "client"
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def install(app: Sanic) -> None:
     """Serve `client/index.html` at / and the other files of `client/` under /client/."""
     app.add_route(_file, "/client/<path:path>", methods=["GET", "HEAD"], name="client")
     app.add_route(_page, "/", name="page")
-    app.register_middleware(_protect, "response")
 
 
 async def _page(_: Request) -> HTTPResponse:
@@ -35,8 +26,3 @@ async def _file(request: Request, path: str) -> HTTPResponse:
         if found.relative_to(CLIENT).as_posix() == path:
             return await file(found, request_headers=request.headers)
     raise NotFound("there is no such file")
-
-
-async def _protect(_: Request, response: BaseHTTPResponse) -> None:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)

@@ -2,6 +2,7 @@ import json
 import logging
 
 import pytest
+from sanic import Request
 from sanic.log import logger
 
 from server import logs
@@ -16,13 +17,19 @@ def record(message: str) -> logging.LogRecord:
     return logger.makeRecord(logger.name, logging.WARNING, __file__, 1, message, (), None)
 
 
+class Asked:
+    """A request, of which a log tells only the id."""
+
+    id = "r1"
+
+
 def test_a_line_is_json_with_the_ids_of_what_it_belongs_to(formatter: logging.Formatter) -> None:
     assert "request_id" not in json.loads(formatter.format(record("idle")))
-    request, connection = logs.REQUEST.set("r1"), logs.CONNECTION.set("c1")
+    request, connection = Request._current.set(Asked()), logs.CONNECTION.set("c1")  # type: ignore[arg-type]  # noqa: SLF001
     try:
         said = json.loads(formatter.format(record('with "quotes"\n')))
     finally:
-        logs.REQUEST.reset(request)
+        Request._current.reset(request)  # noqa: SLF001
         logs.CONNECTION.reset(connection)
     assert said["message"] == 'with "quotes"\n'
     assert said["level"] == "WARNING"

@@ -6,11 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
-from sanic import HTTPResponse, Request, Sanic
+from sanic import HTTPResponse, Request
 from sanic.exceptions import Forbidden
 from sanic.response import text
 
-from server.origins import check_origin, install
+from server.application import Application
+from server.origins import check_origin
 from server.settings import Settings
 from tests.serving import serve
 
@@ -28,10 +29,9 @@ async def socket(request: Request) -> HTTPResponse:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    app: Sanic = Sanic(f"origins_{next(_numbers)}")
+    app = Application(f"origins_{next(_numbers)}")
     app.config.PROXIES_COUNT = 1
     app.ctx.settings = Settings(allowed_origins="https://friend.example , http://b.example:81")
-    install(app)
     app.add_route(change, "/change", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
     app.add_route(socket, "/socket")
     async with serve(app) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:

@@ -26,7 +26,9 @@ from server.realtime.room import Invalid, NotJoined, Room, RoomError
 from server.sessions.session import Session
 
 BACKLOG = 64  # requests in progress, above which nothing more is read from the client
-SLICE = 4096  # bytes parsed at a time: of the smallest frames they hold some hundreds
+SLICE = 1024  # bytes parsed at a time: of the smallest frames they hold 170
+TURN = 32  # frames handled before others have their turn, save for the rest of a slice
+NOTHING = memoryview(b"")
 
 
 class Connection(asyncio.Protocol):
@@ -60,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._used = False
         self.on_use = _nothing
         self._client: bytes | None = None
+        self._unread = NOTHING
         self._fragments = bytearray()
         self._rooms: dict[str, LocalRoom] = {}
         self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
@@ -79,19 +82,10 @@ class Connection(asyncio.Protocol):
         self._heard = self._loop.time()
         self._pinged = False
         self._hub.counters.received += len(data)
+        self._unread = memoryview(data)
         if not self._bytes.take(len(data), self._heard):
             self._refuse_flood("bytes")
-        for start in range(0, len(data), SLICE):
-            if self._flooding:
-                return
-            self._protocol.receive_data(data[start : start + SLICE])
-            events = self._protocol.events_received()
-            if not self._frames.take(len(events), self._heard):
-                self._refuse_flood("frames")
-            for frame in events:
-                if isinstance(frame, Frame) and self._protocol.state is State.OPEN:
-                    self._take_frame(frame)
-            self._flush()
+        self._parse()
 
     def eof_received(self) -> bool:
         self._protocol.receive_eof()
@@ -108,6 +102,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._hub.connections.discard(self)
+        self._unread = NOTHING
         self._stop()
         if not self.closed.done():
             self.closed.set_result(None)
@@ -185,9 +180,28 @@ class Connection(asyncio.Protocol):
 
     # Frames
 
+    def _parse(self) -> None:
+        """Handle what came, a few frames in each turn of the loop; nothing is read meanwhile."""
+        frames = 0
+        while self._unread and frames < TURN:
+            self._protocol.receive_data(bytes(self._unread[:SLICE]))
+            self._unread = self._unread[SLICE:]
+            events = self._protocol.events_received()
+            frames += len(events)
+            if not self._frames.take(len(events), self._heard):
+                self._refuse_flood("frames")
+            for frame in events:
+                if isinstance(frame, Frame) and self._protocol.state is State.OPEN:
+                    self._take_frame(frame)
+            self._flush()
+        if self._unread:
+            self._loop.call_soon(self._parse)
+        self._regulate()
+
     def _refuse_flood(self, kind: str) -> None:
         """Close, and read nothing more: TCP holds up what comes."""
         self._flooding = True
+        self._unread = NOTHING
         self.send(wire.error("too_fast", f"more {kind} in a time than are taken"))
         self.close(wire.CLOSE_TOO_FAST, f"too many {kind}")
         self._transport.pause_reading()
@@ -229,7 +243,7 @@ class Connection(asyncio.Protocol):
         """Read only while there is room for requests and for their answers."""
         if self._transport.is_closing() or self._flooding:
             return
-        full = self.outbox.full_since is not None
+        full = self.outbox.full_since is not None or self._unread
         if full or self._unanswered + len(self._backlog) > BACKLOG:
             self._transport.pause_reading()
         else:

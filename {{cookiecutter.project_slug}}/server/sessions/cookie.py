@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sanic import Request, Sanic
+from sanic import Request
 from sanic.cookies import Cookie
 from sanic.exceptions import Unauthorized
 from sanic.log import logger
@@ -25,11 +25,6 @@ class _Touched:
     login: bool = False
     rotates: bool = False
     ended: bool = False
-
-
-def install(app: Sanic) -> None:
-    """Save sessions and set cookies on the way out."""
-    app.register_middleware(_finish, "response")
 
 
 async def session_of(request: Request) -> Session:
@@ -110,12 +105,10 @@ async def _touch(request: Request) -> _Touched:
     return touched
 
 
-async def _finish(request: Request, response: BaseHTTPResponse) -> None:
-    touched: _Touched | None = getattr(request.ctx, "session", None)
-    if touched is None:
-        return
+async def finish(request: Request, response: BaseHTTPResponse) -> None:
+    """Save the session that the request touched, and set its cookie."""
+    touched: _Touched = request.ctx.session
     response.headers["Cache-Control"] = "no-store"
-    response.headers.add("Vary", "Cookie")
     saved = response.status < 500 and await _save(request, response, touched)
     ticket = touched.ticket
     if saved and ticket.token and ticket.raw is not None:

@@ -3,10 +3,11 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterator, MutableMapping
 from hmac import compare_digest
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from server.state.codec import CodecError, check_keys, pack, pack_fields, unpack
 
@@ -21,8 +22,7 @@ class SessionTooLarge(ValueError):
     """More was put in a session than the setting `session_size` allows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """Who logged in, if somebody did, and what opens the session, as hashes.
 
     That is its token, and until a time the one that this replaced.
@@ -34,7 +34,20 @@ class Access:
     until: float = 0.0
 
 
+class _Record(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """What is stored; `values` are bytes of their own, to be compared with."""
+
+    identity: str
+    created: float
+    renewed: float
+    access: Access
+    values: msgspec.Raw
+
+
 ANONYMOUS = Access()
+EMPTY = pack({})
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(_Record)
 
 
 class Session(MutableMapping[str, Any]):
@@ -50,15 +63,17 @@ class Session(MutableMapping[str, Any]):
         identity: str,
         created: float,
         renewed: float,
-        values: Mapping[str, Any],
+        stored: bytes = EMPTY,
         access: Access = ANONYMOUS,
     ) -> None:
         self.identity = identity
         self.created = created
         self.renewed = renewed
         self.access = access
-        self._values = dict(values)
-        self._stored = pack_fields(self._values)
+        self._values = unpack(stored)
+        if not isinstance(self._values, dict):
+            raise CodecError("what a session holds is a map")
+        self._stored = stored
         self._stored_access = access
 
     def __getitem__(self, key: str) -> Any:
@@ -84,12 +99,12 @@ class Session(MutableMapping[str, Any]):
 
     def log_in(self, user: str, now: float) -> None:
         """Make it the session of `user`, which begins now."""
-        self.access, self.created = replace(self.access, user=user), now
+        self.access, self.created = self.access._replace(user=user), now
 
     @property
     def changed(self) -> bool:
         """Whether it differs from what was loaded. Raises CodecError for unstorable values."""
-        return pack_fields(self._values) != self._stored
+        return pack(self._values) != self._stored
 
     def flash(self, text: str) -> None:
         """Keep a message for the next page that takes it."""
@@ -109,17 +124,17 @@ class Session(MutableMapping[str, Any]):
             if stored.access != self._stored_access:
                 return None
             newest = self
-        mine = pack_fields(self._values)
+        mine, loaded = pack_fields(self._values), pack_fields(unpack(self._stored))
         values = dict(stored)
-        for key in mine.keys() | self._stored.keys():
-            if mine.get(key) == self._stored.get(key):
+        for key in mine.keys() | loaded.keys():
+            if mine.get(key) == loaded.get(key):
                 continue
             if key in mine:
                 values[key] = self._values[key]
             else:
                 values.pop(key, None)
         renewed = max(stored.renewed, self.renewed)
-        return Session(stored.identity, newest.created, renewed, values, newest.access)
+        return Session(stored.identity, newest.created, renewed, pack(values), newest.access)
 
     def rotate(self, now: float, grace: float) -> str:
         """A new token that opens it; the one before does so for `grace` seconds more."""
@@ -144,8 +159,9 @@ class Session(MutableMapping[str, Any]):
 
     def encode(self, limit: int) -> bytes:
         """The bytes to store. Raises CodecError, or SessionTooLarge above `limit` bytes."""
-        access = list(astuple(self.access))
-        raw = pack([self.identity, self.created, self.renewed, access, self._values])
+        values = msgspec.Raw(pack(self._values))
+        record = _Record(self.identity, self.created, self.renewed, self.access, values)
+        raw = _ENCODER.encode(record)
         if len(raw) > limit:
             raise SessionTooLarge(
                 f"the session takes {len(raw)} bytes and {limit} are allowed: keep large things "
@@ -166,25 +182,17 @@ class Session(MutableMapping[str, Any]):
 
 
 def new_session(now: float) -> Session:
-    return Session(secrets.token_hex(16), now, now, {})
+    return Session(secrets.token_hex(16), now, now)
 
 
 def decode(raw: bytes) -> Session | None:
     """The session in stored bytes, or None if they are not of this form."""
     try:
-        match unpack(raw):
-            case [
-                str(identity),
-                float(created),
-                float(renewed),
-                [None | str() as user, bytes(token), bytes(replaced), float(until)],
-                dict(values),
-            ]:
-                access = Access(user, token, replaced, until)
-                return Session(identity, created, renewed, values, access)
-    except CodecError:
-        pass
-    return None
+        record = _DECODER.decode(raw)
+        stored = bytes(record.values)
+        return Session(record.identity, record.created, record.renewed, stored, record.access)
+    except (msgspec.MsgspecError, CodecError):
+        return None
 
 
 def read_token(token: str) -> tuple[str, str] | None:

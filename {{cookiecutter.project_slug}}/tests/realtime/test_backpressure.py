@@ -20,7 +20,7 @@ from rooms import ROOMS
 from rooms.board import Board
 from server.factory import create_app
 from server.realtime import hub, outbox, socket, wire
-from server.realtime.connection import BACKLOG, Connection
+from server.realtime.connection import BACKLOG, SLICE, TURN, Connection
 from server.realtime.counters import Counters
 from server.realtime.mutations import Mutation
 from server.sessions.session import new_session
@@ -116,12 +116,11 @@ def frame(*message: object) -> bytes:
     return Frame(Opcode.BINARY, msgpack.packb(message)).serialize(mask=True)
 
 
-async def test_while_much_is_under_way_nothing_more_is_read(settings: Settings) -> None:
-    room, transport = Room(), Transport()
+PING, PONG = Frame(Opcode.PING, b"").serialize(mask=True), b"\x8a\x00"
 
-    async def enter(*_: object) -> Room:
-        return room
 
+def connect(settings: Settings, transport: Transport, enter: Any = None) -> Connection:
+    """A connection of a hub that lets into rooms by `enter`."""
     stub: Any = SimpleNamespace(
         settings=settings,
         counters=Counters(),
@@ -131,7 +130,41 @@ async def test_while_much_is_under_way_nothing_more_is_read(settings: Settings) 
         enter=enter,
     )
     protocol = ServerProtocol(state=State.OPEN)
-    connection = Connection(stub, new_session(0), transport, protocol, asyncio.Protocol())
+    return Connection(stub, new_session(0), transport, protocol, asyncio.Protocol())
+
+
+async def test_a_crowd_of_frames_leaves_others_their_turns(settings: Settings) -> None:
+    transport = Transport()
+    connection = connect(settings, transport)
+    pings, slice_holds = 1000, SLICE // len(PING)
+    connection.data_received(frame(6, bytes(16)) + PING * pings)
+    turns = 0
+    while not transport.is_reading():
+        turns += 1
+        before = b"".join(transport.written).count(PONG)
+        await asyncio.sleep(0)
+        assert b"".join(transport.written).count(PONG) - before <= TURN + slice_holds
+    assert b"".join(transport.written).count(PONG) == pings
+    assert turns > 1
+
+
+async def test_what_waits_for_its_turn_is_dropped_with_the_connection(settings: Settings) -> None:
+    transport = Transport()
+    connection = connect(settings, transport)
+    connection.data_received(frame(6, bytes(16)) + PING * 1000)
+    connection.connection_lost(None)
+    answered = len(transport.written)
+    await asyncio.sleep(0)
+    assert len(transport.written) == answered
+
+
+async def test_while_much_is_under_way_nothing_more_is_read(settings: Settings) -> None:
+    room, transport = Room(), Transport()
+
+    async def enter(*_: object) -> Room:
+        return room
+
+    connection = connect(settings, transport, enter)
     connection.data_received(frame(6, bytes(16)) + frame(0, "board/a", None, None))
     calls = [frame(2, number, "board/a", "add", {}) for number in range(1, BACKLOG + 2)]
     for call in calls[:BACKLOG]:

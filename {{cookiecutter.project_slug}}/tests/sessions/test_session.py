@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.sessions.session import (
-    Access,
     Session,
     SessionTooLarge,
     decode,
@@ -16,7 +15,7 @@ from server.state.codec import CodecError, pack
 
 
 def session(**values: Any) -> Session:
-    return Session("id", 100.0, 100.0, values)
+    return Session("id", 100.0, 100.0, pack(values))
 
 
 def again(original: Session) -> Session:
@@ -113,7 +112,7 @@ def test_a_clock_that_was_set_back_lengthens_no_session() -> None:
 def test_no_session_lasts_longer_than_either_limit(
     created: float, renewed: float, now: float
 ) -> None:
-    mine = Session("id", created, renewed, {})
+    mine = Session("id", created, renewed)
     assert mine.remaining(now, idle=10, absolute=50) <= 10
     assert mine.remaining(now, idle=50, absolute=10) <= 10
 
@@ -154,7 +153,7 @@ def test_a_token_that_was_replaced_opens_for_a_moment() -> None:
 
 def test_a_session_without_a_token_is_opened_by_nothing() -> None:
     for secret in ("", "x", "x" * 43):
-        assert not Session("id", 1.0, 1.0, {}, Access()).opened_by(secret)
+        assert not Session("id", 1.0, 1.0).opened_by(secret)
         assert not session().was_opened_by(secret, 100.0, 10)
 
 

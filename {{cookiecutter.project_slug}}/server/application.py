@@ -1,0 +1,50 @@
+"""The Sanic application, with what each request passes on its way in and its answer on its way out.
+
+Middlewares could do the same for 13 us a request, where Sanic alone takes 24.
+"""
+
+from typing import Any
+
+import sanic
+from sanic.exceptions import Forbidden
+from sanic.response import BaseHTTPResponse
+
+from server import origins
+from server.sessions import cookie
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Request(sanic.Request):
+    """Answers with security headers, after the visitor's session was saved."""
+
+    async def respond(self, *args: Any, **options: Any) -> BaseHTTPResponse | None:
+        response = await super().respond(*args, **options)
+        if response is not None:
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+            if hasattr(self.ctx, "session"):
+                await cookie.finish(self, response)
+        return response
+
+
+class Application(sanic.Sanic):
+    """Refuses unsafe methods across origins."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, request_class=Request)
+
+    async def handle_request(self, request: sanic.Request) -> None:
+        try:
+            origins.check_method(request)
+        except Forbidden as error:
+            await self.handle_exception(request, error)
+        else:
+            await super().handle_request(request)
