@@ -169,9 +169,7 @@ class Fuzz:
             if self._connection is not None:
                 self._connection.connection_lost(None)
             self._protocol = ServerProtocol(max_size=4096, state=State.OPEN)
-            self._connection = Connection(
-                self._hub, new_session(0.0), Pipe(), self._protocol, asyncio.Protocol()
-            )
+            self._connection = Connection(self._hub, new_session(0.0), Pipe(), self._protocol)
             if self._flip(0.9):
                 self._connection.data_received(HELLO)
         return self._connection

@@ -44,13 +44,11 @@ class Connection(asyncio.Protocol):
         session: Session,
         transport: asyncio.Transport,
         protocol: ServerProtocol,
-        http: asyncio.Protocol,
     ) -> None:
         self._hub = hub
         self._session = session
         self._transport = transport
         self._protocol = protocol
-        self._http = http
         self._loop = asyncio.get_running_loop()
         self._heard = self._opened = self._loop.time()
         self._bytes = TokenBucket(hub.settings.bytes_per_second, self._opened)
@@ -71,8 +69,8 @@ class Connection(asyncio.Protocol):
         self._unanswered = 0
         self.id = os.urandom(8).hex()
         self.outbox = Outbox(transport, hub.counters)
-        logs.CONNECTION.set(self.id)
-        self._context = contextvars.copy_context()  # with the ids that logs tell
+        self.context = contextvars.Context()  # its own, as that of the handshake holds the request
+        self.context.run(logs.CONNECTION.set, self.id)
         self.closed: asyncio.Future[None] = self._loop.create_future()
         hub.connections.add(self)
 
@@ -100,14 +98,12 @@ class Connection(asyncio.Protocol):
         self.outbox.resume()
         self._go_on()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._hub.connections.discard(self)
         self._unread = NOTHING
         self._stop()
         if not self.closed.done():
             self.closed.set_result(None)
-        # After the handler has returned, which the future above has just scheduled.
-        self._loop.call_soon(self._http.connection_lost, exc)
 
     # For the hub
 
@@ -272,7 +268,7 @@ class Connection(asyncio.Protocol):
                 self._begin(self._send_event(request))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._current = self._context.run(background.start, work, f"request of {self.id}")
+        self._current = self.context.run(background.start, work, f"request of {self.id}")
         self._current.add_done_callback(self._end)
 
     def _end(self, _: asyncio.Task[None]) -> None:
@@ -343,7 +339,7 @@ class Connection(asyncio.Protocol):
             return
         self._unanswered += 1
         self._regulate()
-        mutation = Mutation(self._client, request.mutation, lane, run, self._answer, self._context)
+        mutation = Mutation(self._client, request.mutation, lane, run, self._answer, self.context)
         local.mutations.submit(mutation)
 
     def _answer(self, message: bytes) -> None:

@@ -1,10 +1,11 @@
 """The route `/ws`: checks a handshake, then hands the transport to a connection of ours."""
 
+import asyncio
 import socket
 from typing import Any
 
 from sanic import Blueprint, HTTPResponse, Request
-from sanic.exceptions import SanicException, ServiceUnavailable
+from sanic.exceptions import BadRequest, SanicException, ServiceUnavailable
 from websockets import http11
 from websockets.datastructures import Headers
 from websockets.protocol import State
@@ -14,10 +15,8 @@ from websockets.typing import Subprotocol
 from server import origins
 from server.realtime import wire
 from server.realtime.connection import Connection
-from server.realtime.hub import Hub
 from server.realtime.visitors import TooMany, Visitors
 from server.sessions import cookie
-from server.sessions.session import Session
 
 UNSENT = 128 * 1024  # bytes
 RETRY_AFTER = 5  # seconds
@@ -27,12 +26,14 @@ blueprint = Blueprint("realtime")
 
 @blueprint.get("/ws")
 async def serve_socket(request: Request) -> HTTPResponse | None:
-    """Answer the handshake, then return when the connection has ended."""
-    hub: Hub = request.app.ctx.hub
+    """Answer the handshake, then leave the transport to a connection."""
+    hub = request.app.ctx.hub
     visitors: Visitors = request.app.ctx.visitors
     if hub.draining:
         raise ServiceUnavailable("this worker stops", headers={"Retry-After": "1"}, quiet=True)
     origins.check_origin(request)
+    if request.stream is None or request.stream.request_body:
+        raise BadRequest("a handshake has no body", quiet=True)
     protocol = ServerProtocol(
         subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
         max_size=hub.settings.frame_size,
@@ -54,11 +55,11 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
     transport: Any = request.transport
     if transport.is_closing():
         return None  # the client has gone, and its connection would never hear so
-    # No await from here until the bytes that Sanic received are handed on: none is lost.
-    connection = _take_over(request, hub, session, protocol, answer)
-    del answer, protocol  # 2 KiB that would be held for as long as the connection lasts
-    with visitors.present(connection, session, request.client_ip):
-        await connection.closed
+    _bound_kernel_buffer(transport)
+    # No await from here on: what Sanic received is handed on, and what comes next goes to ours.
+    connection = Connection(hub, session, transport, protocol)
+    visitors.add(connection, session, request.client_ip)
+    _take_over(transport, connection, answer)
     return None
 
 
@@ -66,22 +67,16 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
 serve_socket.is_websocket = True  # type: ignore[attr-defined]
 
 
-def _take_over(
-    request: Request,
-    hub: Hub,
-    session: Session,
-    protocol: ServerProtocol,
-    answer: http11.Response,
-) -> Connection:
-    transport: Any = request.transport
+def _take_over(transport: Any, connection: Connection, answer: http11.Response) -> None:
+    """Sanic's protocol goes as if its client had gone, and with it 5 KiB and a task."""
     http = transport.get_protocol()
-    _bound_kernel_buffer(transport)
-    connection = Connection(hub, session, transport, protocol, http)
+    received = bytes(http.recv_buffer)
+    http.transport = None  # which it would close when the handler returns
+    asyncio.get_running_loop().call_soon(http.connection_lost, None)
     transport.set_protocol(connection)
     transport.resume_reading()
     transport.write(answer.serialize())
-    connection.data_received(bytes(http.recv_buffer))
-    return connection
+    connection.data_received(received)
 
 
 def _bound_kernel_buffer(transport: Any) -> None:

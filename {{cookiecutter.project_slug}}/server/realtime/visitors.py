@@ -4,8 +4,8 @@ import asyncio
 import random
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from sanic.log import logger
@@ -73,25 +73,25 @@ class Visitors:
         if present >= self._settings.connections_per_session:
             raise TooMany("too many connections of this session")
 
-    @contextmanager
-    def present(self, connection: Connection, session: Session, address: str) -> Iterator[None]:
-        """Count a connection, and keep it informed of its session."""
+    def add(self, connection: Connection, session: Session, address: str) -> None:
+        """Count a connection until it ends, and keep it informed of its session."""
         identity = session.identity
         self._present[identity].add(connection)
         self._addresses[address] += 1
+        remove = partial(self._remove, connection, identity, address)
+        connection.closed.add_done_callback(remove, context=connection.context)
         if session.due(time.time(), self._settings.session_idle):
             connection.on_use = partial(self._look_soon, identity)
         if identity in self._recent:  # it may have been loaded before that was heard
             self.hear(identity.encode())
-        try:
-            yield
-        finally:
-            self._present[identity].discard(connection)
-            if not self._present[identity]:
-                del self._present[identity]
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
+
+    def _remove(self, connection: Connection, identity: str, address: str, _: object) -> None:
+        self._present[identity].discard(connection)
+        if not self._present[identity]:
+            del self._present[identity]
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
 
     def hear(self, message: bytes) -> None:
         """A session ended or has a new token; perhaps one that somebody here has."""

@@ -191,7 +191,7 @@ def decode(raw: bytes) -> Session | None:
         record = _DECODER.decode(raw)
         stored = bytes(record.values)
         return Session(record.identity, record.created, record.renewed, stored, record.access)
-    except (msgspec.MsgspecError, CodecError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # of text that is none, and ours
         return None
 
 

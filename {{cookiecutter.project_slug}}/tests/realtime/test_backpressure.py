@@ -130,7 +130,7 @@ def connect(settings: Settings, transport: Transport, enter: Any = None) -> Conn
         enter=enter,
     )
     protocol = ServerProtocol(state=State.OPEN)
-    return Connection(stub, new_session(0), transport, protocol, asyncio.Protocol())
+    return Connection(stub, new_session(0), transport, protocol)
 
 
 async def test_a_crowd_of_frames_leaves_others_their_turns(settings: Settings) -> None:

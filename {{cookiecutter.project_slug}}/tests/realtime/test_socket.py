@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 import msgpack
 import pytest
 from sanic import Request
+from sanic.server import HttpProtocol
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
@@ -446,6 +448,32 @@ async def test_who_has_gone_leaves_room_for_another(open_app: OpenApp, limit: st
 
         for _ in range(3):
             await until(let_in)
+
+
+async def test_of_the_handshake_nothing_is_kept(open_app: OpenApp) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(each, HttpProtocol | Request) for each in gc.get_objects())
+
+    async with open_app() as (_, address), Member.connect(address):  # opens connections to a store
+        before = kept()
+        async with Member.connect(address) as one, Member.connect(address) as two:
+            await until(lambda: kept() <= before)
+            await one.join("board/a")
+            await two.join("board/a")
+            assert await one.call("board/a", "add") == 1
+
+
+async def test_a_handshake_with_a_body_is_refused(address: str) -> None:
+    headers = {"Content-Length": "3"}
+    with pytest.raises(InvalidStatus) as refused:
+        async with open_websocket(
+            f"ws://{address}/ws",
+            subprotocols=[Subprotocol("gospa.v1")],
+            additional_headers=headers,
+        ):
+            pass
+    assert refused.value.response.status_code == 400
 
 
 async def test_what_is_no_handshake_gets_no_session(address: str) -> None:
