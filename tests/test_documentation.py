@@ -208,6 +208,13 @@ def needs_containers(command: str, workplace: Workplace) -> None:
     assert re.search(r"`compose.yaml` .* \*\*not built or started\*\*", page)
 
 
+def runs_what_the_guide_adds(command: str, workplace: Workplace) -> None:
+    """As `tests/test_guide.py` does."""
+    *pytest, file = shlex.split(command)
+    assert pytest == [".venv/bin/python", "-m", "pytest"]
+    assert f"\n`{file}`:\n" in (workplace.project / "docs/guide.md").read_text()
+
+
 def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
     """What it sends, `tests/process/test_graceful.py` sends to a whole server."""
     sent = (workplace.project / "tests/process/test_graceful.py").read_text()
@@ -283,6 +290,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "pipx run cookiecutter .",
         "uvx cookiecutter .",
     ),
+    runs_what_the_guide_adds: (".venv/bin/python -m pytest tests/test_questions.py",),
     serves: (".venv/bin/sanic app --workers 4",),
     serves_likewise: (
         ".venv/bin/sanic app --workers 1",

@@ -1,6 +1,7 @@
 """What is generated is complete, and nothing else."""
 
 import re
+import shutil
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -98,6 +99,15 @@ def test_metadata_is_valid(baked: Baked) -> None:
 def test_same_answers_give_the_same_bytes(baked: Baked, template: Path, tmp_path: Path) -> None:
     again = bake(template, tmp_path, baked.answers)
     assert contents(again) == contents(baked.path)
+
+
+def test_data_of_a_tree_that_was_served_is_copied_as_it_is(template: Path, tmp_path: Path) -> None:
+    served = shutil.copytree(template, tmp_path / "template")
+    written = served / APP.name / ".devstore/appendonlydir/appendonly.aof"
+    written.parent.mkdir(parents=True)
+    written.write_bytes(data := b"*1\r\n$4\r\n{{ \xff\r\n")
+    project = bake(served, tmp_path)
+    assert contents(project)[".devstore/appendonlydir/appendonly.aof"] == data
 
 
 def test_generating_over_a_project_leaves_the_users_files(template: Path, tmp_path: Path) -> None:

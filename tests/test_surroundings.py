@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.baking import Baked, contents, run
+from tests.baking import APP, Baked, contents, run
+from tests.browsing import TIMEOUT
 
 PROGRAM = str(Path(sys.executable).with_name("cookiecutter"))  # as pip installs it
 QUIETLY = (PROGRAM, "--default-config", "--no-input")
@@ -84,6 +86,34 @@ def test_leaving_the_questions_leaves_nothing(template: Path, tmp_path: Path) ->
     done = run((PROGRAM, "--default-config", str(template)), tmp_path, input="My App\n")
     assert done.returncode != 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_generation_that_was_interrupted_can_be_repeated_as_the_readme_says(
+    template: Path, matrix: dict[str, Baked], tmp_path: Path
+) -> None:
+    """Cookiecutter removes what it wrote if a hook fails, but not on Ctrl-C; hooks hear nothing."""
+    halting = shutil.copytree(template, tmp_path / "template")
+    pipe = halting / APP.name / "server/halt"
+    os.mkfifo(pipe)
+    command = (*QUIETLY, str(halting))
+    with (
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as interrupted,
+        pipe.open("wb"),  # once cookiecutter reads it
+    ):
+        interrupted.send_signal(signal.SIGINT)
+        _, said = interrupted.communicate(timeout=TIMEOUT)
+    assert "Aborted" in said
+    pipe.unlink()
+    (default, *_) = matrix.values()
+    part, whole = contents(tmp_path / "my_live_app"), contents(default.path)
+    assert "app.py" in part
+    assert whole.keys() - part.keys()
+
+    assert "already exists" in run(command, tmp_path).stdout
+    assert contents(tmp_path / "my_live_app") == part
+    again = run((*command, "-f"), tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert contents(tmp_path / "my_live_app") == whole
 
 
 @pytest.mark.parametrize(

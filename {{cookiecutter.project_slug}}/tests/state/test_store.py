@@ -16,6 +16,8 @@ from server.state.store import (
     Refused,
     Snapshot,
     channel,
+    fields_size,
+    growth,
     splice,
 )
 
@@ -66,3 +68,10 @@ def test_version_and_parent_are_put_between_the_parts() -> None:
 
 def test_a_rooms_keys_and_channel_share_a_slot() -> None:
     assert channel("board/lobby") == "{board/lobby}"
+
+
+def test_a_change_makes_a_room_larger_by_what_it_adds_less_what_it_replaces() -> None:
+    fields = {"a": b"12", "long": b"x" * 70}
+    assert fields_size(fields.items()) == 1 + 2 + 64 + 4 + 70 + 64
+    assert growth(fields, {"new": b"1"}, ["no such key"]) == 3 + 1 + 64
+    assert growth(fields, {"a": b"1"}, ["long"]) == 1 - 2 - (4 + 70 + 64)
