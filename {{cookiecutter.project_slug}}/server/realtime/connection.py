@@ -2,30 +2,18 @@
 
 import asyncio
 import contextvars
-import os
-from collections import defaultdict
-from collections.abc import Coroutine
-from typing import Any
 
-from sanic.log import logger
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from server import background, logs
-from server.errors import StoreError, StoreUnavailable
 from server.realtime import wire
 from server.realtime.bucket import TokenBucket
 from server.realtime.hub import Hub
-from server.realtime.local_room import LocalRoom
-from server.realtime.mutations import Lane, Mutation
 from server.realtime.outbox import Outbox
-from server.realtime.presence import member_id
-from server.realtime.refusal import refusal
-from server.realtime.room import Invalid, NotJoined, Room, RoomError
+from server.realtime.requests import Requests
 from server.sessions.session import Session
 
-BACKLOG = 64  # requests in progress, above which nothing more is read from the client
 SLICE = 1024  # bytes parsed at a time: of the smallest frames they hold 170
 TURN = 32  # frames handled before others have their turn, save for the rest of a slice
 NOTHING = memoryview(b"")
@@ -34,43 +22,25 @@ NOTHING = memoryview(b"")
 class Connection(asyncio.Protocol):
     """Speaks `gospa.v1` with one client.
 
-    Requests that need no store are answered inside `data_received`. While a JOIN or a SEND waits
-    for the store, what the client asks next waits too, so that order is kept.
+    Frames are checked and handled where they arrive, so that TCP holds up who sends too much.
     """
 
     def __init__(
-        self,
-        hub: Hub,
-        session: Session,
-        transport: asyncio.Transport,
-        protocol: ServerProtocol,
+        self, hub: Hub, session: Session, transport: asyncio.Transport, protocol: ServerProtocol
     ) -> None:
         self._hub = hub
-        self._session = session
         self._transport = transport
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._heard = self._opened = self._loop.time()
         self._bytes = TokenBucket(hub.settings.bytes_per_second, self._opened)
         self._frames = TokenBucket(hub.settings.frames_per_second, self._opened)
-        self._pinged = False
-        self._flooding = False
-        self._leaving = False
-        self._stopped = False
-        self._used = False
-        self.on_use = _nothing
-        self._client: bytes | None = None
         self._unread = NOTHING
         self._fragments = bytearray()
-        self._rooms: dict[str, LocalRoom] = {}
-        self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
-        self._backlog: list[wire.Request] = []  # short; a deque takes 600 bytes when empty
-        self._current: asyncio.Task[None] | None = None
-        self._unanswered = 0
-        self.id = os.urandom(8).hex()
-        self.outbox = Outbox(transport, hub.counters)
+        self._pinged = self._flooding = self._leaving = False
         self.context = contextvars.Context()  # its own, as that of the handshake holds the request
-        self.context.run(logs.CONNECTION.set, self.id)
+        self.outbox = Outbox(transport, hub.counters)
+        self.requests = Requests(hub, session, self)
         self.closed: asyncio.Future[None] = self._loop.create_future()
         hub.connections.add(self)
 
@@ -80,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._heard = self._loop.time()
         self._pinged = False
         self._hub.counters.received += len(data)
-        self._unread = memoryview(data)
+        self._unread = memoryview(bytes(self._unread) + data)
         if not self._bytes.take(len(data), self._heard):
             self._refuse_flood("bytes")
         self._parse()
@@ -96,12 +66,12 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.outbox.resume()
-        self._go_on()
+        self.requests.go_on()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._hub.connections.discard(self)
         self._unread = NOTHING
-        self._stop()
+        self.requests.stop()
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -120,7 +90,7 @@ class Connection(asyncio.Protocol):
             # A control frame has room for 125 bytes: https://www.rfc-editor.org/rfc/rfc6455#section-5.5
             self._protocol.send_close(code, reason.encode()[:120].decode(errors="ignore"))
             self._flush()
-            self._stop()
+            self.requests.stop()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -148,31 +118,8 @@ class Connection(asyncio.Protocol):
             self._flush()
 
     def _late_hello(self, now: float) -> bool:
-        waits = self._client is None and self._protocol.state is State.OPEN
+        waits = not self.requests.greeted and self._protocol.state is State.OPEN
         return waits and now - self._opened > self._hub.settings.hello_timeout
-
-    # For who watches its session
-
-    def take_used(self) -> bool:
-        used, self._used = self._used, False
-        return used
-
-    async def follow_session(self, session: Session | None) -> None:
-        if session is None:
-            self.close(wire.CLOSE_SESSION_ENDED, "the session ended")
-        elif session.access.token != self._session.access.token:
-            self.close(wire.CLOSE_SESSION_CHANGED, "the session has a new token")
-        else:
-            self._session = session
-            for local in list(self._rooms.values()):
-                await self._ask_again(local.room, session)
-
-    async def _ask_again(self, room: Room, session: Session) -> None:
-        try:
-            if not await room.authorize(session):
-                self.close(wire.CLOSE_SESSION_CHANGED, f"you may no longer be in {room.name}")
-        except Exception:  # it has not said no
-            logger.exception("who may stay in room %s is unknown", room.name)
 
     # Frames
 
@@ -192,7 +139,7 @@ class Connection(asyncio.Protocol):
             self._flush()
         if self._unread:
             self._loop.call_soon(self._parse)
-        self._regulate()
+        self.regulate()
 
     def _refuse_flood(self, kind: str) -> None:
         """Close, and read nothing more: TCP holds up what comes."""
@@ -219,14 +166,8 @@ class Connection(asyncio.Protocol):
             request = wire.parse(message, self._hub.settings)
         except wire.WireError as error:
             self.close(wire.CLOSE_MALFORMED, f"malformed message: {error}")
-            return
-        if isinstance(request, wire.Hello) is (self._client is not None):
-            self.close(wire.CLOSE_NO_HELLO, "HELLO comes first, and once")
-        elif self._current or self.outbox.full_since is not None:
-            self._backlog.append(request)
-            self._regulate()
         else:
-            self._handle(request)
+            self.requests.take(request)
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
@@ -235,133 +176,11 @@ class Connection(asyncio.Protocol):
             else:  # the core's sign that the connection is over
                 self._transport.close()
 
-    def _regulate(self) -> None:
+    def regulate(self) -> None:
         """Read only while there is room for requests and for their answers."""
         if self._transport.is_closing() or self._flooding:
             return
-        full = self.outbox.full_since is not None or self._unread
-        if full or self._unanswered + len(self._backlog) > BACKLOG:
+        if self._unread or self.requests.full or self.outbox.full_since is not None:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
-
-    # Requests
-
-    def _handle(self, request: wire.Request) -> None:
-        if not isinstance(request, wire.Hello | wire.Ping):
-            self._used, on_use, self.on_use = True, self.on_use, _nothing
-            on_use()
-        match request:
-            case wire.Hello():
-                self._client = request.client
-                self.id = member_id(request.client)
-                self.send(wire.welcome(self.id, self._hub.server))
-            case wire.Ping():
-                self.send(wire.pong())
-            case wire.Join():
-                self._begin(self._join(request))
-            case wire.Leave():
-                self._leave(request.room)
-            case wire.Call() | wire.Write():
-                self._mutate(request)
-            case wire.Send():
-                self._begin(self._send_event(request))
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._current = self.context.run(background.start, work, f"request of {self.id}")
-        self._current.add_done_callback(self._end)
-
-    def _end(self, _: asyncio.Task[None]) -> None:
-        self._current = None
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Handle what waits, as long as the client takes the answers."""
-        while self._backlog and not self._current and self.outbox.full_since is None:
-            self._handle(self._backlog.pop(0))
-        self._regulate()
-
-    async def _join(self, request: wire.Join) -> None:
-        name = request.room
-        try:
-            local = self._rooms.get(name) or await self._enter(name)
-            if self._stopped:
-                return  # `authorize` had lost the cancellation
-            if local.attendance:
-                local.attendance.enter(self.id, self, request.details)
-            self._rooms[name] = local  # only now: one that was refused may be closed
-            local.join(self.outbox, request.tag)
-        except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
-            self.send(refusal(error, name))
-
-    async def _enter(self, name: str) -> LocalRoom:
-        if len(self._rooms) >= self._hub.settings.rooms_per_connection:
-            raise Invalid("this connection is in too many rooms")
-        return await self._hub.enter(name, self._session)
-
-    def _stop(self) -> None:
-        """Do no more for this client."""
-        self._stopped = True
-        if self._current:
-            self._current.cancel()
-        self._backlog.clear()
-        for name in list(self._rooms):
-            self._leave(name)
-
-    def _leave(self, name: str) -> None:
-        local = self._rooms.pop(name, None)
-        self._lanes.pop(name, None)
-        if local is not None:
-            local.fanout.remove(self.outbox)
-            if local.attendance and not self._hub.draining:  # else it will be back elsewhere
-                local.attendance.leave(self.id, self)
-
-    def _mutate(self, request: wire.Call | wire.Write) -> None:
-        assert self._client is not None  # noqa: S101 - HELLO came first
-        try:
-            local = self._joined(request.room)
-        except RoomError as error:
-            self.send(refusal(error, request.room, request.mutation))
-            return
-        lane = self._lanes[request.room]
-        if self._hub.draining:
-            stops = StoreUnavailable("this worker stops")
-            self.send(refusal(stops, request.room, request.mutation))
-            return
-        try:
-            if isinstance(request, wire.Call):
-                run = local.room.bind_action(request.action, self._session, request.args)
-            else:
-                run = local.room.bind_write(request.set, request.delete)
-        except RoomError as error:
-            lane.refused.append(request.mutation)
-            self.send(refusal(error, request.room, request.mutation))
-            return
-        self._unanswered += 1
-        self._regulate()
-        mutation = Mutation(self._client, request.mutation, lane, run, self._answer, self.context)
-        local.mutations.submit(mutation)
-
-    def _answer(self, message: bytes) -> None:
-        self._unanswered -= 1
-        self.send(message)
-        self._regulate()
-
-    async def _send_event(self, request: wire.Send) -> None:
-        try:
-            local = self._joined(request.room)
-            if request.event not in local.room.events:
-                raise Invalid(f"{request.room} has no event {request.event!r:.60}")
-            await local.send_event(request.event, request.payload)
-        except (RoomError, StoreError) as error:
-            self.send(refusal(error, request.room))
-
-    def _joined(self, name: str) -> LocalRoom:
-        local = self._rooms.get(name)
-        if local is None:
-            raise NotJoined(f"join {name!r:.60} first")
-        return local
-
-
-def _nothing() -> None:
-    pass

@@ -81,7 +81,7 @@ class Visitors:
         remove = partial(self._remove, connection, identity, address)
         connection.closed.add_done_callback(remove, context=connection.context)
         if session.due(time.time(), self._settings.session_idle):
-            connection.on_use = partial(self._look_soon, identity)
+            connection.requests.on_use = partial(self._look_soon, identity)
         if identity in self._recent:  # it may have been loaded before that was heard
             self.hear(identity.encode())
 
@@ -144,11 +144,11 @@ class Visitors:
     async def _inform(self, identity: str) -> None:
         ticket = await self._sessions.find(identity)
         connections = list(self._present.get(identity, ()))
-        used = [connection.take_used() for connection in connections]
+        used = [connection.requests.take_used() for connection in connections]
         if ticket and any(used) and not await self._sessions.touch(ticket):
             ticket = None
         for connection in connections:
-            await connection.follow_session(ticket.session if ticket else None)
+            await connection.requests.follow_session(ticket.session if ticket else None)
 
     def _forget_handshakes(self, now: float) -> None:
         kept = {a: bucket for a, bucket in self._handshakes.items() if not bucket.full(now)}

@@ -20,9 +20,10 @@ from rooms import ROOMS
 from rooms.board import Board
 from server.factory import create_app
 from server.realtime import hub, outbox, socket, wire
-from server.realtime.connection import BACKLOG, SLICE, TURN, Connection
+from server.realtime.connection import SLICE, TURN, Connection
 from server.realtime.counters import Counters
 from server.realtime.mutations import Mutation
+from server.realtime.requests import BACKLOG
 from server.sessions.session import new_session
 from server.settings import Settings
 from tests.member import Member

@@ -198,7 +198,7 @@ async def test_who_is_told_to_go_sees_and_does_nothing_more(open_app: OpenApp) -
     async with ann(open_app, session_check_interval=SLOW) as (app, _, member):
         (connection,) = app.ctx.hub.connections
         room = app.ctx.hub.rooms["members"]
-        await connection.follow_session(None)
+        await connection.requests.follow_session(None)
         assert len(room.fanout) == 0
         connection.data_received(message(2, 1, "members", "add", {}))
         assert await close_code(member) == 4502
@@ -211,7 +211,7 @@ async def test_what_waits_is_not_done_once_the_session_ended(open_app: OpenApp) 
         room = app.ctx.hub.rooms["members"]
         call = message(2, 1, "members", "add", {})
         connection.data_received(message(0, "members", None, None) + call)  # waits for the join
-        await connection.follow_session(None)
+        await connection.requests.follow_session(None)
         for _ in range(2):  # steps in which the join would have come about
             await asyncio.sleep(0)
         assert len(room.fanout) == 0
