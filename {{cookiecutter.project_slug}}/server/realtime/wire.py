@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from server.settings import Settings
-from server.state.codec import CodecError, check, check_size, pack, pack_map, unpack
+from server.state.codec import CodecError, check, check_size, encode, pack, pack_map, unpack
 from server.state.store import MAX_MUTATION, Snapshot
 
 SUBPROTOCOL = "gospa.v1"
@@ -125,7 +125,7 @@ class Patch:
 
 
 def snapshot(room: str, state: Snapshot) -> bytes:
-    head = b"\x95" + b"".join(pack(part) for part in (0, room, state.version, state.tag))
+    head = b"\x95" + b"".join(map(encode, (0, room, state.version, state.tag)))
     return head + pack_map(state.fields)
 
 
@@ -133,7 +133,7 @@ def patch_frame(
     room: str, tag: bytes, changed: Mapping[str, bytes], deleted: Sequence[str]
 ) -> tuple[bytes, bytes]:
     """A PATCH in two parts; the store puts version and parent between them (`store.splice`)."""
-    return b"\x97\x01" + pack(room), pack(tag) + pack_map(changed) + pack(list(deleted))
+    return b"\x97\x01" + encode(room), encode(tag) + pack_map(changed) + encode(list(deleted))
 
 
 def event(room: str, name: str, payload: Any) -> bytes:
@@ -141,7 +141,8 @@ def event(room: str, name: str, payload: Any) -> bytes:
 
 
 def ack(mutation: int, version: int, result: Any) -> bytes:
-    return pack([3, mutation, version, result])
+    """`result` was checked before."""
+    return encode([3, mutation, version, result])
 
 
 def error(code: str, text: str, *, mutation: int | None = None, room: str | None = None) -> bytes:
@@ -157,7 +158,7 @@ def bye(code: int, retry_after_ms: int) -> bytes:
 
 
 def pong() -> bytes:
-    return pack([7])
+    return encode([7])
 
 
 def joined(room: str, version: int, tag: bytes) -> bytes:

@@ -14,6 +14,7 @@ MAX_DEPTH = 32
 # Unsigned 64-bit is the largest integer msgpack knows, signed 64-bit the smallest.
 MAX_INT, MIN_INT = 2**64 - 1, -(2**63)
 
+SURROGATE = "a lone surrogate, which UTF-8 cannot carry"
 _SCALARS = (type(None), bool, float, bytes)
 
 
@@ -24,6 +25,11 @@ class CodecError(ValueError):
 def pack(value: Any) -> bytes:
     """Encode one value. Raises CodecError naming the part that cannot be represented."""
     check(value)
+    return encode(value)
+
+
+def encode(value: Any) -> bytes:
+    """Encode a value that was checked before."""
     return msgpack.packb(value, datetime=True)
 
 
@@ -63,37 +69,21 @@ def unpack_fields(fields: Mapping[str, bytes]) -> dict[str, Any]:
     return {key: unpack(raw) for key, raw in fields.items()}
 
 
-def check(value: Any, path: str = "value", depth: int = 0) -> None:
+def check(value: Any, name: str = "value") -> None:
     """Raise CodecError unless `value` and all it contains survive a round trip."""
-    kind = type(value)
-    if kind in _SCALARS:
-        return
-    if depth > MAX_DEPTH:
-        raise CodecError(f"{path} is nested deeper than {MAX_DEPTH} levels")
-    if kind is str:
-        _check_text(value, path)
-    elif kind is list:
-        _check_items(enumerate(value), path, depth)
-    elif kind is dict:
-        check_keys(value, path)
-        _check_items(value.items(), path, depth)
-    elif kind is int and not MIN_INT <= value <= MAX_INT:
-        raise CodecError(f"{path} does not fit in 64 bits")
-    elif kind is datetime and value.tzinfo is None:
-        raise CodecError(f"{path} is a datetime without a time zone")
-    elif kind not in (int, datetime):
-        raise CodecError(
-            f"{path} is a {kind.__name__}, which state cannot hold: use None, bool, int, float, "
-            "str, bytes, datetime, list or dict"
-        )
+    try:
+        _check(value, 0)
+    except CodecError as error:
+        raise CodecError(f"{name}{error}") from None
 
 
-def check_keys(keys: Iterable[Any], path: str) -> None:
+def check_keys(keys: Iterable[Any], name: str = "") -> None:
     """Raise CodecError unless all keys are text that UTF-8 can carry."""
     for key in keys:
         if type(key) is not str:
-            raise CodecError(f"{path} has the key {key!r:.60}: keys are text")
-        _check_text(key, f"a key of {path}")
+            raise CodecError(f"{name} has the key {key!r:.60}: keys are text")
+        if not _is_sound(key):
+            raise CodecError(f"{name} has a key with {SURROGATE}")
 
 
 def check_size(value: Any, *, elements: int, depth: int) -> None:
@@ -115,16 +105,46 @@ def check_size(value: Any, *, elements: int, depth: int) -> None:
     raise CodecError(f"it is nested deeper than {depth} levels")
 
 
-def _check_items(items: Iterable[tuple[Any, Any]], path: str, depth: int) -> None:
+def _check(value: Any, depth: int) -> None:
+    """Errors get the way to what is wrong on their way out, as most values are right."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return
+    if depth > MAX_DEPTH:
+        raise CodecError(f" is nested deeper than {MAX_DEPTH} levels")
+    if kind is str:
+        if not _is_sound(value):
+            raise CodecError(f" has {SURROGATE}")
+    elif kind is list:
+        _check_items(enumerate(value), depth)
+    elif kind is dict:
+        check_keys(value)
+        _check_items(value.items(), depth)
+    elif kind is int and not MIN_INT <= value <= MAX_INT:
+        raise CodecError(" does not fit in 64 bits")
+    elif kind is datetime and value.tzinfo is None:
+        raise CodecError(" is a datetime without a time zone")
+    elif kind not in (int, datetime):
+        raise CodecError(
+            f" is a {kind.__name__}, which state cannot hold: use None, bool, int, float, "
+            "str, bytes, datetime, list or dict"
+        )
+
+
+def _check_items(items: Iterable[tuple[Any, Any]], depth: int) -> None:
     for key, item in items:
-        check(item, f"{path}[{key!r:.40}]", depth + 1)
+        try:
+            _check(item, depth + 1)
+        except CodecError as error:
+            raise CodecError(f"[{key!r:.40}]{error}") from None
 
 
-def _check_text(text: str, path: str) -> None:
+def _is_sound(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        raise CodecError(f"{path} has a lone surrogate, which UTF-8 cannot carry") from error
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_extension(code: int, _: bytes) -> NoReturn:
