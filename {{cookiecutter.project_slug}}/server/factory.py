@@ -1,6 +1,7 @@
 """Puts settings, backends, sessions, rooms and pages together into one Sanic application."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -31,6 +32,9 @@ from server.settings import Settings, SettingsError, load_settings
 from server.state.store import StateStore
 
 BACKLOG = 4096  # clients that may wait to be accepted; with Sanic's 100, returning crowds time out
+# Objects made between looks for garbage. With Python's 700, a fifth of the time of a commit is
+# spent on looking; with this one, a worker that is busy takes a tenth more memory.
+YOUNG = 20_000
 
 
 class Backend(Protocol):
@@ -153,6 +157,9 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
         if not app.state.workers:
             following = supervisor.follow(app, app.shared_ctx.stopping)
             opened.push_async_callback(background.stop, background.start(following, "following"))
+            gc.collect()
+            gc.freeze()  # what was made until now stays as long as the worker
+            gc.set_threshold(YOUNG)
 
     @app.before_server_stop
     async def close_parts(_: Sanic) -> None:
