@@ -16,6 +16,7 @@ PLAN = {
     "server/cluster.py": {STATE_REDIS, SESSION_REDIS},
     "server/devstore.py": {STATE_REDIS, SESSION_REDIS},
     "server/pubsub/cluster.py": {STATE_REDIS},
+    "server/pubsub/listener.py": {STATE_REDIS},
     "server/pubsub/memory.py": {STATE_MEMORY},
     "server/pubsub/redis.py": {STATE_REDIS},
     "server/redis.py": {STATE_REDIS, SESSION_REDIS},

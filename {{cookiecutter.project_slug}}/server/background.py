@@ -1,7 +1,8 @@
 """Background tasks whose failure is seen."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sanic.log import logger
@@ -20,6 +21,16 @@ def start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]
 def keep_running(work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
     """Run `work` again whenever it ends, until the task is cancelled."""
     return start(_run_forever(work, name), name)
+
+
+@asynccontextmanager
+async def running(work: Callable[[], Awaitable[None]], name: str) -> AsyncIterator[None]:
+    """Keep `work` running as long as the block lasts."""
+    task = keep_running(work, name)
+    try:
+        yield
+    finally:
+        await stop(task)
 
 
 async def stop(*tasks: asyncio.Task[None]) -> None:

@@ -1,14 +1,21 @@
 """Messages from any worker to every worker."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 
-class Subscription(Protocol):
+@dataclass(frozen=True, slots=True, eq=False)
+class Subscription:
     """One handler on one channel."""
+
+    on_message: Callable[[bytes], None]
+    on_gap: Callable[[], None]
+    on_close: Callable[["Subscription"], Awaitable[None]]
 
     async def close(self) -> None:
         """Stop calling the handler. Closing again has no effect."""
+        await self.on_close(self)
 
 
 class PubSub(Protocol):
