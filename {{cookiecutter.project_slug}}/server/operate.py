@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,22 +58,13 @@ async def settings(kept: Kept, _: argparse.Namespace) -> Rows:
 
 async def rooms(kept: Kept, options: argparse.Namespace) -> Rows:
     """List rooms with their sizes; it counts as a visit to each"""
-    names = sorted([name async for name in kept.state.names()])
-    found = [name for name in names if name.startswith(options.prefix)]
-    return [row async for row in _sizes(kept.state, found)]
-
-
-async def _sizes(state: StateStore, names: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
-    for name in names:
-        snapshot = await state.load(name)
-        if snapshot:
-            size = sum(map(len, snapshot.fields.values()))
-            yield {
-                "room": name,
-                "version": snapshot.version,
-                "keys": len(snapshot.fields),
-                "bytes": size,
-            }
+    rows: Rows = []
+    for name in sorted([name async for name in kept.state.names()]):
+        if name.startswith(options.prefix) and (found := await kept.state.load(name)):
+            size = sum(map(len, found.fields.values()))
+            row = {"room": name, "version": found.version, "keys": len(found.fields), "bytes": size}
+            rows.append(row)
+    return rows
 
 
 async def room(kept: Kept, options: argparse.Namespace) -> Rows:
@@ -128,7 +119,6 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        sys.path.append(os.getcwd())  # noqa: PTH109 - as `sanic` does
         backends = importlib.import_module(options.app).BACKENDS
         with ExitStack() as held:
             given = backends.prepare(load_settings(os.environ), held)

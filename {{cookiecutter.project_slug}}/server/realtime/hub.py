@@ -43,16 +43,15 @@ async def open_hub(
 ) -> AsyncIterator["Hub"]:
     """A hub with its periodic tasks; takes leave of all clients at the end."""
     hub = Hub(store, pubsub, directory, settings)
-    tasks = [
-        background.keep_running(hub.watch, "watch of connections and rooms"),
-        background.keep_running(hub.watch_heads, "head check"),
-        background.keep_running(hub.watch_presence, "presence"),
-    ]
-    try:
-        yield hub
-    finally:
-        await hub.close()
-        await background.stop(*tasks)
+    async with (
+        background.running(hub.watch, "watch of connections and rooms"),
+        background.running(hub.watch_heads, "head check"),
+        background.running(hub.watch_presence, "presence"),
+    ):
+        try:
+            yield hub
+        finally:
+            await hub.close()
 
 
 class Hub:
@@ -164,26 +163,19 @@ class Hub:
         local = LocalRoom(key, room, self._services)
         try:
             await local.open()
+            self.rooms[key] = local
         except BaseException:
             await local.close()
             raise
-        else:
-            self.rooms[key] = local
         finally:
             del self._opening[key]
 
     async def _compare_heads(self) -> None:
-        rooms = list(self.rooms.values())
-        keys = [local.key for local in rooms]
+        keys, rooms = list(self.rooms), list(self.rooms.values())
         since = [local.replica.tag for local in rooms]
         try:
-            heads = await self._services.store.heads(keys) if keys else []
+            heads = await self._services.store.heads(keys)
         except StoreError as error:
             logger.warning("rooms cannot be compared with the store: %s", error)
             return
-        await asyncio.gather(
-            *(
-                local.compare(head, tag)
-                for local, head, tag in zip(rooms, heads, since, strict=True)
-            )
-        )
+        await asyncio.gather(*map(LocalRoom.compare, rooms, heads, since))

@@ -1,8 +1,7 @@
 """State in this process's memory: gone when it ends, unseen by other workers."""
 
-import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -32,7 +31,7 @@ ROOM, CLIENT = 1024, 512  # bytes that a room, and one of its clients, take besi
 @asynccontextmanager
 async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["MemoryStateStore"]:
     """A store that publishes its commits on `pubsub`."""
-    yield MemoryStateStore(pubsub, settings.room_ttl, settings.mutation_ttl, settings.memory_size)
+    yield MemoryStateStore(pubsub, settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,47 +93,44 @@ class _Room:
 class MemoryStateStore:
     """Keeps rooms in a dict. An event loop runs one step at a time, so each step is atomic."""
 
-    def __init__(
-        self, pubsub: PubSub, ttl: float, mutation_ttl: float, limit: float = math.inf
-    ) -> None:
-        self._limit = limit
-        self._size = 0
+    def __init__(self, pubsub: PubSub, settings: Settings) -> None:
         self._pubsub = pubsub
-        self._ttl = ttl
-        self._mutation_ttl = mutation_ttl
+        self._settings = settings
+        self._size = 0
         self._sweep_at = 0.0
         self._rooms: dict[str, _Room] = {}
         self._leases: dict[str, float] = {}
 
     async def load(self, room: str) -> Snapshot | None:
         stored = self._live(room)
-        if stored is None:
-            return None
-        stored.expires = self._deadline()
+        if stored:
+            stored.expires = time.monotonic() + self._settings.room_ttl
         return _snapshot(stored)
 
     async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
-        self._sweep(time.monotonic())
+        now, settings = time.monotonic(), self._settings
+        self._sweep(now)
         stored = self._live(room)
-        state = stored or _Room(self._deadline())
+        state = stored or _Room(now)
         if before := state.known(change):
             return before
         if not state.meets(change):
-            return Conflict(_snapshot(stored) if stored else None)
+            return Conflict(_snapshot(stored))
         more = state.growth(change) + (0 if stored else ROOM)
-        if more > 0 and self._size + more > self._limit:
-            raise StoreFull(f"the memory for rooms is full ({self._limit} bytes)")
+        if more > 0 and self._size + more > settings.memory_size:
+            raise StoreFull(f"the memory for rooms is full ({settings.memory_size} bytes)")
         self._size += more
         state.size += more
         parent = state.tag
-        state.apply(change, time.monotonic() + self._mutation_ttl)
-        state.expires = self._deadline()
+        state.apply(change, now + settings.mutation_ttl)
+        state.expires = now + settings.room_ttl
         self._rooms[room] = state
         await self._pubsub.publish(channel(room), splice(change.frame, state.version, parent))
         return Commit(state.version, parent)
 
     async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        return [self._head(room) for room in rooms]
+        loaded = [await self.load(room) for room in rooms]
+        return [Head(found.version, found.tag) if found else None for found in loaded]
 
     async def renew(self, lease: str, ttl: float) -> None:
         self._leases[lease] = time.monotonic() + ttl
@@ -151,13 +147,6 @@ class MemoryStateStore:
     async def delete(self, room: str) -> None:
         self._forget(room)
         await self._pubsub.publish(channel(room), b"")
-
-    def _head(self, room: str) -> Head | None:
-        stored = self._live(room)
-        if stored is None:
-            return None
-        stored.expires = self._deadline()
-        return Head(stored.version, stored.tag)
 
     def _sweep(self, now: float) -> None:
         """From time to time, forget what has expired."""
@@ -182,10 +171,6 @@ class MemoryStateStore:
         forgotten = self._rooms.pop(room, None)
         self._size -= forgotten.size if forgotten else 0
 
-    def _deadline(self) -> float:
-        return time.monotonic() + self._ttl
 
-
-def _snapshot(room: _Room) -> Snapshot:
-    fields: Mapping[str, bytes] = dict(room.fields)
-    return Snapshot(room.version, room.tag, fields)
+def _snapshot(room: _Room | None) -> Snapshot | None:
+    return Snapshot(room.version, room.tag, dict(room.fields)) if room else None
