@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        backends = importlib.import_module(options.app).BACKENDS
+        backends = importlib.import_module("app").BACKENDS
         with ExitStack() as held:
             given = backends.prepare(load_settings(os.environ), held)
             rows = asyncio.run(_run(backends, given, options))
@@ -134,17 +134,17 @@ async def _run(backends: Backends, given: Settings, options: argparse.Namespace)
     backend = backends.sessions if options.command in OF_SESSIONS else backends.state
     if options.command not in ("check", "settings") and not backend.SHARED:
         raise Problem("this is in the memory of the workers, where only they can look")
-    async with AsyncExitStack() as stack:
-        pubsub = await stack.enter_async_context(backends.pubsub.open_pubsub(given))
-        state = await stack.enter_async_context(backends.state.open_state(given, pubsub))
-        storage = await stack.enter_async_context(backends.sessions.open_storage(given))
+    async with (
+        backends.pubsub.open_pubsub(given) as pubsub,
+        backends.state.open_state(given, pubsub) as state,
+        backends.sessions.open_storage(given) as storage,
+    ):
         kept = Kept(given, state, SessionStore(storage, pubsub, given), backends.isolated())
         return await COMMANDS[options.command](kept, options)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
-    parser.add_argument("--app", default="app", help="the module with BACKENDS (default: app)")
     parser.add_argument("--json", action="store_true", help="write JSON, for programs")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     added = {

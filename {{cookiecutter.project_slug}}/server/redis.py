@@ -146,7 +146,9 @@ async def connect(settings: Settings) -> AsyncIterator[Any]:
         case "sentinel":
             opened = _master(address, options)
         case "cluster":
-            opened = aclosing(_cluster(address, options))
+            nodes = [ClusterNode(host, port) for host, port in address.nodes]
+            options["max_connections"] *= 8  # nobody waits for one here: more are an error
+            opened = aclosing(Cluster(startup_nodes=nodes, require_full_coverage=False, **options))
         case _:
             pool = aioredis.BlockingConnectionPool(timeout=settings.store_timeout, **options)
             opened = aclosing(Server.from_pool(pool))
@@ -199,12 +201,6 @@ async def _follow(pool: Any) -> None:
     await asyncio.sleep(FOLLOW)
     with suppress(*FAILURES):
         await pool.get_master_address()
-
-
-def _cluster(address: Address, options: dict[str, Any]) -> Cluster:
-    nodes = [ClusterNode(host, port) for host, port in address.nodes]
-    options["max_connections"] = 8 * CONNECTIONS  # nobody waits for one here: more are an error
-    return Cluster(startup_nodes=nodes, require_full_coverage=False, **options)
 
 
 @contextmanager

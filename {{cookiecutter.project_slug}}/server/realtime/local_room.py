@@ -3,9 +3,8 @@
 import asyncio
 import math
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from sanic.log import logger
 
@@ -27,8 +26,6 @@ DOUBT_DELAY = 0.05  # seconds; a late message is far commoner than a store that 
 GRACE = 0.25  # seconds that a commit may take from the store to here
 RELOAD_DELAYS = (0.1, 2.0)  # seconds: the first, and the longest
 MISSED = "a commit was missed"
-
-Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +159,14 @@ class LocalRoom:
 
     async def _reload(self) -> None:
         delay, longest = RELOAD_DELAYS
-        while True:
+        loaded = False
+        while not loaded:
             try:
-                snapshot = await self._load()
+                loaded = self._catch_up(await self._load())
             except StoreError as error:
                 logger.warning("room %s cannot be loaded yet: %s", self.key, error)
                 await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
                 delay = min(delay * 2, longest)
-                continue
-            if self._catch_up(snapshot):
-                return
 
     async def _load(self) -> Snapshot:
         self._buffer = []
@@ -201,12 +196,12 @@ class LocalRoom:
             return  # the regular comparison of all rooms follows
         await self.compare(head, since)
 
-    def _once(self, name: str, work: Work) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = background.start(self._run(name, work), f"{name} of {self.key}")
+    def _once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                del self._tasks[name]
 
-    async def _run(self, name: str, work: Work) -> None:
-        try:
-            await work()
-        finally:
-            del self._tasks[name]
+        if name not in self._tasks:
+            self._tasks[name] = background.start(run(), f"{name} of {self.key}")
