@@ -53,21 +53,21 @@ class Shards:
 
     async def run(self) -> None:
         """Look where the slots are, at intervals and whenever a shard lost something."""
-        try:
-            while True:
-                self._changed.clear()
-                wait = LOOK
-                try:
-                    await self._look()
-                except StoreError as error:
-                    logger.warning("channels may be at the wrong shard (%s); looking again", error)
-                    wait = AGAIN
-                await asyncio.sleep(AGAIN)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._changed.wait()
-        finally:
-            await self._close(*self._shards)
+        while True:
+            self._changed.clear()
+            wait = LOOK
+            try:
+                await self._look()
+            except StoreError as error:
+                logger.warning("channels may be at the wrong shard (%s); looking again", error)
+                wait = AGAIN
+            await asyncio.sleep(AGAIN)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+
+    async def aclose(self) -> None:
+        await self._close(*self._shards)
 
     async def _look(self) -> None:
         with store_errors():

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -25,16 +25,16 @@ SHARED = True
 async def open_pubsub(settings: Settings) -> AsyncIterator[PubSub]:
     """A bus with one connection to hear on; in a cluster, one to each shard."""
     probe = f"{settings.key_prefix}probe:{os.urandom(8).hex()}"
-    async with connect(settings) as client:
+    async with connect(settings) as client, AsyncExitStack() as stack:
         ears: Listener | Shards
         if isinstance(client, Cluster):
-            ears = Shards(client, settings, probe)
+            ears = await stack.enter_async_context(aclosing(Shards(client, settings, probe)))
             run = ears.run
         else:
             ears = Listener(lambda: probe)
             run = partial(ears.run, client)
-        async with background.running(run, "pub/sub"):
-            yield RedisPubSub(client, ears, settings)
+        await stack.enter_async_context(background.running(run, "pub/sub"))
+        yield RedisPubSub(client, ears, settings)
 
 
 class RedisPubSub:

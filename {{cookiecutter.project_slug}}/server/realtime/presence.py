@@ -106,13 +106,10 @@ class Attendance:
 
     def _owe(self, owed: Mapping[str, str]) -> None:
         self._owed.update(owed)
-        self._correct()
-
-    def _correct(self) -> None:
         if self._owed and not self._correcting:
             self._correcting = True
-            owed, self._owed = self._owed, {}
-            write, done = partial(self._write, owed), partial(self._corrected, owed)
+            now, self._owed = self._owed, {}
+            write, done = partial(self._write, now), partial(self._corrected, now)
             self._mutations.submit(Mutation(b"", 0, Lane(), write, done))
 
     def _write(self, owed: Mapping[str, str], draft: Draft) -> None:
@@ -126,7 +123,7 @@ class Attendance:
     def _corrected(self, owed: Mapping[str, str], answer: bytes) -> None:
         self._correcting = False
         if wire.is_ack(answer):
-            self._correct()
+            self._owe({})  # what came meanwhile
         else:  # with the next review
             self._owed = {**owed, **self._owed}
 
@@ -135,6 +132,6 @@ async def review(store: StateStore, worker: str, attendances: Sequence[Attendanc
     """Renew this worker's lease, and correct the lists. Raises StoreError."""
     await store.renew(worker, LEASE)
     others = {other for each in attendances for other in each.workers().values()} - {worker}
-    lapsed = await store.lapsed(sorted(others)) if others else []
+    lapsed = await store.lapsed(sorted(others))
     for each in attendances:
         each.review(lapsed)
