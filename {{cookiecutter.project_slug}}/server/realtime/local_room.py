@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sanic.log import logger
@@ -22,7 +22,6 @@ from server.realtime.room import Room
 from server.state.store import NO_TAG, Head, Snapshot, StateStore, channel
 
 BUFFER = 1024  # messages kept while the room is being loaded
-DOUBT_DELAY = 0.05  # seconds; a late message is far commoner than a store that went back
 GRACE = 0.25  # seconds that a commit may take from the store to here
 RELOAD_DELAYS = (0.1, 2.0)  # seconds: the first, and the longest
 MISSED = "a commit was missed"
@@ -30,7 +29,7 @@ MISSED = "a commit was missed"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all rooms of a worker share; `on_gap` is called when messages may have been missed."""
+    """What all rooms of a worker share; `on_gap` has their heads compared with the store's."""
 
     worker: str
     store: StateStore
@@ -66,7 +65,7 @@ class LocalRoom:
         self._subscription: Subscription | None = None
         self._buffer: list[bytes] | None = []
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._repairing: asyncio.Task[None] | None = None
 
     @property
     def empty(self) -> bool:
@@ -83,7 +82,8 @@ class LocalRoom:
             pass
 
     async def close(self) -> None:
-        await background.stop(*self._tasks.values())
+        if self._repairing:
+            await background.stop(self._repairing)
         if self._subscription:
             await self._subscription.close()
 
@@ -137,8 +137,8 @@ class LocalRoom:
                 self.fanout.send(frame)
             case Link.GAP:
                 self._repair(MISSED)
-            case Link.DOUBT:
-                self._once("verification", self._verify)
+            case Link.DOUBT:  # its head tells whether the message was late or the store went back
+                self._services.on_gap()
 
     @staticmethod
     def _apply(replica: Replica, message: bytes, frame: bytes) -> Link:
@@ -148,14 +148,14 @@ class LocalRoom:
             return Link.DOUBT  # deleted, or not of this application: the store knows
 
     def _repair(self, reason: str) -> None:
-        if "repair" not in self._tasks:
+        if self._repairing is None or self._repairing.done():
             logger.info("loading room %s again: %s", self.key, reason)
             if reason == MISSED:
                 self._services.counters.loads_missed += 1
             else:
                 self._services.counters.loads_other += 1
             self._buffer = []
-            self._once("repair", self._reload)
+            self._repairing = background.start(self._reload(), f"repair of {self.key}")
 
     async def _reload(self) -> None:
         delay, longest = RELOAD_DELAYS
@@ -185,23 +185,3 @@ class LocalRoom:
         if replica.tag != shown and len(self.fanout):
             self.fanout.send(self.snapshot_frame())
         return True
-
-    async def _verify(self) -> None:
-        await asyncio.sleep(DOUBT_DELAY)
-        since = self.replica.tag
-        try:
-            (head,) = await self._services.store.heads([self.key])
-        except StoreError as error:
-            logger.warning("room %s cannot be compared yet: %s", self.key, error)
-            return  # the regular comparison of all rooms follows
-        await self.compare(head, since)
-
-    def _once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        async def run() -> None:
-            try:
-                await work()
-            finally:
-                del self._tasks[name]
-
-        if name not in self._tasks:
-            self._tasks[name] = background.start(run(), f"{name} of {self.key}")

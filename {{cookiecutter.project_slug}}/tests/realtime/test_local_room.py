@@ -1,5 +1,6 @@
 """A room's copy in a worker stays true, whatever becomes of the messages that feed it."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -8,6 +9,7 @@ import msgpack
 import pytest
 
 from rooms.board import Board
+from server import background
 from server.errors import StoreUnavailable
 from server.pubsub import PubSub, Subscription
 from server.realtime import fanout, wire
@@ -68,14 +70,28 @@ class Worker:
         self.store = Watched(store)
         self.counters = Counters()
         watched: Any = self.store
-        services = Services("worker", watched, self.bus, lambda: None, self.counters)
+        services = Services("worker", watched, self.bus, self._compare_soon, self.counters)
         self.room = LocalRoom(KEY, Board(KEY, {"name": "a"}), services)
         self.screen = Screen()
         self.answers: list[Any] = []
+        self._comparing = list[asyncio.Task[None]]()
 
     async def open(self) -> None:
         await self.room.open()
         self.room.join(self.screen.outbox, None)
+
+    async def close(self) -> None:
+        await background.stop(*self._comparing)
+        await self.room.close()
+
+    async def compare(self) -> None:
+        """What the hub does with all its rooms, at intervals and after a gap."""
+        since = self.room.replica.tag
+        (head,) = await self.store.heads([KEY])
+        await self.room.compare(head, since)
+
+    def _compare_soon(self) -> None:
+        self._comparing.append(background.start(self.compare(), "comparison"))
 
     async def add(self, amount: int = 1) -> None:
         """Have the member call `add`, and wait for the answer."""
@@ -99,8 +115,8 @@ async def workers(store: StateStore, pubsub: PubSub) -> AsyncIterator[tuple[Work
     await one.open()
     await other.open()
     yield one, other
-    await one.room.close()
-    await other.room.close()
+    await one.close()
+    await other.close()
 
 
 def lose(message: bytes, deliver: Callable[[bytes], None]) -> None:
@@ -156,15 +172,11 @@ async def test_actions_see_what_the_store_holds_also_after_it_went_back(
     assert msgpack.unpackb(one.answers[-1])[3] == 0
 
 
-async def test_the_last_commit_lost_is_noticed_by_comparing(
-    workers: Workers, store: StateStore
-) -> None:
+async def test_the_last_commit_lost_is_noticed_by_comparing(workers: Workers) -> None:
     one, other = workers
     other.bus.arrive = lose
-    since = other.room.replica.tag
     await one.add(5)
-    (head,) = await store.heads([KEY])
-    await other.room.compare(head, since)
+    await other.compare()
     await until(lambda: other.count == 5)
 
 

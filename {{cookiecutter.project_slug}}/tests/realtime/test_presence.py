@@ -38,11 +38,14 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Worker:
-    """A hub that reviews its lists until it is killed."""
+    """A hub that reviews its rooms and lists until it is killed."""
 
     def __init__(self, store: StateStore, pubsub: PubSub, settings: Settings) -> None:
         self.hub = Hub(store, pubsub, Directory(ROOMS), settings)
-        self.reviewing = background.start(self.hub.watch_presence(), "presence")
+        self.tasks = [
+            background.start(self.hub.watch_heads(), "heads"),
+            background.start(self.hub.watch_presence(), "presence"),
+        ]
 
     async def open(self) -> None:
         self.room = await self.hub.enter(LIST, new_session(0))
@@ -58,7 +61,7 @@ class Worker:
         return {member: entry["details"] for member, entry in entries.items()}
 
     async def kill(self) -> None:
-        await background.stop(self.reviewing)
+        await background.stop(*self.tasks)
 
 
 class Faulty:
