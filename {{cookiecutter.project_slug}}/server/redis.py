@@ -44,8 +44,10 @@ _UNAVAILABLE = (
     exceptions.MovedError,  # a server that was left and does not know it
 )
 # Answers of a server that is alive but cannot serve this now; those to a script are of no type.
-_PASSING = ("BUSY", "LOADING", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN")
-_CLOSED = "the handler is closed"  # says uvloop where asyncio raises a ConnectionError
+_PASSING = (
+    *("BUSY", "LOADING", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN"),
+    "the handler is closed",  # says uvloop where asyncio raises a ConnectionError
+)
 
 
 @contextmanager
@@ -208,20 +210,20 @@ def store_errors() -> Iterator[None]:
     """Turn redis-py's exceptions into ours."""
     try:
         yield
-    except FAILURES as error:
-        raise _translated(error) from error
-    except RuntimeError as error:
-        if _CLOSED not in str(error):
+    except (*FAILURES, RuntimeError) as error:
+        ours = translate(error)
+        if ours is error:
             raise
-        raise StoreUnavailable(f"Redis closed the connection: {error}") from error
+        raise ours from error
 
 
-def _translated(error: Exception) -> StoreError:
+def translate(error: Exception) -> Exception:
+    """What an exception means in our own terms; the same if it is none of the store's."""
     text = str(error)
-    if isinstance(error, _UNAVAILABLE) or any(word in text for word in _PASSING):
+    if isinstance(error, _UNAVAILABLE) or any(words in text for words in _PASSING):
         return StoreUnavailable(f"Redis cannot serve this now: {text}")
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM" in text:
         return StoreFull("Redis is out of memory")
     if "WRONGTYPE" in text:
         return StoreCorrupt(f"a key holds something foreign: {text}")
-    return StoreError(f"Redis refused a command: {text}")
+    return StoreError(f"Redis refused a command: {text}") if isinstance(error, FAILURES) else error

@@ -13,7 +13,7 @@ from redis import exceptions
 from server import background
 from server.errors import StoreCorrupt, StoreUnavailable
 from server.pubsub import PubSub
-from server.redis import connect, prepare, store_errors
+from server.redis import connect, prepare, store_errors, translate
 from server.settings import Settings
 from server.state import store
 from server.state.store import Change, Commit, Conflict, Head, Refused, Snapshot, channel
@@ -136,8 +136,7 @@ class RedisStateStore:
             task = background.start(self._send(), "commits")
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        with store_errors():
-            return await done
+        return await done
 
     async def _send(self) -> None:
         await asyncio.sleep(0)  # until the other tasks of this step have added theirs
@@ -150,7 +149,7 @@ class RedisStateStore:
             if done.done():
                 continue
             if isinstance(answer, Exception):
-                done.set_exception(answer)
+                done.set_exception(translate(answer))
             else:
                 done.set_result(answer)
 
