@@ -19,7 +19,7 @@ from server.realtime.outbox import Outbox, framed
 from server.realtime.presence import Attendance, Members
 from server.realtime.replica import Link, Replica
 from server.realtime.room import Room
-from server.state.store import NO_TAG, Head, Snapshot, StateStore, channel
+from server.state.store import NO_TAG, Snapshot, StateStore, channel
 
 BUFFER = 1024  # messages kept while the room is being loaded
 GRACE = 0.25  # seconds that a commit may take from the store to here
@@ -109,14 +109,13 @@ class LocalRoom:
             channel(self.key), wire.event(self.room.name, name, payload)
         )
 
-    async def compare(self, head: Head | None, since: bytes) -> None:
+    async def compare(self, head: bytes, since: bytes) -> None:
         """Load the room if the store stands at `head`, unlike our chain from `since` on."""
-        tag = head.tag if head else NO_TAG
-        if self.replica.passed(tag, since):
+        if self.replica.passed(head, since):
             return
-        if not self.replica.knows(tag):
+        if not self.replica.knows(head):
             await asyncio.sleep(GRACE)
-            if self.replica.knows(tag):
+            if self.replica.knows(head):
                 return
         self._repair("the store is at another commit")
 

@@ -14,7 +14,6 @@ from server.state.store import (
     Change,
     Commit,
     Conflict,
-    Head,
     Refused,
     Snapshot,
     channel,
@@ -128,9 +127,9 @@ class MemoryStateStore:
         await self._pubsub.publish(channel(room), splice(change.frame, state.version, parent))
         return Commit(state.version, parent)
 
-    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
+    async def heads(self, rooms: Sequence[str]) -> list[bytes]:
         loaded = [await self.load(room) for room in rooms]
-        return [Head(found.version, found.tag) if found else None for found in loaded]
+        return [found.tag if found else NO_TAG for found in loaded]
 
     async def renew(self, lease: str, ttl: float) -> None:
         self._leases[lease] = time.monotonic() + ttl

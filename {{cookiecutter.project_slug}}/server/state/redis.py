@@ -16,7 +16,7 @@ from server.pubsub import PubSub
 from server.redis import connect, prepare, store_errors, translate
 from server.settings import Settings
 from server.state import store
-from server.state.store import Change, Commit, Conflict, Head, Refused, Snapshot, channel
+from server.state.store import Change, Commit, Conflict, Refused, Snapshot, channel
 
 __all__ = ["SHARED", "RedisStateStore", "open_state", "prepare"]
 
@@ -73,11 +73,11 @@ class RedisStateStore:
             return Commit(answer[0], repeated=True)
         return Commit(*answer)
 
-    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        heads = [("HMGET", self._key(room), "v", "t") for room in rooms]
+    async def heads(self, rooms: Sequence[str]) -> list[bytes]:
+        heads = [("HGET", self._key(room), "t") for room in rooms]
         renewals = [("PEXPIRE", self._key(room), self._ttl) for room in rooms]
         answers = await self._ask(*heads, *renewals)
-        return [Head(int(v), t) if v and t else None for v, t in answers[: len(heads)]]
+        return [tag or store.NO_TAG for tag in answers[: len(heads)]]
 
     async def renew(self, lease: str, ttl: float) -> None:
         await self._ask(("SET", self._lease(lease), b"", "PX", round(ttl * 1000)))
