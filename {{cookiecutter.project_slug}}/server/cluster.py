@@ -36,8 +36,9 @@ class Cluster(RedisCluster):
         sent = [PipelineCommand(number, *command) for number, command in enumerate(commands)]
         nodes: defaultdict[Any, list[PipelineCommand]] = defaultdict(list)
         for command in sent:
+            key = command.args[3 if command.args[0] == "EVALSHA" else 1]
             try:
-                nodes[self.get_node_from_key(_key(command))].append(command)
+                nodes[self.get_node_from_key(key)].append(command)
             except exceptions.SlotNotCoveredError as error:
                 command.result = error
                 self._look_again()
@@ -74,7 +75,3 @@ class Cluster(RedisCluster):
         except FAILURES as error:
             logger.warning("the Redis cluster does not say where its slots are: %s", error)
         await asyncio.sleep(LOOK_AGAIN)
-
-
-def _key(command: PipelineCommand) -> Any:
-    return command.args[3 if command.args[0] == "EVALSHA" else 1]
