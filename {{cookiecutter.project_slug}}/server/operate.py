@@ -5,13 +5,13 @@ import asyncio
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -50,9 +50,8 @@ async def check(kept: Kept, _: argparse.Namespace) -> Rows:
 async def settings(kept: Kept, _: argparse.Namespace) -> Rows:
     """Show all settings, without passwords"""
     values = msgspec.structs.asdict(kept.settings)
-    secret = urlsplit(kept.settings.redis_url.partition("?")[0]).password
-    if secret:
-        values["redis_url"] = values["redis_url"].partition("?")[0].replace(f":{secret}@", ":***@")
+    address = kept.settings.redis_url.partition("?")[0]  # what follows may be a password, too
+    values["redis_url"] = re.sub(":[^/@]*@", ":***@", address)
     return [{"setting": name, "value": value} for name, value in values.items()]
 
 

@@ -70,10 +70,20 @@ def test_programs_read_nothing_but_the_answer(
     assert json.loads(done.stdout)[0]["state"] == "in order"
 
 
-def test_a_password_is_not_shown() -> None:
-    kept: Any = SimpleNamespace(settings=Settings(redis_url="redis+cluster://u:s3cret@a,b:2?x=y"))
-    shown = {row["setting"]: row["value"] for row in asyncio.run(show_settings(kept, Namespace()))}
-    assert shown["redis_url"] == "redis+cluster://u:***@a,b:2"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis+cluster://u:s3cret@a,b:2?x=y", "redis+cluster://u:***@a,b:2"),
+        ("redis+sentinel://[::1]:1/main?sentinel_password=s3cret", "redis+sentinel://[::1]:1/main"),
+        ("rediss://:s3:cret@a:1/2", "rediss://:***@a:1/2"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("", ""),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    kept: Any = SimpleNamespace(settings=Settings(redis_url=url))
+    values = {row["setting"]: row["value"] for row in asyncio.run(show_settings(kept, Namespace()))}
+    assert values["redis_url"] == shown
 
 
 def test_a_wrong_setting_is_said(
