@@ -134,13 +134,13 @@ class Hub:
     async def close(self) -> None:
         """Take no more mutations, let those under way finish, say BYE to all clients, and close."""
         self.draining = True
-        for local in self.rooms.values():
+        rooms = list(self.rooms.values())
+        for local in rooms:
             local.mutations.drop()
-        if under_way := [
-            asyncio.create_task(local.mutations.settled()) for local in self.rooms.values()
-        ]:
-            _, late = await asyncio.wait(under_way, timeout=CLOSE_TIMEOUT)
-            await background.stop(*late)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                for local in rooms:
+                    await local.mutations.settled()
         for connection in list(self.connections):
             delay = random.randrange(SPREAD_MS)  # noqa: S311 - spread, not a secret
             connection.send(wire.bye(wire.CLOSE_RESTART, delay))
