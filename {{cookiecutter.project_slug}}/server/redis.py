@@ -3,14 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    aclosing,
-    asynccontextmanager,
-    contextmanager,
-    nullcontext,
-    suppress,
-)
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -143,7 +136,7 @@ async def connect(settings: Settings) -> AsyncIterator[Any]:
     """A client with a pool of its own. Commands are not repeated behind the caller's back."""
     address = parse_address(settings.redis_url)
     options = address.options | _limits(settings)
-    opened: AbstractAsyncContextManager[Any]
+    opened: Any
     match address.form:
         case "sentinel":
             opened = _master(address, options)

@@ -1,11 +1,11 @@
 """Messages within this process: other workers neither send nor hear them."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
-from server.pubsub import Subscription
+from server.pubsub import OnGap, OnMessage, Subscription
 from server.settings import Settings
 
 SHARED = False
@@ -30,9 +30,7 @@ class MemoryPubSub:
         for subscription in list(self.channels.get(channel, ())):
             subscription.on_message(message)
 
-    async def subscribe(
-        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
-    ) -> Subscription:
+    async def subscribe(self, channel: str, on_message: OnMessage, on_gap: OnGap) -> Subscription:
         subscription = Subscription(on_message, on_gap, partial(self._close, channel))
         self.channels[channel].append(subscription)
         return subscription

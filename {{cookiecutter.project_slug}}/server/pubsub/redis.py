@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from server import background
 from server.cluster import Cluster
 from server.errors import StoreUnavailable
-from server.pubsub import PubSub, Subscription
+from server.pubsub import OnGap, OnMessage, PubSub, Subscription
 from server.pubsub.cluster import Shards
 from server.pubsub.listener import Channel, Listener
 from server.redis import connect, prepare, store_errors
@@ -55,9 +55,7 @@ class RedisPubSub:
         with store_errors():
             await self._client.execute_command(self._client.PUBLISH, name, message)
 
-    async def subscribe(
-        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
-    ) -> Subscription:
+    async def subscribe(self, channel: str, on_message: OnMessage, on_gap: OnGap) -> Subscription:
         name = self._settings.key_prefix + channel
         found = self._channels.setdefault(name, Channel(name))
         subscription = Subscription(on_message, on_gap, partial(self._close, found))

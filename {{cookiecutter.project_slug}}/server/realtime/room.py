@@ -15,6 +15,7 @@ from server.state.draft import Draft
 __all__ = ["Directory", "Draft", "Room", "RoomError", "Session", "action"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Run = Callable[[Draft], Any]
 
 _PARAMETER = re.compile(r"<([a-z_]+)>")
 _SEGMENT = r"[A-Za-z0-9_.~-]{1,64}"
@@ -89,9 +90,7 @@ class _Action:
             forbid_unknown_fields=True,
         )
 
-    def bind(
-        self, room: "Room", session: Session, args: Mapping[str, Any]
-    ) -> Callable[[Draft], Any]:
+    def bind(self, room: "Room", session: Session, args: Mapping[str, Any]) -> Run:
         checked = _converted(args, self._arguments)
         arguments = {**msgspec.structs.asdict(checked), **dict.fromkeys(self._sessions, session)}
         return lambda draft: self._method(room, draft, **arguments)
@@ -154,18 +153,14 @@ class Room:
         """
         raise DefinitionError(f"{type(self).__name__} has no authorize")
 
-    def bind_action(
-        self, name: str, session: Session, args: Mapping[str, Any]
-    ) -> Callable[[Draft], Any]:
+    def bind_action(self, name: str, session: Session, args: Mapping[str, Any]) -> Run:
         """A function that runs the action on a draft. Raises UnknownAction or Invalid."""
         found = self._actions.get(name)
         if found is None:
             raise UnknownAction(f"{self.name} has no action {name!r:.60}")
         return found.bind(self, session, args)
 
-    def bind_write(
-        self, values: Mapping[str, Any], deleted: Sequence[str]
-    ) -> Callable[[Draft], None]:
+    def bind_write(self, values: Mapping[str, Any], deleted: Sequence[str]) -> Run:
         """A function that sets and deletes keys on a draft. Raises Invalid."""
         for key in (*values, *deleted):
             if key not in self.writable:

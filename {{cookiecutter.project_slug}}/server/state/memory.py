@@ -8,18 +8,8 @@ from dataclasses import dataclass, field
 from server.errors import StoreFull
 from server.pubsub import PubSub
 from server.settings import Settings
-from server.state.store import (
-    MAX_REFUSED,
-    NO_TAG,
-    Change,
-    Commit,
-    Conflict,
-    Refused,
-    Snapshot,
-    channel,
-    growth,
-    splice,
-)
+from server.state import store
+from server.state.store import NO_TAG, Change, Commit, Conflict, Refused, Snapshot, channel
 
 SHARED = False
 prepare = nullcontext[Settings]  # nothing has to run before the workers start
@@ -63,7 +53,7 @@ class _Room:
     def growth(self, change: Change) -> int:
         """By how many bytes, about, a change makes it larger."""
         new = [m for m in change.mutations if m.client not in self.mutations]
-        return growth(self.fields, change.set, change.delete) + CLIENT * len(new)
+        return store.growth(self.fields, change.set, change.delete) + CLIENT * len(new)
 
     def apply(self, change: Change, remember_until: float) -> None:
         self.version += 1
@@ -73,9 +63,10 @@ class _Room:
             self.fields.pop(key, None)
         for mutation in change.mutations:
             last = self.mutations.get(mutation.client, _Last())
-            refused = [*last.refused, *(n for n in mutation.refused if n > last.number)]
+            later = [n for n in mutation.refused if n > last.number]
+            refused = (*last.refused, *later)[-store.MAX_REFUSED :]
             self.mutations[mutation.client] = _Last(
-                mutation.number, self.version, self.tag, refused[-MAX_REFUSED:], remember_until
+                mutation.number, self.version, self.tag, refused, remember_until
             )
 
     def known(self, change: Change) -> Commit | Refused | None:
@@ -124,7 +115,7 @@ class MemoryStateStore:
         state.apply(change, now + settings.mutation_ttl)
         state.expires = now + settings.room_ttl
         self._rooms[room] = state
-        await self._pubsub.publish(channel(room), splice(change.frame, state.version, parent))
+        await self._pubsub.publish(channel(room), store.splice(change.frame, state.version, parent))
         return Commit(state.version, parent)
 
     async def heads(self, rooms: Sequence[str]) -> list[bytes]:

@@ -11,7 +11,7 @@ import pytest
 from rooms.board import Board
 from server import background
 from server.errors import StoreUnavailable
-from server.pubsub import PubSub, Subscription
+from server.pubsub import OnGap, OnMessage, PubSub, Subscription
 from server.realtime import fanout, wire
 from server.realtime.counters import Counters
 from server.realtime.local_room import LocalRoom, Services
@@ -31,11 +31,9 @@ class Unreliable:
     def __init__(self, pubsub: PubSub) -> None:
         self.publish = pubsub.publish
         self._pubsub = pubsub
-        self.arrive: Callable[[bytes, Callable[[bytes], None]], None] = lambda m, on: on(m)
+        self.arrive: Callable[[bytes, OnMessage], None] = lambda m, on: on(m)
 
-    async def subscribe(
-        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
-    ) -> Subscription:
+    async def subscribe(self, channel: str, on_message: OnMessage, on_gap: OnGap) -> Subscription:
         self.deliver = on_message
         return await self._pubsub.subscribe(channel, lambda m: self.arrive(m, on_message), on_gap)
 
@@ -119,7 +117,7 @@ async def workers(store: StateStore, pubsub: PubSub) -> AsyncIterator[tuple[Work
     await other.close()
 
 
-def lose(message: bytes, deliver: Callable[[bytes], None]) -> None:
+def lose(message: bytes, deliver: OnMessage) -> None:
     """What becomes of a message that is lost."""
 
 
@@ -183,7 +181,7 @@ async def test_the_last_commit_lost_is_noticed_by_comparing(workers: Workers) ->
 async def test_a_message_that_comes_twice_changes_nothing(workers: Workers) -> None:
     one, other = workers
 
-    def twice(message: bytes, deliver: Callable[[bytes], None]) -> None:
+    def twice(message: bytes, deliver: OnMessage) -> None:
         deliver(message)
         deliver(message)
 
@@ -199,7 +197,7 @@ async def test_messages_out_of_order_never_show_a_state_that_was_not(workers: Wo
     one, other = workers
     held: list[bytes] = []
 
-    def swap(message: bytes, deliver: Callable[[bytes], None]) -> None:
+    def swap(message: bytes, deliver: OnMessage) -> None:
         held.append(message)
         if len(held) == 2:
             deliver(held[1])
