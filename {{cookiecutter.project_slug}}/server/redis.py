@@ -112,10 +112,9 @@ def parse_address(url: str) -> Address:
             raise ValueError("the name of the master is missing: redis+sentinel://host:26379/name")
     options: dict[str, Any] = dict(parse_url(f"{scheme}://{credentials}{at}/{path}?{query}"))
     options["ssl"] = options.pop("connection_class", None) is SSLConnection
-    nodes = [parse_url(f"redis://{host}") for host in hosts.split(",")]
-    return Address(
-        form, [(n["host"], n.get("port", _PORTS[form])) for n in nodes], service, options
-    )
+    read = [parse_url(f"redis://{host}") for host in hosts.split(",")]
+    nodes = [(node.get("host", "localhost"), node.get("port", _PORTS[form])) for node in read]
+    return Address(form, nodes, service, options)
 
 
 class Server(aioredis.Redis):

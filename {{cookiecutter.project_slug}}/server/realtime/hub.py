@@ -89,7 +89,7 @@ class Hub:
         """The room of that name, open. Raises RoomError, or StoreError if it cannot be loaded."""
         key, room = self._directory.resolve(name.removesuffix(presence.SUFFIX), session)
         if name.endswith(presence.SUFFIX):
-            key, room = presence.members_of(key, room)
+            key, room = key + presence.SUFFIX, presence.Members(room)
         if not await room.authorize(session):
             raise Unauthorized(f"you may not enter {name}")
         while key not in self.rooms:  # it may be closed again before we get our turn

@@ -34,23 +34,21 @@ def member_id(client: bytes) -> str:
 
 
 class Members(Room):
-    """The list of who is in a room. Whoever may enter the room may join it, and is in it then."""
+    """The list of who is in a room. Whoever may enter the room may join it, and is in it then.
+
+    Raises UnknownRoom for a room that keeps none.
+    """
 
     pattern = f"<room>{SUFFIX}"
 
     def __init__(self, room: Room) -> None:
+        if not room.presence:
+            raise UnknownRoom(f"{room.name} does not tell who is in it")
         super().__init__(room.name + SUFFIX, room.params)
         self._room = room
 
     async def authorize(self, session: Session) -> bool:
         return await self._room.authorize(session)
-
-
-def members_of(key: str, room: Room) -> tuple[str, Members]:
-    """The list of a room's members, and its key. Raises UnknownRoom if the room keeps none."""
-    if not room.presence:
-        raise UnknownRoom(f"{room.name} does not tell who is in it")
-    return key + SUFFIX, Members(room)
 
 
 class Attendance:
