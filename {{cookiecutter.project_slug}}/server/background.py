@@ -1,7 +1,8 @@
 """Background tasks whose failure is seen."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sanic.log import logger
@@ -19,7 +20,26 @@ def start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]
 
 def keep_running(work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
     """Run `work` again whenever it ends, until the task is cancelled."""
-    return start(_run_forever(work, name), name)
+
+    async def run() -> None:
+        while True:
+            try:
+                await work()
+            except Exception:  # whatever it was: a worker must not stay deaf because of it
+                logger.exception("%s failed; starting it again in %s s", name, RESTART_DELAY)
+            await asyncio.sleep(RESTART_DELAY)
+
+    return start(run(), name)
+
+
+@asynccontextmanager
+async def running(work: Callable[[], Awaitable[None]], name: str) -> AsyncIterator[None]:
+    """Keep `work` running as long as the block lasts."""
+    task = keep_running(work, name)
+    try:
+        yield
+    finally:
+        await stop(task)
 
 
 async def stop(*tasks: asyncio.Task[None]) -> None:
@@ -32,15 +52,6 @@ async def stop(*tasks: asyncio.Task[None]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)
-
-
-async def _run_forever(work: Callable[[], Awaitable[None]], name: str) -> None:
-    while True:
-        try:
-            await work()
-        except Exception:  # whatever it was: a worker must not stay deaf because of it
-            logger.exception("%s failed; starting it again in %s s", name, RESTART_DELAY)
-        await asyncio.sleep(RESTART_DELAY)
 
 
 def _report(task: asyncio.Task[None]) -> None:

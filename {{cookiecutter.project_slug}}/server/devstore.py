@@ -17,14 +17,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
 
 from server.settings import SettingsError
 
 START_TIMEOUT = 10.0  # seconds
 LOCK_TIMEOUT = 5.0  # the store of a run that was killed needs a moment to end
 POLL = 0.1  # seconds between looks whether the server lives
-SOCKET_NAME = "redis.sock"
 
 
 def find_server() -> str | None:
@@ -55,91 +53,45 @@ def run(directory: str | Path) -> Iterator[str]:
     data = Path(directory).resolve()
     try:
         data.mkdir(parents=True, exist_ok=True)
+        lock, log = (data / "lock").open("a+"), (data / "store.log").open("ab")
     except OSError as error:
         raise SettingsError(
             f"the development store cannot keep its data in {data} ({error.strerror}): set "
             "GOSPA_STORE_DIRECTORY to another place, or REDIS_URL to a server's address"
         ) from error
     # A socket's path is limited to about 100 bytes, a project's is not.
-    with tempfile.TemporaryDirectory(prefix="store-") as short:
-        address = Path(short) / SOCKET_NAME
+    with lock, log, tempfile.TemporaryDirectory(prefix="store-") as short:
+        if not _locked(lock.fileno()):
+            lock.seek(0)
+            raise SettingsError(
+                f"another run of this application uses {data}: stop it, or set "
+                f"REDIS_URL='{lock.read()}'"
+            )
+        address = Path(short) / "redis.sock"
+        url = f"unix://{address}?db=0"
+        lock.truncate(0)
+        print(url, end="", file=lock, flush=True)
         guard = subprocess.Popen(  # noqa: S603 - our own program and arguments
-            [sys.executable, "-m", "server.devstore", program, str(data), str(address)],
+            [
+                *(sys.executable, "-m", "server.devstore", program, "--port", "0"),
+                *("--unixsocket", str(address), "--unixsocketperm", "700"),
+                *("--dir", str(data), "--appendonly", "yes", "--save", ""),
+            ],
             cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=(lock.fileno(),),  # nobody else uses the data while any of the three lives
             start_new_session=True,
         )
         with guard:  # leaving closes its stdin, which ends it, and waits
-            _wait_ready(guard, data)
-            yield _url(address)
-
-
-def _url(address: Path) -> str:
-    return f"unix://{address}?db=0"
-
-
-def _wait_ready(guard: subprocess.Popen[bytes], data: Path) -> None:
-    assert guard.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
-    line = guard.stdout.readline().decode().strip()
-    if line != "ready":
-        raise SettingsError(line or _did_not_start(data))
-
-
-def _did_not_start(data: Path) -> str:
-    return (
-        f"the development store did not start: see {data}/store.log. Data that another version of "
-        f"Redis or Valkey wrote may be unreadable for this one: then move {data} away"
-    )
-
-
-def _guard(program: str, data: Path, address: Path) -> str | None:
-    """Run the server, again if it dies, until stdin ends. Returns why it could not, or None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with (data / "lock").open("a+") as lock, (data / "store.log").open("ab") as log:
-        if not _locked(lock.fileno()):
-            lock.seek(0)
-            there = lock.read()
-            return (
-                f"another run of this application uses {data}: stop it, or set REDIS_URL='{there}'"
-            )
-        lock.truncate(0)
-        print(_url(address), end="", file=lock, flush=True)
-        command = [
-            *(program, "--port", "0", "--unixsocket", str(address), "--unixsocketperm", "700"),
-            *("--dir", str(data), "--appendonly", "yes", "--save", ""),
-        ]
-        while True:
-            with _running(command, log, lock) as server:
-                if not _started(server, address):
-                    return _did_not_start(data)
-                print("ready", flush=True)  # noqa: T201 - to the application
-                if _stdin_ends_before(server):
-                    return None
-
-
-@contextlib.contextmanager
-def _running(command: list[str], log: BinaryIO, lock: TextIO) -> Iterator[subprocess.Popen[bytes]]:
-    server = subprocess.Popen(  # noqa: S603 - found by ourselves
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        pass_fds=(lock.fileno(),),  # should the guard be killed, nobody else uses the data
-    )
-    try:
-        yield server
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _stdin_ends_before(server: subprocess.Popen[bytes]) -> bool:
-    while server.poll() is None:
-        if select.select([sys.stdin], [], [], POLL)[0]:
-            return True
-    return False
+            if not _started(guard, address):
+                raise SettingsError(
+                    f"the development store did not start: see {data}/store.log. Data that another "
+                    "version of Redis or Valkey wrote may be unreadable for this one: then move "
+                    f"{data} away"
+                )
+            yield url
 
 
 def _locked(lock: int) -> bool:
@@ -152,9 +104,9 @@ def _locked(lock: int) -> bool:
     return False
 
 
-def _started(server: subprocess.Popen[bytes], address: Path) -> bool:
+def _started(guard: subprocess.Popen[bytes], address: Path) -> bool:
     deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline and server.poll() is None:
+    while time.monotonic() < deadline and guard.poll() is None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             probe.connect(str(address))
             probe.sendall(b"PING\r\n")
@@ -164,12 +116,22 @@ def _started(server: subprocess.Popen[bytes], address: Path) -> bool:
     return False
 
 
+def _guard(command: list[str]) -> None:
+    """Run the server, again if it is killed, until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    while True:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)  # noqa: S603
+        try:
+            while server.poll() is None:
+                if select.select([sys.stdin], [], [], POLL)[0]:
+                    return
+        finally:
+            server.terminate()
+            server.wait()
+        if server.returncode > 0:
+            return  # it could not start
+
+
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    try:
-        problem = _guard(arguments[0], Path(arguments[1]), Path(arguments[2]))
-    except OSError as error:
-        problem = f"the development store did not start: {error}"
-    if problem:
-        print(problem, flush=True)  # noqa: T201 - to the application
-        raise SystemExit(1)
+    _guard(sys.argv[1:])

@@ -12,14 +12,9 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """The store gave no answer. A write may or may not have happened.
+    """The store gave no answer. A write may or may not have happened."""
 
-    `retry_after` is the number of seconds after which to try again.
-    """
-
-    def __init__(self, reason: str, *, retry_after: float = 1.0) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
+    retry_after = 1.0  # seconds
 
 
 class StoreFull(StoreError):

@@ -11,15 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-    multiprocess,
-)
+from prometheus_client import Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.registry import CollectorRegistry
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # read by the library when a worker imports it
 SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5)
@@ -55,7 +48,7 @@ def exposition() -> bytes:
     """The sums over all workers, in Prometheus' text format."""
     folder = os.environ.get(FOLDER)
     if folder is None:
-        return generate_latest(REGISTRY)
+        return generate_latest()
     _forget_dead(Path(folder))
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]

@@ -5,13 +5,13 @@ import asyncio
 import importlib
 import json
 import os
+import re
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -50,30 +50,20 @@ async def check(kept: Kept, _: argparse.Namespace) -> Rows:
 async def settings(kept: Kept, _: argparse.Namespace) -> Rows:
     """Show all settings, without passwords"""
     values = msgspec.structs.asdict(kept.settings)
-    secret = urlsplit(kept.settings.redis_url.partition("?")[0]).password
-    if secret:
-        values["redis_url"] = values["redis_url"].partition("?")[0].replace(f":{secret}@", ":***@")
+    address = kept.settings.redis_url.partition("?")[0]  # what follows may be a password, too
+    values["redis_url"] = re.sub(":[^/@]*@", ":***@", address)
     return [{"setting": name, "value": value} for name, value in values.items()]
 
 
 async def rooms(kept: Kept, options: argparse.Namespace) -> Rows:
     """List rooms with their sizes; it counts as a visit to each"""
-    names = sorted([name async for name in kept.state.names()])
-    found = [name for name in names if name.startswith(options.prefix)]
-    return [row async for row in _sizes(kept.state, found)]
-
-
-async def _sizes(state: StateStore, names: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
-    for name in names:
-        snapshot = await state.load(name)
-        if snapshot:
-            size = sum(map(len, snapshot.fields.values()))
-            yield {
-                "room": name,
-                "version": snapshot.version,
-                "keys": len(snapshot.fields),
-                "bytes": size,
-            }
+    rows: Rows = []
+    for name in sorted([name async for name in kept.state.names()]):
+        if name.startswith(options.prefix) and (found := await kept.state.load(name)):
+            size = sum(map(len, found.fields.values()))
+            row = {"room": name, "version": found.version, "keys": len(found.fields), "bytes": size}
+            rows.append(row)
+    return rows
 
 
 async def room(kept: Kept, options: argparse.Namespace) -> Rows:
@@ -128,8 +118,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        sys.path.append(os.getcwd())  # noqa: PTH109 - as `sanic` does
-        backends = importlib.import_module(options.app).BACKENDS
+        backends = importlib.import_module("app").BACKENDS
         with ExitStack() as held:
             given = backends.prepare(load_settings(os.environ), held)
             rows = asyncio.run(_run(backends, given, options))
@@ -144,17 +133,17 @@ async def _run(backends: Backends, given: Settings, options: argparse.Namespace)
     backend = backends.sessions if options.command in OF_SESSIONS else backends.state
     if options.command not in ("check", "settings") and not backend.SHARED:
         raise Problem("this is in the memory of the workers, where only they can look")
-    async with AsyncExitStack() as stack:
-        pubsub = await stack.enter_async_context(backends.pubsub.open_pubsub(given))
-        state = await stack.enter_async_context(backends.state.open_state(given, pubsub))
-        storage = await stack.enter_async_context(backends.sessions.open_storage(given))
+    async with (
+        backends.pubsub.open_pubsub(given) as pubsub,
+        backends.state.open_state(given, pubsub) as state,
+        backends.sessions.open_storage(given) as storage,
+    ):
         kept = Kept(given, state, SessionStore(storage, pubsub, given), backends.isolated())
         return await COMMANDS[options.command](kept, options)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
-    parser.add_argument("--app", default="app", help="the module with BACKENDS (default: app)")
     parser.add_argument("--json", action="store_true", help="write JSON, for programs")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     added = {

@@ -106,7 +106,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     names = {variable_of(field): field for field in Settings.__struct_fields__}
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in names:
-            raise SettingsError(_unknown(variable, list(names)))
+            close = difflib.get_close_matches(variable, names, n=1, cutoff=0.8)
+            hint = f"did you mean {close[0]}?" if close else "unset it"
+            raise SettingsError(f"{variable} is not a setting of this application; {hint}")
     given: dict[str, Any] = {
         field: environ[variable] for variable, field in names.items() if environ.get(variable)
     }
@@ -128,9 +130,3 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 def variable_of(field: str) -> str:
     """The environment variable of a field."""
     return _PLAIN.get(field) or PREFIX + field.upper()
-
-
-def _unknown(variable: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(variable, known, n=1, cutoff=0.8)
-    hint = f"did you mean {close[0]}?" if close else "unset it"
-    return f"{variable} is not a setting of this application; {hint}"

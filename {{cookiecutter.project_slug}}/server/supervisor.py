@@ -1,11 +1,11 @@
 """Replaces workers that died, which Sanic does not do; ends workers whose main process died."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from queue import Empty, SimpleQueue
@@ -66,27 +66,25 @@ class Supervisor:
             self._manager.shutdown_signal(number, frame)
 
     def _run(self) -> None:
-        try:
-            while (number := self._next_signal()) is not None:
-                if number:
+        # On an error the process that shares the workers' states ends, and the application with it.
+        with suppress(ConnectionError, EOFError):
+            while True:
+                with suppress(Empty):
+                    number = self._signals.get(timeout=POLL)
+                    if number is None:
+                        return
                     self._await_starts()
                     self._manager.shutdown_signal(number, None)
                 if self._manager._shutting_down:  # noqa: SLF001
                     self._finish()
                 else:
                     self.look(time.monotonic())
-        except (BrokenPipeError, ConnectionError, EOFError):
-            return  # the process that shares the workers' states ends: so does the application
-
-    def _next_signal(self) -> int | None:
-        """The signal that came, 0 if none did for a moment, None if this thread is to end."""
-        with contextlib.suppress(Empty):
-            return self._signals.get(timeout=POLL)
-        return 0
 
     def look(self, now: float) -> None:
         """Replace whom the states of now show dead; `now` is monotonic time in seconds."""
-        for name, state in self._servers().items():
+        for name, state in self._manager.worker_state.items():
+            if not state.get("server"):
+                continue
             record = self._records.setdefault(name, _Record(alive_since=now))
             if state.get("state") in DEAD:
                 self._replace(name, record, now)
@@ -95,13 +93,10 @@ class Supervisor:
 
     def _await_starts(self) -> None:
         """Wait while the main thread starts processes: it fails if one is stopped just then."""
+        processes = [*self._manager.transient_processes, *self._manager.durable_processes]
         deadline = time.monotonic() + START_TIMEOUT
-        while self._starts_any() and time.monotonic() < deadline:
+        while any(p.state in BEING_STARTED for p in processes) and time.monotonic() < deadline:
             time.sleep(0.01)
-
-    def _starts_any(self) -> bool:
-        processes = (*self._manager.transient_processes, *self._manager.durable_processes)
-        return any(process.state in BEING_STARTED for process in processes)
 
     def _finish(self) -> None:
         """Stop workers that were starting when Sanic was told to stop.
@@ -112,11 +107,6 @@ class Supervisor:
         self._stopping.set()
         self._manager._all_workers_ack = lambda: True  # noqa: SLF001
         self._manager.shutdown()
-
-    def _servers(self) -> dict[str, dict[str, Any]]:
-        """What Sanic knows of each worker."""
-        states = self._manager.worker_state.items()
-        return {name: state for name, state in states if state.get("server")}
 
     def _replace(self, name: str, record: _Record, now: float) -> None:
         if record.due is None:
@@ -137,7 +127,8 @@ async def follow(app: Sanic, stopping: Event) -> None:
     parent = os.getppid()
     while True:
         await asyncio.sleep(FOLLOW)
-        if os.getppid() != parent:
+        orphaned = os.getppid() != parent
+        if orphaned:
             logger.error("the main process is gone; this worker ends")
-        if os.getppid() != parent or stopping.is_set():
+        if orphaned or stopping.is_set():
             app.stop(terminate=False)

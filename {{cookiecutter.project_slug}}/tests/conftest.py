@@ -14,8 +14,10 @@ from sanic import Blueprint, Sanic
 import app as chosen
 from rooms import ROOMS
 from server.factory import create_app
+from server.pubsub import PubSub
 from server.realtime.room import Room
 from server.settings import Settings, load_settings
+from server.state.store import StateStore
 from tests.member import Member
 from tests.serving import serve
 
@@ -53,6 +55,18 @@ def settings(prepared: Settings) -> Settings:
     return load_settings(
         {"REDIS_URL": prepared.redis_url, "GOSPA_KEY_PREFIX": f"t{os.getpid()}-{next(_numbers)}:"}
     )
+
+
+@pytest.fixture
+async def pubsub(settings: Settings) -> AsyncIterator[PubSub]:
+    async with chosen.BACKENDS.pubsub.open_pubsub(settings) as pubsub:
+        yield pubsub
+
+
+@pytest.fixture
+async def store(settings: Settings, pubsub: PubSub) -> AsyncIterator[StateStore]:
+    async with chosen.BACKENDS.state.open_state(settings, pubsub) as store:
+        yield store
 
 
 OpenApp = Callable[..., contextlib.AbstractAsyncContextManager[tuple[Sanic, str]]]

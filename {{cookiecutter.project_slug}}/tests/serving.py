@@ -25,7 +25,9 @@ async def serve(app: Sanic) -> AsyncIterator[str]:
         await server.startup()
         await server.before_start()
         await server.start_serving()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        await server.before_stop()
-        await server.close()
-        await server.after_stop()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            await server.before_stop()
+            await server.close()
+            await server.after_stop()

@@ -90,6 +90,7 @@ def test_ctrl_c_in_its_terminal_does_not_end_it_before_the_application(
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devstore, "LOCK_TIMEOUT", 0.1)
     with devstore.run(tmp_path) as url:
         with pytest.raises(SettingsError, match=r"another run .* set REDIS_URL='" + re.escape(url)):
             devstore.run(tmp_path).__enter__()

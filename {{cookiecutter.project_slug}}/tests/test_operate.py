@@ -12,8 +12,10 @@ import pytest
 import app as chosen
 from server.operate import COMMANDS, main
 from server.operate import settings as show_settings
+from server.pubsub import PubSub
 from server.sessions.store import SessionStore
 from server.settings import Settings
+from server.state.store import StateStore
 from tests.state.conformance import change
 
 PROJECT = Path(__file__).parents[1]
@@ -27,27 +29,20 @@ def _variables(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def room(settings: Settings) -> None:
+async def room(store: StateStore) -> None:
     """A room in the store; what is in memory is gone when it is closed."""
     if not chosen.BACKENDS.state.SHARED:
         pytest.skip("what memory backends keep is not seen by other processes")
-    async with (
-        chosen.BACKENDS.pubsub.open_pubsub(settings) as pubsub,
-        chosen.BACKENDS.state.open_state(settings, pubsub) as state,
-    ):
-        values = {"count": 3, "raw": b"\x00"}
-        await state.commit(ROOM, change(exists=False, set=values))
+    values = {"count": 3, "raw": b"\x00"}
+    await store.commit(ROOM, change(exists=False, set=values))
 
 
 @pytest.fixture
-async def identity(settings: Settings) -> str:
+async def identity(settings: Settings, pubsub: PubSub) -> str:
     """A session of the user Ann."""
     if not chosen.BACKENDS.sessions.SHARED:
         pytest.skip("what memory backends keep is not seen by other processes")
-    async with (
-        chosen.BACKENDS.pubsub.open_pubsub(settings) as pubsub,
-        chosen.BACKENDS.sessions.open_storage(settings) as storage,
-    ):
+    async with chosen.BACKENDS.sessions.open_storage(settings) as storage:
         store = SessionStore(storage, pubsub, settings)
         ticket = store.create()
         ticket.session.log_in("Ann", ticket.session.created)
@@ -75,10 +70,20 @@ def test_programs_read_nothing_but_the_answer(
     assert json.loads(done.stdout)[0]["state"] == "in order"
 
 
-def test_a_password_is_not_shown() -> None:
-    kept: Any = SimpleNamespace(settings=Settings(redis_url="redis+cluster://u:s3cret@a,b:2?x=y"))
-    shown = {row["setting"]: row["value"] for row in asyncio.run(show_settings(kept, Namespace()))}
-    assert shown["redis_url"] == "redis+cluster://u:***@a,b:2"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis+cluster://u:s3cret@a,b:2?x=y", "redis+cluster://u:***@a,b:2"),
+        ("redis+sentinel://[::1]:1/main?sentinel_password=s3cret", "redis+sentinel://[::1]:1/main"),
+        ("rediss://:s3:cret@a:1/2", "rediss://:***@a:1/2"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("", ""),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    kept: Any = SimpleNamespace(settings=Settings(redis_url=url))
+    values = {row["setting"]: row["value"] for row in asyncio.run(show_settings(kept, Namespace()))}
+    assert values["redis_url"] == shown
 
 
 def test_a_wrong_setting_is_said(

@@ -49,6 +49,8 @@ def _own_address(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rediss+sentinel://u:p@a:1,[::1]:2/main/3", "sentinel", [("a", 1), ("::1", 2)], "main"),
         ("redis+cluster://a,b:2,c", "cluster", [("a", 6379), ("b", 2), ("c", 6379)], ""),
         ("rediss+cluster://u:p@a/?ssl_ca_certs=/ca", "cluster", [("a", 6379)], ""),
+        ("redis+cluster://:p@a,b:2?db=0", "cluster", [("a", 6379), ("b", 2)], ""),
+        ("redis+cluster://", "cluster", [("localhost", 6379)], ""),
     ],
 )
 def test_an_address_names_its_servers(

@@ -1,14 +1,24 @@
 """Messages from any worker to every worker."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+OnMessage = Callable[[bytes], None]
+OnGap = Callable[[], None]
 
-class Subscription(Protocol):
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subscription:
     """One handler on one channel."""
+
+    on_message: OnMessage
+    on_gap: OnGap
+    on_close: Callable[["Subscription"], Awaitable[None]]
 
     async def close(self) -> None:
         """Stop calling the handler. Closing again has no effect."""
+        await self.on_close(self)
 
 
 class PubSub(Protocol):
@@ -21,9 +31,7 @@ class PubSub(Protocol):
     async def publish(self, channel: str, message: bytes) -> None:
         """Send a message to all subscribers. Raises StoreError."""
 
-    async def subscribe(
-        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
-    ) -> Subscription:
+    async def subscribe(self, channel: str, on_message: OnMessage, on_gap: OnGap) -> Subscription:
         """Call `on_message` with each message published after this returns.
 
         `on_gap` is called whenever messages may have been missed. Raises StoreError.

@@ -1,24 +1,23 @@
 """Messages in a Redis cluster: each channel is heard at the shard that has its room's keys.
 
 redis-py follows slots that move, but asks its connections in turn for messages, and tells nobody
-of a gap. So each shard has a subscriber of ours, and channels are moved to where they belong.
+of a gap. So each shard has a listener of ours, and channels are moved to where they belong.
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from redis.asyncio.cluster import ClusterNode
+from redis.exceptions import SlotNotCoveredError
 from sanic.log import logger
 
 from server import background
 from server.cluster import Cluster
 from server.errors import StoreError, StoreUnavailable
-from server.pubsub import PubSub, Subscription
-from server.redis import store_errors
+from server.pubsub.listener import Channel, Listener
+from server.redis import connect_node, store_errors
 from server.settings import Settings
 
 LOOK = 5.0  # seconds between looks at which shard has which slots
@@ -26,116 +25,31 @@ AGAIN = 0.25  # seconds after a look that failed, and at least between two
 NAMES = 100_000  # tried until one is in a slot of a shard: it may have only a few
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """What the subscriber of one shard is given.
+class Shards:
+    """Hears channels at their shards, following the slots of the cluster for as long as it runs."""
 
-    `own_name` is a channel that is heard there; raises StoreUnavailable if it has no slots. `lost`
-    takes a channel that is not heard there any more, None if that may be so of all.
-    """
-
-    node: ClusterNode
-    own_name: Callable[[], str]
-    lost: Callable[[str | None], None]
-
-
-OpenShard = Callable[[Settings, Shard], AbstractAsyncContextManager[PubSub]]
-
-
-@asynccontextmanager
-async def open_cluster(
-    client: Cluster, settings: Settings, open_shard: OpenShard
-) -> AsyncIterator["ClusterPubSub"]:
-    """A bus over all shards; `client` is one of the whole cluster."""
-    pubsub = ClusterPubSub(client, settings, open_shard)
-    following = background.keep_running(pubsub.run, "slots of the cluster")
-    try:
-        yield pubsub
-    finally:
-        await background.stop(following)
-        await pubsub.close()
-
-
-class _Placed:
-    """One handler on one channel, at whichever shard has it now."""
-
-    def __init__(
-        self,
-        cluster: "ClusterPubSub",
-        channel: str,
-        on_message: Callable[[bytes], None],
-        on_gap: Callable[[], None],
-    ) -> None:
-        self.channel = channel
-        self._cluster = cluster
-        self._on_message = on_message
-        self._on_gap = on_gap
-        self._moving = asyncio.Lock()
-        self._subscription: Subscription | None = None
-        self.shard: PubSub | None = None
-
-    async def move(self, shard: PubSub) -> None:
-        async with self._moving:
-            if self.shard is shard or self not in self._cluster.placed:
-                return
-            moved = self._subscription is not None
-            await self._leave()
-            self.shard = shard  # first: it may be lost again before we hear that it was gained
-            try:
-                subscribed = shard.subscribe(self.channel, self._on_message, self._on_gap)
-                self._subscription = await subscribed
-            except BaseException:
-                self.shard = None
-                raise
-        if moved:
-            self._on_gap()
-
-    async def close(self) -> None:
-        self._cluster.placed.discard(self)
-        async with self._moving:
-            await self._leave()
-
-    async def _leave(self) -> None:
-        if self._subscription:
-            await self._subscription.close()
-
-
-class ClusterPubSub:
-    """Delivers messages to handlers, following the slots of the cluster for as long as it runs."""
-
-    def __init__(self, client: Cluster, settings: Settings, open_shard: OpenShard) -> None:
-        self.placed: set[_Placed] = set()
+    def __init__(self, client: Cluster, settings: Settings, probe: str) -> None:
         self._client = client
         self._settings = settings
-        self._open_shard = open_shard
-        self._shards: dict[ClusterNode, tuple[PubSub, AsyncExitStack]] = {}
-        self._known = asyncio.Event()
+        self._probe = probe
+        self._shards: dict[Any, tuple[Listener, asyncio.Task[None]]] = {}
+        self._places: dict[Channel, Listener | None] = {}  # where each is heard
         self._changed = asyncio.Event()
 
     @property
     def connected(self) -> bool:
         """With any shard: all workers are deaf to one that is away, and none would serve better."""
-        return any(shard.connected for shard, _ in self._shards.values())
+        return any(listener.connected for listener, _ in self._shards.values())
 
-    async def publish(self, channel: str, message: bytes) -> None:
-        with store_errors():
-            await self._client.spublish(self._settings.key_prefix + channel, message)
+    async def enter(self, channel: Channel) -> None:
+        """Hear it, as soon as its shard is known."""
+        self._places[channel] = None
+        if not await self._settle(channel):
+            self._changed.set()
 
-    async def subscribe(
-        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
-    ) -> _Placed:
-        placed = _Placed(self, self._settings.key_prefix + channel, on_message, on_gap)
-        self.placed.add(placed)
-        try:
-            async with asyncio.timeout(self._settings.store_timeout):
-                await self._known.wait()
-            await placed.move(self._shard_of(placed.channel))
-        except BaseException as error:
-            await placed.close()
-            if isinstance(error, TimeoutError):
-                raise StoreUnavailable("the Redis cluster does not answer") from error
-            raise
-        return placed
+    async def leave(self, channel: Channel) -> None:
+        if listener := self._places.pop(channel, None):
+            await listener.leave(channel)
 
     async def run(self) -> None:
         """Look where the slots are, at intervals and whenever a shard lost something."""
@@ -152,55 +66,53 @@ class ClusterPubSub:
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
 
-    async def close(self) -> None:
-        for node in list(self._shards):
-            await self._close_shard(node)
+    async def aclose(self) -> None:
+        await self._close(*self._shards)
 
     async def _look(self) -> None:
         with store_errors():
             await self._client.initialize()
-            await self._client.look()
+            await self._client.nodes_manager.initialize()
         nodes = set(self._client.get_primaries())
         for node in nodes - self._shards.keys():
-            shard = Shard(node, partial(self._name_at, node), self._lost)
-            stack = AsyncExitStack()
-            opening = self._open_shard(self._settings, shard)
-            self._shards[node] = await stack.enter_async_context(opening), stack
-        self._known.set()
-        outcomes = await asyncio.gather(
-            *(self._settle(placed) for placed in list(self.placed)), return_exceptions=True
-        )
-        for node in self._shards.keys() - nodes:
-            await self._close_shard(node)
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+            listener = Listener(partial(self._name_at, node), self._lost, "S")
+            listening = partial(self._listen, node, listener)
+            self._shards[node] = listener, background.keep_running(listening, "pub/sub of a shard")
+        settled = [await self._settle(channel) for channel in list(self._places)]
+        await self._close(*self._shards.keys() - nodes)
+        if not all(settled):
+            raise StoreUnavailable("some slots are of no server")
 
-    async def _settle(self, placed: _Placed) -> None:
-        await placed.move(self._shard_of(placed.channel))
+    async def _settle(self, channel: Channel) -> bool:
+        """Have a channel heard where it belongs. False if nobody knows where that is."""
+        try:
+            listener, _ = self._shards[self._client.get_node_from_key(channel.name)]
+        except (SlotNotCoveredError, KeyError):
+            return False
+        before = self._places.get(channel, listener)  # unless it was left meanwhile
+        if before is not listener:
+            self._places[channel] = listener
+            await listener.enter(channel)
+            if before:
+                await before.leave(channel)
+        return True
 
-    async def _close_shard(self, node: ClusterNode) -> None:
-        _, stack = self._shards.pop(node)
-        await stack.aclose()
+    async def _listen(self, node: ClusterNode, listener: Listener) -> None:
+        async with connect_node(self._settings, node) as client:
+            await listener.run(client)
 
-    def _lost(self, channel: str | None) -> None:
-        for placed in self.placed:
-            if placed.channel == channel:
-                placed.shard = None
+    async def _close(self, *nodes: ClusterNode) -> None:
+        await background.stop(*(self._shards.pop(node)[1] for node in nodes))
+
+    def _lost(self, channel: Channel | None) -> None:
+        if channel:
+            self._places[channel] = None
         self._changed.set()
 
     def _name_at(self, node: ClusterNode) -> str:
-        token = os.urandom(8).hex()
-        names = (f"{self._settings.key_prefix}probe:{{{token}-{n}}}" for n in range(NAMES))
+        names = (f"{self._probe}{{{number}}}" for number in range(NAMES))
         with store_errors():
             for name in names:
                 if self._client.get_node_from_key(name) == node:
                     return name
         raise StoreUnavailable("this server has no slots any more")
-
-    def _shard_of(self, channel: str) -> PubSub:
-        with store_errors():
-            node = self._client.get_node_from_key(channel)
-        if node not in self._shards:
-            raise StoreUnavailable(f"nobody listens yet at the shard of {channel}")
-        return self._shards[node][0]

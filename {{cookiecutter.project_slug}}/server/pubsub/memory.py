@@ -1,9 +1,11 @@
 """Messages within this process: other workers neither send nor hear them."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 
+from server.pubsub import OnGap, OnMessage, Subscription
 from server.settings import Settings
 
 SHARED = False
@@ -16,36 +18,26 @@ async def open_pubsub(settings: Settings) -> AsyncIterator["MemoryPubSub"]:
     yield MemoryPubSub()
 
 
-class _Subscription:
-    def __init__(
-        self, bus: "MemoryPubSub", channel: str, on_message: Callable[[bytes], None]
-    ) -> None:
-        self.on_message = on_message
-        self._bus = bus
-        self._channel = channel
-        bus.channels[channel].append(self)
-
-    async def close(self) -> None:
-        peers = self._bus.channels.get(self._channel, [])
-        if self in peers:
-            peers.remove(self)
-            if not peers:
-                del self._bus.channels[self._channel]
-
-
 class MemoryPubSub:
     """Calls the handlers of a channel before `publish` returns."""
 
     connected = True
 
     def __init__(self) -> None:
-        self.channels: defaultdict[str, list[_Subscription]] = defaultdict(list)
+        self.channels: defaultdict[str, list[Subscription]] = defaultdict(list)
 
     async def publish(self, channel: str, message: bytes) -> None:
         for subscription in list(self.channels.get(channel, ())):
             subscription.on_message(message)
 
-    async def subscribe(
-        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
-    ) -> _Subscription:
-        return _Subscription(self, channel, on_message)
+    async def subscribe(self, channel: str, on_message: OnMessage, on_gap: OnGap) -> Subscription:
+        subscription = Subscription(on_message, on_gap, partial(self._close, channel))
+        self.channels[channel].append(subscription)
+        return subscription
+
+    async def _close(self, channel: str, subscription: Subscription) -> None:
+        peers = self.channels.get(channel, [])
+        if subscription in peers:
+            peers.remove(subscription)
+            if not peers:
+                del self.channels[channel]

@@ -9,20 +9,13 @@ from server import metrics
 class Counters:
     """Sums since the worker started."""
 
-    behind: int = 0
-    """Times that a connection took less than it was sent, and fell behind."""
-    skipped: int = 0
-    """Writes left out for connections that were behind."""
-    stuck: int = 0
-    """Connections ended because they took nothing for `drain_timeout`."""
-    loads_missed: int = 0
-    """Times that a room was loaded again because a commit had not arrived,"""
-    loads_other: int = 0
-    """or because the store turned out to be at another commit."""
-    sent: int = 0
-    """Bytes written to clients."""
-    received: int = 0
-    """Bytes read from clients."""
+    behind: int = 0  # times that a connection took less than it was sent, and fell behind
+    skipped: int = 0  # writes left out for connections that were behind
+    stuck: int = 0  # connections ended because they took nothing for `drain_timeout`
+    loads_missed: int = 0  # times that a room was loaded again because a commit had not arrived,
+    loads_other: int = 0  # or because the store turned out to be at another commit
+    sent: int = 0  # bytes written to clients
+    received: int = 0  # bytes read from clients
 
     def tell(self, since: "Counters") -> None:
         """Add to the metrics what was counted since this copy was made."""

@@ -43,16 +43,15 @@ async def open_hub(
 ) -> AsyncIterator["Hub"]:
     """A hub with its periodic tasks; takes leave of all clients at the end."""
     hub = Hub(store, pubsub, directory, settings)
-    tasks = [
-        background.keep_running(hub.watch, "watch of connections and rooms"),
-        background.keep_running(hub.watch_heads, "head check"),
-        background.keep_running(hub.watch_presence, "presence"),
-    ]
-    try:
-        yield hub
-    finally:
-        await hub.close()
-        await background.stop(*tasks)
+    async with (
+        background.running(hub.watch, "watch of connections and rooms"),
+        background.running(hub.watch_heads, "head check"),
+        background.running(hub.watch_presence, "presence"),
+    ):
+        try:
+            yield hub
+        finally:
+            await hub.close()
 
 
 class Hub:
@@ -90,7 +89,7 @@ class Hub:
         """The room of that name, open. Raises RoomError, or StoreError if it cannot be loaded."""
         key, room = self._directory.resolve(name.removesuffix(presence.SUFFIX), session)
         if name.endswith(presence.SUFFIX):
-            key, room = presence.members_of(key, room)
+            key, room = key + presence.SUFFIX, presence.Members(room)
         if not await room.authorize(session):
             raise Unauthorized(f"you may not enter {name}")
         while key not in self.rooms:  # it may be closed again before we get our turn
@@ -135,13 +134,13 @@ class Hub:
     async def close(self) -> None:
         """Take no more mutations, let those under way finish, say BYE to all clients, and close."""
         self.draining = True
-        for local in self.rooms.values():
+        rooms = list(self.rooms.values())
+        for local in rooms:
             local.mutations.drop()
-        if under_way := [
-            asyncio.create_task(local.mutations.settled()) for local in self.rooms.values()
-        ]:
-            _, late = await asyncio.wait(under_way, timeout=CLOSE_TIMEOUT)
-            await background.stop(*late)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                for local in rooms:
+                    await local.mutations.settled()
         for connection in list(self.connections):
             delay = random.randrange(SPREAD_MS)  # noqa: S311 - spread, not a secret
             connection.send(wire.bye(wire.CLOSE_RESTART, delay))
@@ -164,26 +163,19 @@ class Hub:
         local = LocalRoom(key, room, self._services)
         try:
             await local.open()
+            self.rooms[key] = local
         except BaseException:
             await local.close()
             raise
-        else:
-            self.rooms[key] = local
         finally:
             del self._opening[key]
 
     async def _compare_heads(self) -> None:
-        rooms = list(self.rooms.values())
-        keys = [local.key for local in rooms]
+        keys, rooms = list(self.rooms), list(self.rooms.values())
         since = [local.replica.tag for local in rooms]
         try:
-            heads = await self._services.store.heads(keys) if keys else []
+            heads = await self._services.store.heads(keys)
         except StoreError as error:
             logger.warning("rooms cannot be compared with the store: %s", error)
             return
-        await asyncio.gather(
-            *(
-                local.compare(head, tag)
-                for local, head, tag in zip(rooms, heads, since, strict=True)
-            )
-        )
+        await asyncio.gather(*map(LocalRoom.compare, rooms, heads, since))

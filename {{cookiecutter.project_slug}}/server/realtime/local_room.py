@@ -3,9 +3,8 @@
 import asyncio
 import math
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from sanic.log import logger
 
@@ -20,20 +19,17 @@ from server.realtime.outbox import Outbox, framed
 from server.realtime.presence import Attendance, Members
 from server.realtime.replica import Link, Replica
 from server.realtime.room import Room
-from server.state.store import NO_TAG, Head, Snapshot, StateStore, channel
+from server.state.store import NO_TAG, Snapshot, StateStore, channel
 
 BUFFER = 1024  # messages kept while the room is being loaded
-DOUBT_DELAY = 0.05  # seconds; a late message is far commoner than a store that went back
 GRACE = 0.25  # seconds that a commit may take from the store to here
 RELOAD_DELAYS = (0.1, 2.0)  # seconds: the first, and the longest
 MISSED = "a commit was missed"
 
-Work = Callable[[], Coroutine[Any, Any, None]]
-
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all rooms of a worker share; `on_gap` is called when messages may have been missed."""
+    """What all rooms of a worker share; `on_gap` has their heads compared with the store's."""
 
     worker: str
     store: StateStore
@@ -69,7 +65,7 @@ class LocalRoom:
         self._subscription: Subscription | None = None
         self._buffer: list[bytes] | None = []
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._repairing: asyncio.Task[None] | None = None
 
     @property
     def empty(self) -> bool:
@@ -86,7 +82,8 @@ class LocalRoom:
             pass
 
     async def close(self) -> None:
-        await background.stop(*self._tasks.values())
+        if self._repairing:
+            await background.stop(self._repairing)
         if self._subscription:
             await self._subscription.close()
 
@@ -112,14 +109,13 @@ class LocalRoom:
             channel(self.key), wire.event(self.room.name, name, payload)
         )
 
-    async def compare(self, head: Head | None, since: bytes) -> None:
+    async def compare(self, head: bytes, since: bytes) -> None:
         """Load the room if the store stands at `head`, unlike our chain from `since` on."""
-        tag = head.tag if head else NO_TAG
-        if self.replica.passed(tag, since):
+        if self.replica.passed(head, since):
             return
-        if not self.replica.knows(tag):
+        if not self.replica.knows(head):
             await asyncio.sleep(GRACE)
-            if self.replica.knows(tag):
+            if self.replica.knows(head):
                 return
         self._repair("the store is at another commit")
 
@@ -140,8 +136,8 @@ class LocalRoom:
                 self.fanout.send(frame)
             case Link.GAP:
                 self._repair(MISSED)
-            case Link.DOUBT:
-                self._once("verification", self._verify)
+            case Link.DOUBT:  # its head tells whether the message was late or the store went back
+                self._services.on_gap()
 
     @staticmethod
     def _apply(replica: Replica, message: bytes, frame: bytes) -> Link:
@@ -151,27 +147,25 @@ class LocalRoom:
             return Link.DOUBT  # deleted, or not of this application: the store knows
 
     def _repair(self, reason: str) -> None:
-        if "repair" not in self._tasks:
+        if self._repairing is None or self._repairing.done():
             logger.info("loading room %s again: %s", self.key, reason)
             if reason == MISSED:
                 self._services.counters.loads_missed += 1
             else:
                 self._services.counters.loads_other += 1
             self._buffer = []
-            self._once("repair", self._reload)
+            self._repairing = background.start(self._reload(), f"repair of {self.key}")
 
     async def _reload(self) -> None:
         delay, longest = RELOAD_DELAYS
-        while True:
+        loaded = False
+        while not loaded:
             try:
-                snapshot = await self._load()
+                loaded = self._catch_up(await self._load())
             except StoreError as error:
                 logger.warning("room %s cannot be loaded yet: %s", self.key, error)
                 await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
                 delay = min(delay * 2, longest)
-                continue
-            if self._catch_up(snapshot):
-                return
 
     async def _load(self) -> Snapshot:
         self._buffer = []
@@ -190,23 +184,3 @@ class LocalRoom:
         if replica.tag != shown and len(self.fanout):
             self.fanout.send(self.snapshot_frame())
         return True
-
-    async def _verify(self) -> None:
-        await asyncio.sleep(DOUBT_DELAY)
-        since = self.replica.tag
-        try:
-            (head,) = await self._services.store.heads([self.key])
-        except StoreError as error:
-            logger.warning("room %s cannot be compared yet: %s", self.key, error)
-            return  # the regular comparison of all rooms follows
-        await self.compare(head, since)
-
-    def _once(self, name: str, work: Work) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = background.start(self._run(name, work), f"{name} of {self.key}")
-
-    async def _run(self, name: str, work: Work) -> None:
-        try:
-            await work()
-        finally:
-            del self._tasks[name]

@@ -34,23 +34,21 @@ def member_id(client: bytes) -> str:
 
 
 class Members(Room):
-    """The list of who is in a room. Whoever may enter the room may join it, and is in it then."""
+    """The list of who is in a room. Whoever may enter the room may join it, and is in it then.
+
+    Raises UnknownRoom for a room that keeps none.
+    """
 
     pattern = f"<room>{SUFFIX}"
 
     def __init__(self, room: Room) -> None:
+        if not room.presence:
+            raise UnknownRoom(f"{room.name} does not tell who is in it")
         super().__init__(room.name + SUFFIX, room.params)
         self._room = room
 
     async def authorize(self, session: Session) -> bool:
         return await self._room.authorize(session)
-
-
-def members_of(key: str, room: Room) -> tuple[str, Members]:
-    """The list of a room's members, and its key. Raises UnknownRoom if the room keeps none."""
-    if not room.presence:
-        raise UnknownRoom(f"{room.name} does not tell who is in it")
-    return key + SUFFIX, Members(room)
 
 
 class Attendance:
@@ -106,13 +104,10 @@ class Attendance:
 
     def _owe(self, owed: Mapping[str, str]) -> None:
         self._owed.update(owed)
-        self._correct()
-
-    def _correct(self) -> None:
         if self._owed and not self._correcting:
             self._correcting = True
-            owed, self._owed = self._owed, {}
-            write, done = partial(self._write, owed), partial(self._corrected, owed)
+            now, self._owed = self._owed, {}
+            write, done = partial(self._write, now), partial(self._corrected, now)
             self._mutations.submit(Mutation(b"", 0, Lane(), write, done))
 
     def _write(self, owed: Mapping[str, str], draft: Draft) -> None:
@@ -126,7 +121,7 @@ class Attendance:
     def _corrected(self, owed: Mapping[str, str], answer: bytes) -> None:
         self._correcting = False
         if wire.is_ack(answer):
-            self._correct()
+            self._owe({})  # what came meanwhile
         else:  # with the next review
             self._owed = {**owed, **self._owed}
 
@@ -135,6 +130,6 @@ async def review(store: StateStore, worker: str, attendances: Sequence[Attendanc
     """Renew this worker's lease, and correct the lists. Raises StoreError."""
     await store.renew(worker, LEASE)
     others = {other for each in attendances for other in each.workers().values()} - {worker}
-    lapsed = await store.lapsed(sorted(others)) if others else []
+    lapsed = await store.lapsed(sorted(others))
     for each in attendances:
         each.review(lapsed)

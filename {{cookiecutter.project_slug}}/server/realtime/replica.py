@@ -13,14 +13,10 @@ RING_BYTES = 256 * 1024
 class Link(Enum):
     """How a patch stands to the chain."""
 
-    NEXT = auto()
-    """It continued the chain and was applied."""
-    KNOWN = auto()
-    """It had been applied before."""
-    GAP = auto()
-    """Something before it is missing: the room has to be loaded."""
-    DOUBT = auto()
-    """It is older than the copy but not of its chain: either late, or the store lost commits."""
+    NEXT = auto()  # it continued the chain and was applied
+    KNOWN = auto()  # it had been applied before
+    GAP = auto()  # something before it is missing: the room has to be loaded
+    DOUBT = auto()  # older than the copy but not of its chain: late, or the store lost commits
 
 
 class Replica:
@@ -40,13 +36,18 @@ class Replica:
     def apply(self, patch: Patch, frame: bytes) -> Link:
         """Follow the chain with `patch`, published as `frame`, or say why that cannot be."""
         if patch.parent != self.tag:
-            return self._judge(patch)
+            if self.knows(patch.tag):
+                return Link.KNOWN
+            return Link.GAP if patch.version > self.version else Link.DOUBT
         self._fields = {**self._fields, **patch.set}
         for key in patch.delete:
             self._fields.pop(key, None)
         self.version = patch.version
         self.tag = patch.tag
-        self._remember(patch, frame)
+        self._frames.append((patch.parent, patch.tag, frame))
+        self._bytes += len(frame)
+        while len(self._frames) > RING_FRAMES or self._bytes > RING_BYTES:
+            self._bytes -= len(self._frames.popleft()[2])
         return Link.NEXT
 
     def knows(self, tag: bytes) -> bool:
@@ -71,14 +72,3 @@ class Replica:
             if parent == tag:
                 return [frame, *(later for _, _, later in frames)]
         return None
-
-    def _judge(self, patch: Patch) -> Link:
-        if self.knows(patch.tag):
-            return Link.KNOWN
-        return Link.GAP if patch.version > self.version else Link.DOUBT
-
-    def _remember(self, patch: Patch, frame: bytes) -> None:
-        self._frames.append((patch.parent, patch.tag, frame))
-        self._bytes += len(frame)
-        while len(self._frames) > RING_FRAMES or self._bytes > RING_BYTES:
-            self._bytes -= len(self._frames.popleft()[2])

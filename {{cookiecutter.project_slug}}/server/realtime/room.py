@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from server.state.draft import Draft
 __all__ = ["Directory", "Draft", "Room", "RoomError", "Session", "action"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Run = Callable[[Draft], Any]
 
 _PARAMETER = re.compile(r"<([a-z_]+)>")
 _SEGMENT = r"[A-Za-z0-9_.~-]{1,64}"
@@ -71,37 +72,36 @@ class _Action:
         where = f"{owner.__name__}.{method.__name__}"
         if inspect.iscoroutinefunction(method):
             raise DefinitionError(f"{where} is async: an action may only change its draft")
-        parameters = list(inspect.signature(method).parameters.values())[2:]
-        hints = get_type_hints(method, include_extras=True)
-        if any(parameter.kind is not parameter.POSITIONAL_OR_KEYWORD for parameter in parameters):
-            raise DefinitionError(f"{where} takes *args or **kwargs: name each argument")
-        if missing := [p.name for p in parameters if p.name not in hints]:
-            raise DefinitionError(f"{where}: annotate {', '.join(missing)}")
+        parameters = list(inspect.signature(method, eval_str=True).parameters.values())[2:]
+        for p in parameters:
+            if p.kind is not p.POSITIONAL_OR_KEYWORD:
+                raise DefinitionError(f"{where} takes *args or **kwargs: name each argument")
+            if p.annotation is p.empty:
+                raise DefinitionError(f"{where}: annotate {p.name}")
         self._method = method
-        self._session = next((p.name for p in parameters if hints[p.name] is Session), None)
+        self._sessions = [p.name for p in parameters if p.annotation is Session]
         self._arguments = msgspec.defstruct(
             f"{method.__name__}_arguments",
             [
-                (p.name, hints[p.name])
-                if p.default is p.empty
-                else (p.name, hints[p.name], p.default)
+                (p.name, p.annotation, msgspec.NODEFAULT if p.default is p.empty else p.default)
                 for p in parameters
-                if p.name != self._session
+                if p.annotation is not Session
             ],
             forbid_unknown_fields=True,
         )
 
-    def bind(
-        self, room: "Room", session: Session, args: Mapping[str, Any]
-    ) -> Callable[[Draft], Any]:
-        try:
-            checked = msgspec.convert(args, self._arguments, builtin_types=_NATIVE)
-        except msgspec.ValidationError as error:
-            raise Invalid(str(error)) from error
-        arguments = {name: getattr(checked, name) for name in self._arguments.__struct_fields__}
-        if self._session:
-            arguments[self._session] = session
+    def bind(self, room: "Room", session: Session, args: Mapping[str, Any]) -> Run:
+        checked = _converted(args, self._arguments)
+        arguments = {**msgspec.structs.asdict(checked), **dict.fromkeys(self._sessions, session)}
         return lambda draft: self._method(room, draft, **arguments)
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """The value as one of a type. Raises Invalid."""
+    try:
+        return msgspec.convert(value, kind, builtin_types=_NATIVE)
+    except msgspec.ValidationError as error:
+        raise Invalid(str(error)) from error
 
 
 class Room:
@@ -153,33 +153,22 @@ class Room:
         """
         raise DefinitionError(f"{type(self).__name__} has no authorize")
 
-    def bind_action(
-        self, name: str, session: Session, args: Mapping[str, Any]
-    ) -> Callable[[Draft], Any]:
+    def bind_action(self, name: str, session: Session, args: Mapping[str, Any]) -> Run:
         """A function that runs the action on a draft. Raises UnknownAction or Invalid."""
         found = self._actions.get(name)
         if found is None:
             raise UnknownAction(f"{self.name} has no action {name!r:.60}")
         return found.bind(self, session, args)
 
-    def bind_write(
-        self, values: Mapping[str, Any], deleted: Sequence[str]
-    ) -> Callable[[Draft], None]:
+    def bind_write(self, values: Mapping[str, Any], deleted: Sequence[str]) -> Run:
         """A function that sets and deletes keys on a draft. Raises Invalid."""
         for key in (*values, *deleted):
             if key not in self.writable:
                 raise Invalid(f"members may not write {key!r:.60} in {self.name}")
-        try:
-            checked = {
-                key: msgspec.convert(value, self.writable[key], builtin_types=_NATIVE)
-                for key, value in values.items()
-            }
-        except msgspec.ValidationError as error:
-            raise Invalid(str(error)) from error
+        checked = {key: _converted(value, self.writable[key]) for key, value in values.items()}
 
         def write(draft: Draft) -> None:
-            for key, value in checked.items():
-                draft[key] = value
+            draft.update(checked)
             for key in deleted:
                 draft.pop(key, None)
 

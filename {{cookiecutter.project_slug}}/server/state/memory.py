@@ -1,27 +1,15 @@
 """State in this process's memory: gone when it ends, unseen by other workers."""
 
-import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from server.errors import StoreFull
 from server.pubsub import PubSub
 from server.settings import Settings
-from server.state.store import (
-    MAX_REFUSED,
-    NO_TAG,
-    Change,
-    Commit,
-    Conflict,
-    Head,
-    Refused,
-    Snapshot,
-    channel,
-    growth,
-    splice,
-)
+from server.state import store
+from server.state.store import NO_TAG, Change, Commit, Conflict, Refused, Snapshot, channel
 
 SHARED = False
 prepare = nullcontext[Settings]  # nothing has to run before the workers start
@@ -32,7 +20,7 @@ ROOM, CLIENT = 1024, 512  # bytes that a room, and one of its clients, take besi
 @asynccontextmanager
 async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["MemoryStateStore"]:
     """A store that publishes its commits on `pubsub`."""
-    yield MemoryStateStore(pubsub, settings.room_ttl, settings.mutation_ttl, settings.memory_size)
+    yield MemoryStateStore(pubsub, settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +53,7 @@ class _Room:
     def growth(self, change: Change) -> int:
         """By how many bytes, about, a change makes it larger."""
         new = [m for m in change.mutations if m.client not in self.mutations]
-        return growth(self.fields, change.set, change.delete) + CLIENT * len(new)
+        return store.growth(self.fields, change.set, change.delete) + CLIENT * len(new)
 
     def apply(self, change: Change, remember_until: float) -> None:
         self.version += 1
@@ -75,9 +63,10 @@ class _Room:
             self.fields.pop(key, None)
         for mutation in change.mutations:
             last = self.mutations.get(mutation.client, _Last())
-            refused = [*last.refused, *(n for n in mutation.refused if n > last.number)]
+            later = [n for n in mutation.refused if n > last.number]
+            refused = (*last.refused, *later)[-store.MAX_REFUSED :]
             self.mutations[mutation.client] = _Last(
-                mutation.number, self.version, self.tag, refused[-MAX_REFUSED:], remember_until
+                mutation.number, self.version, self.tag, refused, remember_until
             )
 
     def known(self, change: Change) -> Commit | Refused | None:
@@ -94,47 +83,44 @@ class _Room:
 class MemoryStateStore:
     """Keeps rooms in a dict. An event loop runs one step at a time, so each step is atomic."""
 
-    def __init__(
-        self, pubsub: PubSub, ttl: float, mutation_ttl: float, limit: float = math.inf
-    ) -> None:
-        self._limit = limit
-        self._size = 0
+    def __init__(self, pubsub: PubSub, settings: Settings) -> None:
         self._pubsub = pubsub
-        self._ttl = ttl
-        self._mutation_ttl = mutation_ttl
+        self._settings = settings
+        self._size = 0
         self._sweep_at = 0.0
         self._rooms: dict[str, _Room] = {}
         self._leases: dict[str, float] = {}
 
     async def load(self, room: str) -> Snapshot | None:
         stored = self._live(room)
-        if stored is None:
-            return None
-        stored.expires = self._deadline()
+        if stored:
+            stored.expires = time.monotonic() + self._settings.room_ttl
         return _snapshot(stored)
 
     async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
-        self._sweep(time.monotonic())
+        now, settings = time.monotonic(), self._settings
+        self._sweep(now)
         stored = self._live(room)
-        state = stored or _Room(self._deadline())
+        state = stored or _Room(now)
         if before := state.known(change):
             return before
         if not state.meets(change):
-            return Conflict(_snapshot(stored) if stored else None)
+            return Conflict(_snapshot(stored))
         more = state.growth(change) + (0 if stored else ROOM)
-        if more > 0 and self._size + more > self._limit:
-            raise StoreFull(f"the memory for rooms is full ({self._limit} bytes)")
+        if more > 0 and self._size + more > settings.memory_size:
+            raise StoreFull(f"the memory for rooms is full ({settings.memory_size} bytes)")
         self._size += more
         state.size += more
         parent = state.tag
-        state.apply(change, time.monotonic() + self._mutation_ttl)
-        state.expires = self._deadline()
+        state.apply(change, now + settings.mutation_ttl)
+        state.expires = now + settings.room_ttl
         self._rooms[room] = state
-        await self._pubsub.publish(channel(room), splice(change.frame, state.version, parent))
+        await self._pubsub.publish(channel(room), store.splice(change.frame, state.version, parent))
         return Commit(state.version, parent)
 
-    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        return [self._head(room) for room in rooms]
+    async def heads(self, rooms: Sequence[str]) -> list[bytes]:
+        loaded = [await self.load(room) for room in rooms]
+        return [found.tag if found else NO_TAG for found in loaded]
 
     async def renew(self, lease: str, ttl: float) -> None:
         self._leases[lease] = time.monotonic() + ttl
@@ -151,13 +137,6 @@ class MemoryStateStore:
     async def delete(self, room: str) -> None:
         self._forget(room)
         await self._pubsub.publish(channel(room), b"")
-
-    def _head(self, room: str) -> Head | None:
-        stored = self._live(room)
-        if stored is None:
-            return None
-        stored.expires = self._deadline()
-        return Head(stored.version, stored.tag)
 
     def _sweep(self, now: float) -> None:
         """From time to time, forget what has expired."""
@@ -182,10 +161,6 @@ class MemoryStateStore:
         forgotten = self._rooms.pop(room, None)
         self._size -= forgotten.size if forgotten else 0
 
-    def _deadline(self) -> float:
-        return time.monotonic() + self._ttl
 
-
-def _snapshot(room: _Room) -> Snapshot:
-    fields: Mapping[str, bytes] = dict(room.fields)
-    return Snapshot(room.version, room.tag, fields)
+def _snapshot(room: _Room | None) -> Snapshot | None:
+    return Snapshot(room.version, room.tag, dict(room.fields)) if room else None

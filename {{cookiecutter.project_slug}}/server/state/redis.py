@@ -11,22 +11,12 @@ from typing import Any
 from redis import exceptions
 
 from server import background
-from server.cluster import FAILURES
 from server.errors import StoreCorrupt, StoreUnavailable
 from server.pubsub import PubSub
-from server.redis import connect, is_cluster, prepare, store_errors, translate
+from server.redis import connect, prepare, store_errors, translate
 from server.settings import Settings
-from server.state.store import (
-    NO_TAG,
-    TAG_BYTES,
-    Change,
-    Commit,
-    Conflict,
-    Head,
-    Refused,
-    Snapshot,
-    channel,
-)
+from server.state import store
+from server.state.store import Change, Commit, Conflict, Refused, Snapshot, channel
 
 __all__ = ["SHARED", "RedisStateStore", "open_state", "prepare"]
 
@@ -37,46 +27,39 @@ LOSSES = 3  # after so many, a writer gets the turn: the others lose until it ha
 TURN = 50  # milliseconds, for a writer that dies with it
 ATTEMPTS = 2  # a numbered commit whose answer was lost is sent again: it is not applied twice
 
-_Pending = tuple[list[Any], asyncio.Future[Any]]
+_Command = Sequence[Any]
 
 
 @asynccontextmanager
 async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["RedisStateStore"]:
     """A store for all workers. Commits are published by the script, not by `pubsub`."""
     async with connect(settings) as client:
-        publish = "SPUBLISH" if is_cluster(settings) else "PUBLISH"
-        ttls = settings.room_ttl, settings.mutation_ttl
-        yield RedisStateStore(client, settings.key_prefix, *ttls, publish)
+        yield RedisStateStore(client, settings)
 
 
 class RedisStateStore:
     """Keeps each room under `<prefix>{<room>}`: field `v` version, `t` tag, `.<key>` values."""
 
-    def __init__(
-        self, client: Any, prefix: str, ttl: float, mutation_ttl: float, publish: str = "PUBLISH"
-    ) -> None:
+    def __init__(self, client: Any, settings: Settings) -> None:
         self._client = client
-        self._publish = publish
-        self._prefix = prefix
-        self._ttl = round(ttl * 1000)
-        self._mutation_ttl = round(mutation_ttl * 1000)
+        self._prefix = settings.key_prefix
+        self._ttl = round(settings.room_ttl * 1000)
+        self._mutation_ttl = round(settings.mutation_ttl * 1000)
         self._writer = os.urandom(8).hex()
-        self._pending: list[_Pending] = []
+        self._pending: list[tuple[_Command, asyncio.Future[Any]]] = []
         self._sending: set[asyncio.Task[None]] = set()
 
     async def load(self, room: str) -> Snapshot | None:
-        with store_errors():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                pipeline.hgetall(self._key(room))
-                pipeline.pexpire(self._key(room), self._ttl)
-                fields, _ = await pipeline.execute()
+        fields, _ = await self._ask(
+            ("HGETALL", self._key(room)), ("PEXPIRE", self._key(room), self._ttl)
+        )
         return _snapshot(fields)
 
     async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
-        arguments = self._arguments(room, change)
+        command = self._command(room, change)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                status, *answer = await self._evaluate(arguments)
+                status, *answer = await self._evaluate(command)
                 break
             except StoreUnavailable:
                 if attempt == ATTEMPTS or not change.mutations:
@@ -90,25 +73,17 @@ class RedisStateStore:
             return Commit(answer[0], repeated=True)
         return Commit(*answer)
 
-    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        with store_errors():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for room in rooms:
-                    pipeline.hmget(self._key(room), "v", "t")
-                    pipeline.pexpire(self._key(room), self._ttl)
-                answers = await pipeline.execute()
-        return [Head(int(v), t) if v and t else None for v, t in answers[::2]]
+    async def heads(self, rooms: Sequence[str]) -> list[bytes]:
+        heads = [("HGET", self._key(room), "t") for room in rooms]
+        renewals = [("PEXPIRE", self._key(room), self._ttl) for room in rooms]
+        answers = await self._ask(*heads, *renewals)
+        return [tag or store.NO_TAG for tag in answers[: len(heads)]]
 
     async def renew(self, lease: str, ttl: float) -> None:
-        with store_errors():
-            await self._client.set(self._lease(lease), b"", px=round(ttl * 1000))
+        await self._ask(("SET", self._lease(lease), b"", "PX", round(ttl * 1000)))
 
     async def lapsed(self, leases: Sequence[str]) -> list[str]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for lease in leases:
-                pipeline.exists(self._lease(lease))
-            with store_errors():
-                held = await pipeline.execute()
+        held = await self._ask(*(("EXISTS", self._lease(lease)) for lease in leases))
         return [lease for lease, count in zip(leases, held, strict=True) if not count]
 
     async def names(self) -> AsyncIterator[str]:
@@ -118,9 +93,17 @@ class RedisStateStore:
                 yield key.decode().removeprefix(start)[:-1]
 
     async def delete(self, room: str) -> None:
+        key = self._key(room)
+        await self._ask(("DEL", key), (self._client.PUBLISH, key, b""))
+
+    async def _ask(self, *commands: _Command) -> list[Any]:
+        """The answers to commands that are sent together."""
         with store_errors():
-            await self._client.delete(self._key(room))
-            await self._client.execute_command(self._publish, self._key(room), b"")
+            answers: list[Any] = await self._client.send(commands)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+        return answers
 
     def _key(self, room: str) -> str:
         return self._prefix + channel(room)
@@ -128,7 +111,7 @@ class RedisStateStore:
     def _lease(self, lease: str) -> str:
         return f"{self._prefix}{{lease:{lease}}}"
 
-    def _arguments(self, room: str, change: Change) -> list[Any]:
+    def _command(self, room: str, change: Change) -> _Command:
         key = self._key(room)
         expect = [item or b"" for pair in change.expect.items() for item in pair]
         numbered = [item for m in change.mutations for item in (m.number, _list(m.refused))]
@@ -136,60 +119,48 @@ class RedisStateStore:
         return [
             *("EVALSHA", DIGEST, 2 + len(change.mutations), key, f"{key}:turn"),
             *(f"{key}:{mutation.client.hex()}" for mutation in change.mutations),
-            *(self._prefix + channel(room), self._ttl, self._mutation_ttl),
+            *(key, self._ttl, self._mutation_ttl),
             *(change.tag, *change.frame),
             *(self._writer, TURN if change.attempt >= LOSSES else ""),
-            *("1" if change.exists else "0", change.expect_tag or b"", self._publish),
+            *("1" if change.exists else "0", change.expect_tag or b"", self._client.PUBLISH),
             *numbered,
             *(len(change.expect), *expect, len(change.set), *writes),
             *(len(change.delete), *change.delete),
         ]
 
-    async def _evaluate(self, arguments: list[Any]) -> list[Any]:
+    async def _evaluate(self, command: _Command) -> list[Any]:
         """Run the script. Calls made in one step of the event loop share a round trip."""
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._pending.append((arguments, done))
+        done: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._pending.append((command, done))
         if len(self._pending) == 1:
             task = background.start(self._send(), "commits")
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        answer: list[Any] = await done
-        return answer
+        return await done
 
     async def _send(self) -> None:
         await asyncio.sleep(0)  # until the other tasks of this step have added theirs
         batch, self._pending = self._pending, []
         try:
-            answers = await self._execute([arguments for arguments, _ in batch])
+            answers = await self._execute([command for command, _ in batch])
         except Exception as error:  # noqa: BLE001 - passed on: somebody waits for each answer
             answers = [error] * len(batch)
         for (_, done), answer in zip(batch, answers, strict=True):
             if done.done():
                 continue
-            if isinstance(answer, FAILURES):
+            if isinstance(answer, Exception):
                 done.set_exception(translate(answer))
-            elif isinstance(answer, Exception):
-                done.set_exception(answer)
             else:
                 done.set_result(answer)
 
-    async def _execute(self, commands: list[list[Any]]) -> list[Any]:
-        answers = await self._pipeline(commands)
+    async def _execute(self, commands: list[_Command]) -> list[Any]:
+        answers: list[Any] = await self._client.send(commands)
         forgotten = [i for i, a in enumerate(answers) if isinstance(a, exceptions.NoScriptError)]
         if forgotten:  # a server that was restarted or flushed
-            with store_errors():
-                await self._client.script_load(SCRIPT)
-            again = await self._pipeline([commands[i] for i in forgotten])
+            await self._client.script_load(SCRIPT)
+            again = await self._client.send([commands[i] for i in forgotten])
             for i, answer in zip(forgotten, again, strict=True):
                 answers[i] = answer
-        return answers
-
-    async def _pipeline(self, commands: list[list[Any]]) -> list[Any]:
-        with store_errors():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for command in commands:
-                    pipeline.execute_command(*command)
-                answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers
 
 
@@ -201,7 +172,7 @@ def _list(numbers: Sequence[int]) -> str:
 def _snapshot(fields: dict[bytes, bytes]) -> Snapshot | None:
     if not fields:
         return None
-    version, tag = fields.pop(b"v", b""), fields.pop(b"t", NO_TAG)
-    if not version.isdigit() or len(tag) != TAG_BYTES:
+    version, tag = fields.pop(b"v", b""), fields.pop(b"t", b"")
+    if not version.isdigit() or len(tag) != store.TAG_BYTES:
         raise StoreCorrupt("a room's hash has no version or no tag")
     return Snapshot(int(version), tag, {name[1:].decode(): value for name, value in fields.items()})

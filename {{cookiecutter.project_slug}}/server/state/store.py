@@ -17,14 +17,6 @@ MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count ex
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """Where a room's chain stands."""
-
-    version: int
-    tag: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A room's whole state; `fields` maps keys to encoded values."""
 
@@ -105,8 +97,8 @@ class StateStore(Protocol):
         To repeat a numbered change whose answer was lost is safe.
         """
 
-    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        """Where each room stands now. Keeps the rooms from expiring."""
+    async def heads(self, rooms: Sequence[str]) -> list[bytes]:
+        """The tag of each room's last commit, NO_TAG without one. Keeps rooms from expiring."""
 
     async def renew(self, lease: str, ttl: float) -> None:
         """Hold a lease for `ttl` seconds from now, by the store's clock."""

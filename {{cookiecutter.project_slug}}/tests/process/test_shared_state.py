@@ -1,4 +1,4 @@
-"""Rooms on several workers."""
+"""Rooms on several workers, and on several hosts."""
 
 import asyncio
 import os
@@ -40,6 +40,22 @@ async def test_writers_on_all_workers_lose_nothing(server: Server) -> None:
         await asyncio.gather(*(_one_after_another(member, 25) for member in members))
         states = [await member.sees(ROOM, lambda s: s["count"] == 100) for member in members]
         assert all(state["count"] == 100 for state in states)
+
+
+async def test_servers_with_nothing_in_common_but_the_store_behave_as_one(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with launch(settings, tmp_path) as one, launch(settings, tmp_path) as other:
+        await one.ready()
+        await other.ready()
+        async with Member.connect(one.address) as here, Member.connect(other.address) as there:
+            members = here, there
+            for member in members:
+                await member.join(ROOM)
+            await asyncio.gather(*(_one_after_another(member, 20) for member in members))
+            for member in members:
+                await member.sees(ROOM, lambda state: state["count"] == 40)
+            assert here.heads[ROOM] == there.heads[ROOM]
 
 
 async def _one_after_another(member: Member, times: int) -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from server import devstore
 from server.errors import StoreUnavailable
-from server.pubsub import PubSub
-from server.pubsub import redis as backend
+from server.pubsub import PubSub, listener
 from server.pubsub.redis import RedisPubSub, open_pubsub
 from server.redis import connect
 from server.settings import Settings
@@ -59,7 +58,7 @@ class TestRedisPubSub(PubSubConformance):
         gaps: list[bool] = []
         heard: asyncio.Queue[bytes] = asyncio.Queue()
         await pubsub.subscribe("c", heard.put_nowait, lambda: gaps.append(True))
-        connection = pubsub._connection  # noqa: SLF001 - nothing public makes it deaf
+        connection = pubsub._ears._connection  # type: ignore[union-attr] # noqa: SLF001 - nothing public makes it deaf
         await connection.send_command("UNSUBSCRIBE")
         await until(lambda: bool(gaps))
         await pubsub.publish("c", b"again")
@@ -80,4 +79,4 @@ class TestRedisPubSub(PubSubConformance):
             assert not pubsub.connected
 
     def test_a_missing_answer_is_noticed_within_seconds(self) -> None:
-        assert backend.PROBE_AFTER < backend.DEAF_AFTER <= 5
+        assert listener.PROBE_AFTER < listener.DEAF_AFTER <= 5

@@ -1,22 +1,22 @@
 """A room's copy in a worker stays true, whatever becomes of the messages that feed it."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgpack
 import pytest
 
-import app as chosen
 from rooms.board import Board
+from server import background
 from server.errors import StoreUnavailable
-from server.pubsub import PubSub, Subscription
+from server.pubsub import OnGap, OnMessage, PubSub, Subscription
 from server.realtime import fanout, wire
 from server.realtime.counters import Counters
 from server.realtime.local_room import LocalRoom, Services
 from server.realtime.mutations import Lane, Mutation
-from server.settings import Settings
-from server.state.store import Change, Commit, Conflict, Head, Refused, Snapshot, StateStore, splice
+from server.state.store import Snapshot, StateStore, splice
 from tests.realtime.screen import Screen
 from tests.waiting import until
 
@@ -26,20 +26,14 @@ KEY = "board/a"
 class Unreliable:
     """A bus that does to messages what `arrive` says: by default delivers them."""
 
+    connected = True
+
     def __init__(self, pubsub: PubSub) -> None:
+        self.publish = pubsub.publish
         self._pubsub = pubsub
-        self.arrive: Callable[[bytes, Callable[[bytes], None]], None] = lambda m, on: on(m)
+        self.arrive: Callable[[bytes, OnMessage], None] = lambda m, on: on(m)
 
-    @property
-    def connected(self) -> bool:
-        return self._pubsub.connected
-
-    async def publish(self, channel: str, message: bytes) -> None:
-        await self._pubsub.publish(channel, message)
-
-    async def subscribe(
-        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
-    ) -> Subscription:
+    async def subscribe(self, channel: str, on_message: OnMessage, on_gap: OnGap) -> Subscription:
         self.deliver = on_message
         return await self._pubsub.subscribe(channel, lambda m: self.arrive(m, on_message), on_gap)
 
@@ -53,6 +47,9 @@ class Watched:
         self.away = False
         self.meanwhile: list[Callable[[], object]] = []  # what happens while the room is loaded
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
     async def load(self, room: str) -> Snapshot | None:
         self.loads += 1
         if self.away:
@@ -62,24 +59,6 @@ class Watched:
             self.meanwhile.pop(0)()
         return snapshot
 
-    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
-        return await self._store.commit(room, change)
-
-    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        return await self._store.heads(rooms)
-
-    async def renew(self, lease: str, ttl: float) -> None:
-        await self._store.renew(lease, ttl)
-
-    async def lapsed(self, leases: Sequence[str]) -> list[str]:
-        return await self._store.lapsed(leases)
-
-    def names(self) -> AsyncIterator[str]:
-        return self._store.names()
-
-    async def delete(self, room: str) -> None:
-        await self._store.delete(room)
-
 
 class Worker:
     """A room in a worker of its own, with a member who looks at it."""
@@ -88,14 +67,29 @@ class Worker:
         self.bus = Unreliable(pubsub)
         self.store = Watched(store)
         self.counters = Counters()
-        services = Services("worker", self.store, self.bus, lambda: None, self.counters)
+        watched: Any = self.store
+        services = Services("worker", watched, self.bus, self._compare_soon, self.counters)
         self.room = LocalRoom(KEY, Board(KEY, {"name": "a"}), services)
         self.screen = Screen()
         self.answers: list[Any] = []
+        self._comparing = list[asyncio.Task[None]]()
 
     async def open(self) -> None:
         await self.room.open()
         self.room.join(self.screen.outbox, None)
+
+    async def close(self) -> None:
+        await background.stop(*self._comparing)
+        await self.room.close()
+
+    async def compare(self) -> None:
+        """What the hub does with all its rooms, at intervals and after a gap."""
+        since = self.room.replica.tag
+        (head,) = await self.store.heads([KEY])
+        await self.room.compare(head, since)
+
+    def _compare_soon(self) -> None:
+        self._comparing.append(background.start(self.compare(), "comparison"))
 
     async def add(self, amount: int = 1) -> None:
         """Have the member call `add`, and wait for the answer."""
@@ -114,27 +108,16 @@ class Worker:
 
 
 @pytest.fixture
-async def store_and_bus(settings: Settings) -> AsyncIterator[tuple[StateStore, PubSub]]:
-    async with (
-        chosen.BACKENDS.pubsub.open_pubsub(settings) as pubsub,
-        chosen.BACKENDS.state.open_state(settings, pubsub) as store,
-    ):
-        yield store, pubsub
-
-
-@pytest.fixture
-async def workers(
-    store_and_bus: tuple[StateStore, PubSub],
-) -> AsyncIterator[tuple[Worker, Worker]]:
-    one, other = Worker(*store_and_bus), Worker(*store_and_bus)
+async def workers(store: StateStore, pubsub: PubSub) -> AsyncIterator[tuple[Worker, Worker]]:
+    one, other = Worker(store, pubsub), Worker(store, pubsub)
     await one.open()
     await other.open()
     yield one, other
-    await one.room.close()
-    await other.room.close()
+    await one.close()
+    await other.close()
 
 
-def lose(message: bytes, deliver: Callable[[bytes], None]) -> None:
+def lose(message: bytes, deliver: OnMessage) -> None:
     """What becomes of a message that is lost."""
 
 
@@ -176,33 +159,29 @@ async def test_members_catch_up_also_where_loading_has_to_be_repeated(workers: W
 
 
 async def test_actions_see_what_the_store_holds_also_after_it_went_back(
-    workers: Workers, store_and_bus: tuple[StateStore, PubSub]
+    workers: Workers, store: StateStore
 ) -> None:
     one, _ = workers
     await one.add(5)
     await until(lambda: one.count == 5)
-    await store_and_bus[0].delete(KEY)
+    await store.delete(KEY)
     await until(lambda: one.count == 0)
     await one.add(0)  # changes nothing, so that the store is not asked
     assert msgpack.unpackb(one.answers[-1])[3] == 0
 
 
-async def test_the_last_commit_lost_is_noticed_by_comparing(
-    workers: Workers, store_and_bus: tuple[StateStore, PubSub]
-) -> None:
+async def test_the_last_commit_lost_is_noticed_by_comparing(workers: Workers) -> None:
     one, other = workers
     other.bus.arrive = lose
-    since = other.room.replica.tag
     await one.add(5)
-    (head,) = await store_and_bus[0].heads([KEY])
-    await other.room.compare(head, since)
+    await other.compare()
     await until(lambda: other.count == 5)
 
 
 async def test_a_message_that_comes_twice_changes_nothing(workers: Workers) -> None:
     one, other = workers
 
-    def twice(message: bytes, deliver: Callable[[bytes], None]) -> None:
+    def twice(message: bytes, deliver: OnMessage) -> None:
         deliver(message)
         deliver(message)
 
@@ -218,7 +197,7 @@ async def test_messages_out_of_order_never_show_a_state_that_was_not(workers: Wo
     one, other = workers
     held: list[bytes] = []
 
-    def swap(message: bytes, deliver: Callable[[bytes], None]) -> None:
+    def swap(message: bytes, deliver: OnMessage) -> None:
         held.append(message)
         if len(held) == 2:
             deliver(held[1])
@@ -233,25 +212,21 @@ async def test_messages_out_of_order_never_show_a_state_that_was_not(workers: Wo
     assert counts == sorted(counts)
 
 
-async def test_a_store_that_went_back_is_followed(
-    workers: Workers, store_and_bus: tuple[StateStore, PubSub]
-) -> None:
+async def test_a_store_that_went_back_is_followed(workers: Workers, store: StateStore) -> None:
     one, other = workers
     for _ in range(3):
         await one.add(1)
     await until(lambda: other.count == 3)
-    await store_and_bus[0].delete(KEY)
+    await store.delete(KEY)
     await until(lambda: one.count == other.count == 0)
     await one.add(7)
     await until(lambda: one.count == other.count == 7)
 
 
-async def test_messages_that_are_none_of_ours_do_no_harm(
-    workers: Workers, store_and_bus: tuple[StateStore, PubSub]
-) -> None:
+async def test_messages_that_are_none_of_ours_do_no_harm(workers: Workers, pubsub: PubSub) -> None:
     one, other = workers
     for message in (b"\xc1", b"\x97\x01", b"\x94\x03\xa1a\xa1b\x01", os.urandom(64)):
-        await store_and_bus[1].publish(f"{{{KEY}}}", message)
+        await pubsub.publish(f"{{{KEY}}}", message)
     await one.add(1)
     await until(lambda: one.count == other.count == 1)
 

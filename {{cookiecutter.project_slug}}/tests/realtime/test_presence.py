@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -39,11 +38,14 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Worker:
-    """A hub that reviews its lists until it is killed."""
+    """A hub that reviews its rooms and lists until it is killed."""
 
     def __init__(self, store: StateStore, pubsub: PubSub, settings: Settings) -> None:
         self.hub = Hub(store, pubsub, Directory(ROOMS), settings)
-        self.reviewing = background.start(self.hub.watch_presence(), "presence")
+        self.tasks = [
+            background.start(self.hub.watch_heads(), "heads"),
+            background.start(self.hub.watch_presence(), "presence"),
+        ]
 
     async def open(self) -> None:
         self.room = await self.hub.enter(LIST, new_session(0))
@@ -59,7 +61,7 @@ class Worker:
         return {member: entry["details"] for member, entry in entries.items()}
 
     async def kill(self) -> None:
-        await background.stop(self.reviewing)
+        await background.stop(*self.tasks)
 
 
 class Faulty:
@@ -80,31 +82,16 @@ class Faulty:
         return await self._store.commit(room, change)
 
 
-@asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[tuple[Faulty, PubSub]]:
-    async with (
-        chosen.BACKENDS.pubsub.open_pubsub(settings) as pubsub,
-        chosen.BACKENDS.state.open_state(settings, pubsub) as store,
-    ):
-        yield Faulty(store), pubsub
-
-
 @pytest.fixture
-async def parts(settings: Settings) -> AsyncIterator[tuple[Faulty, PubSub]]:
-    async with opened(settings) as parts:
-        yield parts
-
-
-@pytest.fixture
-def store(parts: tuple[Faulty, PubSub]) -> Faulty:
-    return parts[0]
+def faulty(store: StateStore) -> Faulty:
+    return Faulty(store)
 
 
 @pytest.fixture
 async def workers(
-    parts: tuple[Any, PubSub], settings: Settings
+    faulty: Any, pubsub: PubSub, settings: Settings
 ) -> AsyncIterator[tuple[Worker, Worker]]:
-    one, other = Worker(*parts, settings), Worker(*parts, settings)
+    one, other = Worker(faulty, pubsub, settings), Worker(faulty, pubsub, settings)
     for worker in (one, other):
         await worker.open()
     yield one, other
@@ -123,12 +110,12 @@ async def test_members_of_all_workers_are_listed_on_each(workers: tuple[Worker, 
 
 
 async def test_lists_leave_no_numbers_of_mutations_in_the_store(
-    workers: tuple[Worker, Worker], store: Faulty
+    workers: tuple[Worker, Worker], faulty: Faulty
 ) -> None:
     for worker in workers:
         worker.attendance.enter("ann", worker, 1)
     await until(lambda: all(worker.attendance.settled for worker in workers))
-    assert not any(change.mutations for change in store.changes)
+    assert not any(change.mutations for change in faulty.changes)
 
 
 async def test_what_a_member_tells_later_replaces_what_it_told(
@@ -188,16 +175,16 @@ async def test_members_of_a_worker_that_only_slept_come_back(
 
 
 async def test_a_list_that_the_store_lost_is_made_again(
-    workers: tuple[Worker, Worker], store: Faulty
+    workers: tuple[Worker, Worker], faulty: Faulty
 ) -> None:
     one, other = workers
     one.attendance.enter("ann", "connection 1", "Ann")
     other.attendance.enter("bob", "connection 2", "Bob")
     await until(lambda: one.lists() == other.lists() == {"ann": "Ann", "bob": "Bob"})
-    await store.delete(LIST)
+    await faulty.delete(LIST)
 
     async def made_again() -> bool:
-        stored = await store.load(LIST)
+        stored = await faulty.load(LIST)
         return stored is not None and set(stored.fields) == {"ann", "bob"}
 
     await until(made_again)
@@ -205,16 +192,16 @@ async def test_a_list_that_the_store_lost_is_made_again(
 
 
 async def test_who_left_while_the_store_was_away_goes_when_it_is_back(
-    workers: tuple[Worker, Worker], store: Faulty
+    workers: tuple[Worker, Worker], faulty: Faulty
 ) -> None:
     one, other = workers
     one.attendance.enter("ann", "connection 1", "Ann")
     await until(lambda: other.lists() == {"ann": "Ann"})
-    store.away = True
+    faulty.away = True
     one.attendance.leave("ann", "connection 1")
     await one.room.mutations.settled()
     assert not one.room.empty, "it would forget that Ann left"
-    store.away = False
+    faulty.away = False
     await until(lambda: one.lists() == other.lists() == {})
     await until(lambda: one.room.empty)
 

@@ -41,6 +41,7 @@ def test_later_is_what_came_later_whatever_the_tags_are() -> None:
     assert replica.passed(equal(third), since=equal(second))
     assert not replica.passed(equal(first), since=equal(second))
     assert not replica.passed(equal(second), since=equal(third))
+    assert not replica.passed(NO_TAG, since=equal(first))
 
 
 @pytest.mark.parametrize("other", [b"tag-0001", b"tag-0003"])

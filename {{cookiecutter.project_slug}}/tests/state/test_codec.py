@@ -82,14 +82,6 @@ def test_what_cannot_be_represented_is_named(value: Any, named: str) -> None:
         pack(value)
 
 
-def test_nesting_has_an_end() -> None:
-    value: Any = 1
-    for _ in range(100):
-        value = [value]
-    with pytest.raises(CodecError, match="nested deeper"):
-        pack(value)
-
-
 @pytest.mark.parametrize(
     "raw",
     [

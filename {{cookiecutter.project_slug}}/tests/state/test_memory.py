@@ -26,7 +26,7 @@ class TestMemoryStateStore(StateStoreConformance):
             yield store
 
     async def test_a_room_expires(self, pubsub: PubSub) -> None:
-        store = MemoryStateStore(pubsub, ttl=0.01, mutation_ttl=1)
+        store = MemoryStateStore(pubsub, Settings(room_ttl=0.01, mutation_ttl=1))
         await store.commit(ROOM, change(exists=False, set={"a": 1}))
 
         async def expired() -> bool:
@@ -38,7 +38,7 @@ class TestMemoryStateStore(StateStoreConformance):
         self, pubsub: PubSub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(memory, "SWEEP", 0)
-        store = MemoryStateStore(pubsub, ttl=0.01, mutation_ttl=0.01)
+        store = MemoryStateStore(pubsub, Settings(room_ttl=0.01, mutation_ttl=0.01))
         one = {"client": b"c" * 16, "mutation": 1}
         await store.commit(ROOM, change(exists=False, set={"a": 1}, **one))
 
@@ -52,7 +52,7 @@ class TestMemoryStateStore(StateStoreConformance):
         self, pubsub: PubSub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(memory, "SWEEP", 0)
-        store = MemoryStateStore(pubsub, ttl=60, mutation_ttl=0.01)
+        store = MemoryStateStore(pubsub, Settings(room_ttl=60, mutation_ttl=0.01))
         one = {"client": b"c" * 16, "mutation": 1}
         await store.commit(ROOM, change(exists=False, **one))
 
@@ -64,7 +64,7 @@ class TestMemoryStateStore(StateStoreConformance):
 
 
 async def test_a_full_store_refuses_what_is_new_until_something_goes(pubsub: PubSub) -> None:
-    store = MemoryStateStore(pubsub, ttl=60, mutation_ttl=60, limit=10_000)
+    store = MemoryStateStore(pubsub, Settings(memory_size=10_000))
     new = change(exists=False, set={"k": bytes(1000)})
     for number in range(4):
         await store.commit(f"room{number}", new)
@@ -78,7 +78,7 @@ async def test_a_full_store_refuses_what_is_new_until_something_goes(pubsub: Pub
 
 
 async def test_a_store_is_not_full_of_what_was_replaced(pubsub: PubSub) -> None:
-    store = MemoryStateStore(pubsub, ttl=60, mutation_ttl=60, limit=10_000)
+    store = MemoryStateStore(pubsub, Settings(memory_size=10_000))
     await store.commit("room", change(exists=False, set={"k": bytes(1000)}))
     for _ in range(100):
         assert isinstance(await store.commit("room", change(set={"k": bytes(1000)})), Commit)
@@ -88,7 +88,7 @@ async def test_a_store_is_not_full_of_what_has_expired(
     pubsub: PubSub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "SWEEP", 0.0)
-    store = MemoryStateStore(pubsub, ttl=1e-9, mutation_ttl=1e-9, limit=10_000)
+    store = MemoryStateStore(pubsub, Settings(room_ttl=1e-9, mutation_ttl=1e-9, memory_size=10_000))
     for number in range(100):
         new = change(exists=False, set={"k": bytes(1000)}, client=b"c", mutation=1)
         assert isinstance(await store.commit(f"room{number}", new), Commit)
