@@ -36,26 +36,22 @@ export class MsgpackError extends Error {
   name = 'MsgpackError';
 }
 
-/**
- * @param {Value} value
- * @param {{ depth: number, values: number }} limits how deep values are nested, how many there are
- */
-export function encode(value, limits = { depth: MAX_DEPTH, values: Infinity }) {
+/** @param {Value} value @param {number} maxDepth @param {number} maxValues within the outermost */
+export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
   /** @type {number[]} */ const bytes = [];
   /** @type {any} */ const word = new DataView(new ArrayBuffer(8));
-  let values = -1; // in the outermost, which does not count
+  let values = -1;
   write(value, 0);
   return Uint8Array.from(bytes);
 
   /** @param {Value} value @param {number} depth */
   function write(value, depth) {
     values += 1;
-    if (depth > limits.depth) throw new MsgpackError('a value is nested too deep');
-    if (values > limits.values) throw new MsgpackError('there are too many values');
+    if (depth > maxDepth) throw new MsgpackError('a value is nested too deep');
+    if (values > maxValues) throw new MsgpackError('there are too many values');
     if (value === null) bytes.push(0xc0);
     else if (typeof value === 'boolean') bytes.push(value ? 0xc3 : 0xc2);
-    else if (typeof value === 'number') number(value);
-    else if (typeof value === 'bigint') integer(value);
+    else if (typeof value === 'number' || typeof value === 'bigint') number(value);
     else if (typeof value === 'string') text(value);
     else if (value instanceof Uint8Array) raw(BYTES, value);
     else if (value instanceof Date) timestamp(value.getTime());
@@ -72,18 +68,15 @@ export function encode(value, limits = { depth: MAX_DEPTH, values: Infinity }) {
     }
   }
 
-  /** @param {number} value */
+  /** @param {number | bigint} value */
   function number(value) {
-    if (!Number.isSafeInteger(value) || Object.is(value, -0)) put('Float64', value, 0xcb);
-    else if (value >= 2 ** 32 || value < -32) integer(BigInt(value));
-    else if (value < 0) bytes.push(value);
-    else head(NATURAL, value);
-  }
-
-  /** @param {bigint} value */
-  function integer(value) {
-    if (value >= 2n ** 64n || value < -(2n ** 63n)) throw new MsgpackError(`${value} is too large`);
-    put('BigUint64', value, value < 0n ? 0xd3 : 0xcf);
+    const float = typeof value === 'number' && !Number.isSafeInteger(value);
+    if (float || Object.is(value, -0)) put('Float64', value, 0xcb);
+    else if (value >= 0 && value < 2 ** 32) head(NATURAL, Number(value));
+    else if (value >= -32 && value < 0) bytes.push(Number(value));
+    else if (value >= -(2n ** 63n) && value < 2n ** 64n) {
+      put('BigUint64', BigInt(value), value < 0 ? 0xd3 : 0xcf);
+    } else throw new MsgpackError(`${value} does not fit in 64 bits`);
   }
 
   /** @param {string} value */

@@ -3,12 +3,12 @@
 import { MsgpackError, encode } from './msgpack.js';
 
 export const SUBPROTOCOL = 'gospa.v1';
-export const CLOSE_FOR_GOOD = 4500; // from this close code on, the server would refuse us again
-export const CLOSE_MISTAKE = 4501; // up to this one, because we did not keep to the protocol
+// Close codes: from which on the server would refuse us again, and up to which the mistake is ours
+export const CLOSE = { FOR_GOOD: 4500, MISTAKE: 4501 };
 export const MEMBERS = '#members'; // after a room's name: the room that lists who is in it
 
 // Of a message to the server, unless it says otherwise in WELCOME
-export const LIMITS = { bytes: 64 * 1024, depth: 16, values: 4096 };
+export const LIMITS = { frame_size: 64 * 1024, frame_depth: 16, frame_elements: 4096 };
 
 export const FROM_SERVER = /** @type {const} */ ({
   SNAPSHOT: 0, PATCH: 1, EVENT: 2, ACK: 3, ERROR: 4, WELCOME: 5, BYE: 6, PONG: 7, JOINED: 8,
@@ -42,13 +42,13 @@ export class RoomError extends Error {
  */
 export function frame(message, room, limits) {
   try {
-    const bytes = encode(message, limits);
-    if (bytes.length <= limits.bytes) return bytes;
+    const bytes = encode(message, limits.frame_depth, limits.frame_elements);
+    if (bytes.length <= limits.frame_size) return bytes;
   } catch (error) {
     if (error instanceof MsgpackError) throw new RoomError('invalid', error.message, room);
     throw error;
   }
-  throw new RoomError('too_large', `a message has at most ${limits.bytes} bytes`, room);
+  throw new RoomError('too_large', `a message has at most ${limits.frame_size} bytes`, room);
 }
 
 /** The name of a room, an action or an event, if the server takes it. @param {string} name */
