@@ -433,11 +433,11 @@ def test_keys_are_set_and_deleted_and_events_told(server: Server, page: Page) ->
     assert page.evaluate("JSON.stringify(room.state)") == '{"__proto__":{"deep":1}}'
     assert server.expect(WRITE)[2:] == ["a", {"__proto__": {"deep": 1}}, []]
     assert server.expect(WRITE)[2:] == ["a", {}, ["count"]]
-    page.evaluate("void room.on('wave', (payload) => { window.heard = payload; })")
+    page.evaluate("void room.on('wave', (...said) => { window.heard = said; })")
     assert page.evaluate("room.send('wave', [1])")
     assert server.expect(SEND) == [SEND, "a", "wave", [1]]
-    server.send(EVENT, "a", "wave", [2])
-    server.sees("window.heard?.[0] === 2")
+    server.send(EVENT, "a", "wave", [2], "ann")
+    server.sees("JSON.stringify(window.heard) === '[[2],\"ann\"]'")
 
 
 def test_attributes_show_a_room_and_change_it(server: Server, page: Page) -> None:

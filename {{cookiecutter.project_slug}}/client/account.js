@@ -1,16 +1,7 @@
 /** The account page: who is logged in, where else, and a room for users alone. */
 
 import { connect } from './gospa/gospa.js';
-
-/**
- * @template {HTMLElement} T
- * @param {string} id @param {new () => T} kind
- */
-function element(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new TypeError(`account.html has no ${kind.name} #${id}`);
-  return found;
-}
+import { element } from './page.js';
 
 /** @param {string} id @param {string[]} texts */
 function list(id, texts) {

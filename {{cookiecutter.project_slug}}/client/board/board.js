@@ -1,8 +1,8 @@
 /** The demo page: a shared board with those who are on it, and a note of one's own. */
 
 import { connect } from '../gospa/gospa.js';
+import { element, report, say } from '../page.js';
 import { SavedField } from './field.js';
-import { element, report, say } from './page.js';
 import { showPeople, showTyping } from './people.js';
 import { showConnection } from './strip.js';
 
@@ -84,9 +84,9 @@ function showNote(id, note) {
 
 /** @param {string} id @param {Note} note */
 function addCard(id, note) {
-  const copy = document.importNode(page.noteTemplate.content, true);
-  const card = /** @type {HTMLLIElement} */ (copy.querySelector('li'));
-  const text = /** @type {HTMLTextAreaElement} */ (copy.querySelector('textarea'));
+  const { firstElementChild: empty } = page.noteTemplate.content;
+  const card = /** @type {HTMLLIElement} */ (empty?.cloneNode(true));
+  const text = /** @type {HTMLTextAreaElement} */ (card.querySelector('textarea'));
   Object.assign(card.dataset, { noteId: id, color: note.color, at: note.at });
   const save = (/** @type {string} */ text) => board.call('edit_note', { id, text });
   const field = new SavedField(text, () => board.state[`note:${id}`]?.text ?? '', save);
@@ -142,11 +142,8 @@ page.noteText.addEventListener('input', () => tellTyping(''));
 
 // One's own note, and the others
 
-const myNote = new SavedField(
-  page.myNote,
-  () => me.state.note ?? '',
-  (text) => me.set('note', text),
-);
+const keepNote = (/** @type {string} */ text) => me.set('note', text);
+const myNote = new SavedField(page.myNote, () => me.state.note ?? '', keepNote);
 me.subscribe(() => {
   page.myNote.readOnly = false; // only now: what is typed replaces what was saved
   myNote.refresh();

@@ -55,7 +55,11 @@ export class Room {
     return this.#changes.on('change', listener);
   }
 
-  /** @param {string} event @param {(payload: any) => void} listener @returns stops listening */
+  /**
+   * @param {string} event
+   * @param {(payload: any, sender: string) => void} listener told by which `client.member`
+   * @returns stops listening
+   */
   on(event, listener) {
     return this.#events.on(event, listener);
   }
@@ -137,9 +141,9 @@ export class Room {
 
   /** What is no answer. @param {any[]} message */
   receive(message) {
-    const [type, , event, payload] = message;
+    const [type, , event, payload, sender] = message;
     const { tag } = this.#replica;
-    if (type === FROM_SERVER.EVENT) this.#events.emit(event, payload);
+    if (type === FROM_SERVER.EVENT) this.#events.emit(event, payload, sender);
     else if (this.#replica.follow(message)) {
       if (type === FROM_SERVER.SNAPSHOT) this.#mutations.release();
       if (type === FROM_SERVER.JOINED) this.#arrive();

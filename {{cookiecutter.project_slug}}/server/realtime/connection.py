@@ -342,7 +342,7 @@ class Connection(asyncio.Protocol):
             local = self._joined(request.room)
             if request.event not in local.room.events:
                 raise Invalid(f"{request.room} has no event {request.event!r:.60}")
-            await local.send_event(request.event, request.payload)
+            await local.send_event(request.event, request.payload, self.id)
         except (RoomError, StoreError) as error:
             self.send(refusal(error, request.room))
 

@@ -133,6 +133,18 @@ async def test_a_mutation_sent_again_is_acknowledged_and_not_applied_twice(
         assert await again.call("board/a", "add", amount=1) == 6
 
 
+async def test_who_sent_an_event_is_told_by_the_server_and_not_by_the_sender(
+    connect: Connect,
+) -> None:
+    async with connect() as ann, connect() as bob:
+        await ann.join("board/a")
+        await bob.join("board/a")
+        said = {"member": bob.welcome[2], "note": ""}
+        await ann.send(4, "board/a", "typing", said)
+        heard = await bob.until(lambda message: message[0] == 2)
+        assert heard == [2, "board/a", "typing", said, ann.welcome[2]]
+
+
 async def test_a_client_that_comes_back_gets_only_what_it_missed(connect: Connect) -> None:
     async with connect() as stays, connect() as goes:
         await stays.join("board/a")
