@@ -15,35 +15,29 @@
 /** @param {import('./client.js').Client} client @param {ParentNode} [root] */
 export function bind(client, root = document) {
   const report = (/** @type {Error} */ error) => client.report(error);
-  for (const area of all(root, '[data-room]')) {
-    const room = client.room(area.dataset.room ?? '');
-    const own = (/** @type {string} */ selector) =>
-      all(area, selector).filter((element) => element.closest('[data-room]') === area);
-    const shown = own('[data-bind]');
-    const show = () => shown.forEach((element) => write(element, room.state[key(element)]));
-    for (const element of shown.filter(isField)) {
-      element.addEventListener('change', () => {
-        room.set(key(element), read(element)).catch(report);
-      });
-    }
-    for (const element of own('[data-call]')) {
-      const form = element instanceof HTMLFormElement ? element : null;
-      element.addEventListener(form ? 'submit' : 'click', (event) => {
-        event.preventDefault();
-        room.call(element.dataset.call ?? '', collect(element, form)).catch(report);
-        form?.reset();
-      });
-    }
+  const all = (/** @type {string} */ selector) =>
+    /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(selector));
+  /** @param {any} element */
+  const roomOf = (element) => client.room(element.closest('[data-room]').dataset.room);
+  for (const element of all('[data-room] [data-bind]')) {
+    const room = roomOf(element);
+    const key = element.dataset.bind ?? '';
+    const show = () => write(element, room.state[key]);
     room.subscribe(show);
     show();
+    if (!isField(element)) continue;
+    element.addEventListener('change', () => void room.set(key, read(element)).catch(report));
+  }
+  for (const element of all('[data-room] [data-call]')) {
+    const room = roomOf(element);
+    const form = element instanceof HTMLFormElement ? element : null;
+    element.addEventListener(form ? 'submit' : 'click', (event) => {
+      event.preventDefault();
+      room.call(element.dataset.call ?? '', collect(element, form)).catch(report);
+      form?.reset();
+    });
   }
 }
-
-/** @param {ParentNode} root @param {string} selector */
-const all = (root, selector) => /** @type {HTMLElement[]} */ ([...root.querySelectorAll(selector)]);
-
-/** @param {HTMLElement} element */
-const key = (element) => element.dataset.bind ?? '';
 
 /** @param {Element} element @returns {element is Field} */
 const isField = (element) => element.matches('input, textarea, select');

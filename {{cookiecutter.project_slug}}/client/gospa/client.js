@@ -2,22 +2,21 @@
 
 import { Emitter } from './emitter.js';
 import { encode } from './msgpack.js';
-import { FROM_CLIENT, FROM_SERVER, LIMITS, RoomError, checked } from './protocol.js';
+import { FROM_CLIENT, FROM_SERVER, RoomError, checked } from './protocol.js';
 import { Room } from './room.js';
 import { Socket } from './socket.js';
 import { keep, take } from './storage.js';
 
 /**
  * @typedef {object} Options
- * @property {boolean} [persist] what is pending when the page is left is kept in sessionStorage, and
- *   done by the next page of the tab that connects so, for whoever is signed in by then
+ * @property {boolean} [persist] what is pending when the page is left is kept in sessionStorage,
+ *   and done by the next page of the tab that connects so, for whoever is signed in by then
  */
 
 /**
  * It tells of `status`: the new one, and why. `pending`: the new number. `welcome`: what the server
  * said of itself, at each connection. `latency`: milliseconds to the server and back, for each
  * `ping`. `error`: why a join or an event was refused, or a connection given up.
- *
  * @extends {Emitter<'status' | 'pending' | 'welcome' | 'latency' | 'error'>}
  */
 export class Client extends Emitter {
@@ -28,14 +27,11 @@ export class Client extends Emitter {
   /** How many mutations the server has not answered yet. */
   pending = 0;
 
-  // For the rooms
-  /** Who this page's mutations are numbered for: 16 bytes, each a character. */
+  // For the rooms: who this page's mutations are numbered for, 16 bytes, each a character; and who
+  // the connection is for, the same or a page before a reload
   identity = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
-  /** Who the connection is for: the same, or the page before a reload. */
   speaker = this.identity;
   lastMid = 0;
-  limits = LIMITS;
-
   /** @type {Map<string, Room>} */ #rooms = new Map();
   #socket;
 
@@ -64,9 +60,7 @@ export class Client extends Emitter {
 
   /**
    * The one room of that name, joined as soon as there is a connection.
-   *
-   * @param {string} name
-   * @param {import('./msgpack.js').Value} [details] see `Room.members`
+   * @param {string} name @param {import('./msgpack.js').Value} [details] see `Room.members`
    */
   room(name, details) {
     const known = this.#rooms.get(checked(name));
@@ -145,7 +139,6 @@ export class Client extends Emitter {
   #greet(member, server) {
     this.member = member;
     this.server = Object.freeze(server);
-    this.limits = { ...LIMITS, ...server };
     this.emit('welcome', this.server);
   }
 

@@ -17,7 +17,6 @@ export class Emitter {
   /**
    * Returns whether anybody listened. A listener's mistake is for the page to see; it stops neither
    * us nor other listeners.
-   *
    * @param {Name} name @param {any[]} news
    */
   emit(name, ...news) {

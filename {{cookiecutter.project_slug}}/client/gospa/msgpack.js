@@ -124,12 +124,12 @@ function plain(value) {
 
 /**
  * Decode exactly one value. Maps become objects without a prototype; a 64-bit integer that a number
- * cannot hold exactly becomes a BigInt.
- *
- * @param {Uint8Array} bytes @returns {Value}
+ * cannot hold exactly becomes a BigInt. @param {Uint8Array} bytes @returns {Value}
  */
 export function decode(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  /** @param {number} count */
+  const raw = (count) => bytes.subarray(skip(count), at);
   let at = 0;
   const value = read(0);
   if (at < bytes.length) throw new MsgpackError('bytes follow the value');
@@ -194,9 +194,9 @@ export function decode(bytes) {
       throw new MsgpackError(`extension type ${type} with ${length} bytes is not known`);
     }
     const head = length > 4 ? number('Uint32') : 0;
+    const low = number(length === 12 ? 'BigInt64' : 'Uint32');
+    const seconds = length === 12 ? Number(low) : (head & 3) * 2 ** 32 + low;
     const nanoseconds = length === 8 ? head >>> 2 : head;
-    const above = length === 8 ? (head & 3) * 2 ** 32 : 0;
-    const seconds = length === 12 ? Number(number('BigInt64')) : above + number('Uint32');
     const date = new Date(seconds * 1000 + Math.floor(nanoseconds / NANOSECONDS));
     if (nanoseconds < 1e9 && !Number.isNaN(date.getTime())) return date;
     throw new MsgpackError('a timestamp is out of range');
@@ -206,11 +206,6 @@ export function decode(bytes) {
   function number(kind) {
     const value = view[/** @type {const} */ (`get${kind}`)](skip(SIZES[kind]));
     return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value;
-  }
-
-  /** @param {number} count */
-  function raw(count) {
-    return bytes.subarray(skip(count), at);
   }
 
   /** @param {number} count */

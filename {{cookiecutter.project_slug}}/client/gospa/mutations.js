@@ -39,12 +39,9 @@ export class Mutations {
   }
 
   /**
-   * The state as it will be if nothing is refused; null as long as none is known. While one does not
-   * know whether a mutation was applied, the state below it stays as it was: so its effect is never
-   * shown twice.
-   *
-   * @param {import('./replica.js').Replica} replica
-   * @returns {State | null}
+   * The state as it will be if nothing is refused; null as long as none is known. While one does
+   * not know whether a mutation was applied, the state below it stays as it was: so its effect is
+   * never shown twice. @param {import('./replica.js').Replica} replica @returns {State | null}
    */
   preview({ state, version }) {
     if (version !== null && !this.pending.some(({ inDoubt }) => inDoubt)) {

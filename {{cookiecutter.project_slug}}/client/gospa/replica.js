@@ -11,8 +11,7 @@ export class Replica {
   tag = null;
 
   /**
-   * Take a SNAPSHOT, PATCH or JOINED; false if a link is missing, from then on to the next SNAPSHOT.
-   *
+   * Take a SNAPSHOT, PATCH or JOINED; false if a link is missing, until the next SNAPSHOT.
    * @param {any[]} message
    */
   follow([type, , version, first, second, set, deleted]) {

@@ -4,13 +4,10 @@ import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { decode } from './msgpack.js';
 import { Mutations } from './mutations.js';
-import {
-  FROM_CLIENT, FROM_SERVER, LIMITS, MEMBERS, RoomError, checked, frame,
-} from './protocol.js';
+import { FROM_CLIENT, FROM_SERVER, MEMBERS, RoomError, checked, frame } from './protocol.js';
 import { Replica, changedKeys } from './replica.js';
 
 /** @typedef {import('./msgpack.js').Value} Value */
-/** @typedef {import('./mutations.js').Mutation} Mutation */
 /** @typedef {import('./replica.js').State} State */
 
 const MAX_PENDING = 500; // mutations
@@ -56,9 +53,8 @@ export class Room {
   }
 
   /**
-   * @param {string} event
+   * @param {string} event @returns stops listening
    * @param {(payload: any, sender: string) => void} listener told by which `client.member`
-   * @returns stops listening
    */
   on(event, listener) {
     return this.#events.on(event, listener);
@@ -68,7 +64,6 @@ export class Room {
    * Show an action's effect before the server has answered. `perform` changes a copy of the state
    * key by key: the values in it are frozen. It runs again whenever the state below it changes, and
    * its effect goes with a refusal.
-   *
    * @param {string} action @param {import('./mutations.js').Optimistic} perform
    */
   optimistic(action, perform) {
@@ -78,7 +73,6 @@ export class Room {
 
   /**
    * Have the server run an action exactly once, however often the connection breaks meanwhile.
-   *
    * @param {string} action @param {Record<string, Value>} [args]
    * @returns {Promise<any>} its result, which is null if the answer to the first try was lost;
    *   rejected with a RoomError if it is refused
@@ -99,7 +93,6 @@ export class Room {
 
   /**
    * Tell everyone who is in the room now; at most once, and not at all without a connection.
-   *
    * @param {string} event @param {Value} payload @returns whether it was sent
    */
   send(event, payload) {
@@ -110,11 +103,10 @@ export class Room {
   /**
    * The room that lists who is in this one, by `client.member` of each: `{ pid, details }`. To be
    * in it is to be listed.
-   *
    * @param {Value} [details] what others are told of you; later ones replace them
    */
   members(details = null) {
-    frame([FROM_CLIENT.JOIN, details], this.name, { ...LIMITS, frame_size: MAX_DETAILS });
+    frame([FROM_CLIENT.JOIN, details], this.name, { frame_size: MAX_DETAILS });
     return this.#client.room(this.name + MEMBERS, details);
   }
 
@@ -146,7 +138,11 @@ export class Room {
     if (type === FROM_SERVER.EVENT) this.#events.emit(event, payload, sender);
     else if (this.#replica.follow(message)) {
       if (type === FROM_SERVER.SNAPSHOT) this.#mutations.release();
-      if (type === FROM_SERVER.JOINED) this.#arrive();
+      if (type === FROM_SERVER.JOINED) {
+        this.#joined = true;
+        this.#attempt = 0;
+        this.#send();
+      }
       this.#show();
     } else if (tag !== null) this.#join(); // for the whole, once; what was true stays shown
   }
@@ -198,12 +194,6 @@ export class Room {
     this.#client.send(this.#frame([FROM_CLIENT.JOIN, this.name, tag && version, tag, ...details]));
   }
 
-  #arrive() {
-    this.#joined = true;
-    this.#attempt = 0;
-    this.#send();
-  }
-
   #disconnected() {
     clearTimeout(this.#retry);
     this.#retry = undefined;
@@ -221,13 +211,11 @@ export class Room {
 
   /** Try again what the server could not do without its store. */
   #later() {
-    if (this.#retry) return;
-    this.#retry = setTimeout(() => {
+    this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
       if (this.#joined && this.#replica.tag !== null) this.#send();
       else this.#join();
-    }, backoff(this.#attempt, ...RETRY));
-    this.#attempt += 1;
+    }, backoff(this.#attempt++, ...RETRY));
   }
 
   /** @param {number} type @param {Value} what @param {Value} more @returns {Promise<any>} */
@@ -263,6 +251,6 @@ export class Room {
 
   /** @param {any} message */
   #frame(message) {
-    return frame(message, this.name, this.#client.limits);
+    return frame(message, this.name, this.#client.server);
   }
 }

@@ -95,7 +95,10 @@ export class Socket {
     try {
       const message = /** @type {any} */ (decode(new Uint8Array(data)));
       if (message[0] === FROM_SERVER.BYE) this.#notBefore = performance.now() + message[2];
-      if (message[0] === FROM_SERVER.PONG) this.#measure();
+      if (message[0] === FROM_SERVER.PONG) {
+        this.#handlers.latency(performance.now() - this.#pinged);
+        this.#pinged = 0;
+      }
       this.#handlers.message(message);
       if (message[0] === FROM_SERVER.WELCOME && this.#socket) this.#become('online');
     } catch (error) {
@@ -105,11 +108,6 @@ export class Socket {
     }
   }
 
-  #measure() {
-    this.#handlers.latency(performance.now() - this.#pinged);
-    this.#pinged = 0;
-  }
-
   #lose(code = 0, reason = '') {
     if (code >= CLOSE.FOR_GOOD) {
       const why = `the server ended the connection: ${reason || 'it gave no reason'} (${code})`;
@@ -117,8 +115,7 @@ export class Socket {
     }
     const now = performance.now();
     if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = 0;
-    const wait = Math.max(0, this.#notBefore - now) + backoff(this.#attempt, ...RECONNECT);
-    this.#attempt += 1;
+    const wait = Math.max(0, this.#notBefore - now) + backoff(this.#attempt++, ...RECONNECT);
     this.#drop();
     this.#schedule(wait, () => this.reconnect());
     this.#become('offline');
