@@ -9,15 +9,12 @@ import { showConnection } from './strip.js';
 /** @typedef {Readonly<Record<string, any>>} Note */
 
 const page = {
-  name: element('board-name', HTMLElement),
   count: element('count', HTMLOutputElement),
   composer: element('composer', HTMLFormElement),
   noteText: element('note-text', HTMLTextAreaElement),
-  composerTyping: element('composer-typing', HTMLElement),
   notes: element('notes', HTMLUListElement),
   noteTemplate: element('note', HTMLTemplateElement),
   myNote: element('my-note', HTMLTextAreaElement),
-  secondTab: element('second-tab', HTMLAnchorElement),
 };
 
 const client = connect('/ws', { persist: true });
@@ -28,8 +25,8 @@ const name = location.hash.slice(1).replace(/(%..|[^\w.~-])+/g, '-').slice(0, 64
 const board = client.room(`board/${name}`);
 const me = client.room('me');
 
-page.name.textContent = name;
-page.secondTab.href = `#${name}`;
+element('board-name', HTMLElement).textContent = name;
+element('second-tab', HTMLAnchorElement).href = `#${name}`;
 document.title = `${name} · board`;
 addEventListener('hashchange', () => location.reload());
 
@@ -151,5 +148,5 @@ me.subscribe(() => {
 
 const nameOf = showPeople(client, board, me);
 const tellTyping = showTyping(client, board, nameOf, (note) =>
-  note === '' ? page.composerTyping : cardOf(note)?.querySelector('.typing'),
+  (note === '' ? page.composer : cardOf(note))?.querySelector('.typing'),
 );

@@ -42,9 +42,8 @@ export function changedKeys(before, after) {
 
 /** With all it holds, but for bytes, which cannot be frozen. @param {any} value */
 export function freeze(value) {
-  if (value !== null && typeof value === 'object' && !ArrayBuffer.isView(value)) {
-    if (!Object.isFrozen(value)) Object.values(Object.freeze(value)).forEach(freeze);
-  }
+  const open = !Object.isFrozen(value) && !ArrayBuffer.isView(value);
+  if (open) Object.values(Object.freeze(value)).forEach(freeze);
   return value;
 }
 
