@@ -149,8 +149,8 @@ export class Client extends Emitter {
     }
     const leave = () => keep(key, this.#unanswered());
     window.addEventListener('pagehide', () => {
-      leave();
       this.on('pending', leave);
+      leave(); // which may throw: storage is full, or forbidden
     });
     window.addEventListener('pageshow', ({ persisted }) => persisted && take(key));
   }
