@@ -135,6 +135,21 @@ def test_a_board_says_that_its_session_ended(
     assert complaints == []
 
 
+def test_who_types_is_shown_to_the_others_by_name(
+    visitor: BrowserContext, complaints: list[str]
+) -> None:
+    one, other = open_tab(visitor, "typing"), open_tab(visitor, "typing")
+    one.fill("#my-name", "Ann <b>")
+    for page in (one, other):
+        expect(page.locator("#people .name").last).to_have_text("Ann <b>")
+    one.fill("#note-text", "It was")
+    expect(other.locator("#composer-typing")).to_have_text("Ann <b> is writing")
+    one.click("#add-note")
+    expect(other.locator("#composer-typing")).to_have_text("")
+    expect(one.locator("#composer-typing")).to_have_text("")
+    assert complaints == []
+
+
 def test_a_long_name_stays_within_the_page_of_a_phone(visitor: BrowserContext) -> None:
     page = open_tab(visitor, "narrow")
     page.set_viewport_size({"width": 390, "height": 844})

@@ -252,6 +252,19 @@ def test_what_is_put_off_is_sent_again_in_order(server: Server, page: Page) -> N
     assert page.evaluate("answers") == [2, 3]
 
 
+def test_what_is_put_off_again_is_sent_again_later_each_time(server: Server, page: Page) -> None:
+    page.clock.install()
+    page.evaluate("void room.on('heard', (wait) => { window.heard = wait; })")
+    page.evaluate("Math.random = () => 1, void add(5)")
+    for wait in (300, 600, 1200):
+        server.send(ERROR, server.expect(CALL)[1], "unavailable", "later", "a")
+        server.send(EVENT, "a", "heard", wait)
+        server.sees(f"window.heard === {wait}")
+        page.clock.run_for(wait - 1)
+        assert server.received == []
+        page.clock.run_for(1)
+
+
 def test_nothing_is_shown_of_a_room_before_its_state_is_known(page: Page) -> None:
     server = Server(page)
     page.evaluate(START, {})
@@ -342,6 +355,20 @@ def test_a_silent_server_is_noticed(page: Page) -> None:
     server.sees("statuses.includes('offline')")
 
 
+def test_a_server_that_falls_silent_while_it_owes_an_answer_is_noticed(
+    server: Server, page: Page
+) -> None:
+    page.clock.install()
+    page.evaluate("client.ping()")
+    server.expect(PING)
+    server.patch(2, 11)
+    server.sees("room.state.count === 11")
+    page.clock.run_for(15_000)
+    server.expect(PING)
+    page.clock.run_for(10_000)
+    server.sees("statuses.includes('offline')")
+
+
 def test_a_server_that_takes_leave_is_left_alone_for_as_long_as_it_says(
     server: Server, page: Page
 ) -> None:
@@ -406,11 +433,11 @@ def test_keys_are_set_and_deleted_and_events_told(server: Server, page: Page) ->
     assert page.evaluate("JSON.stringify(room.state)") == '{"__proto__":{"deep":1}}'
     assert server.expect(WRITE)[2:] == ["a", {"__proto__": {"deep": 1}}, []]
     assert server.expect(WRITE)[2:] == ["a", {}, ["count"]]
-    page.evaluate("void room.on('wave', (payload) => { window.heard = payload; })")
+    page.evaluate("void room.on('wave', (...said) => { window.heard = said; })")
     assert page.evaluate("room.send('wave', [1])")
     assert server.expect(SEND) == [SEND, "a", "wave", [1]]
-    server.send(EVENT, "a", "wave", [2])
-    server.sees("window.heard?.[0] === 2")
+    server.send(EVENT, "a", "wave", [2], "ann")
+    server.sees("JSON.stringify(window.heard) === '[[2],\"ann\"]'")
 
 
 def test_attributes_show_a_room_and_change_it(server: Server, page: Page) -> None:

@@ -11,7 +11,7 @@ STRICT = ("--noEmit", "--allowJs", "--checkJs", "--strict", "--noImplicitReturns
 BROWSER = ("--target", "esnext", "--module", "esnext", "--moduleResolution", "bundler")
 
 
-@pytest.mark.parametrize("script", ["gospa/gospa.js", "board/board.js"])
+@pytest.mark.parametrize("script", ["gospa/gospa.js", "board/board.js", "account.js"])
 def test_types_hold(node_modules: Path, script: str) -> None:
     node = shutil.which("node")
     assert node, "npm is there, but no node"

@@ -1,16 +1,7 @@
 /** The account page: who is logged in, where else, and a room for users alone. */
 
 import { connect } from './gospa/gospa.js';
-
-/**
- * @template {HTMLElement} T
- * @param {string} id @param {new () => T} kind
- */
-function element(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new TypeError(`account.html has no ${kind.name} #${id}`);
-  return found;
-}
+import { element } from './page.js';
 
 /** @param {string} id @param {string[]} texts */
 function list(id, texts) {
@@ -31,7 +22,7 @@ async function show() {
   element('log-in', HTMLFormElement).hidden = user !== null;
   element('user', HTMLElement).hidden = user === null;
   element('user-name', HTMLElement).textContent = user;
-  list('sessions', sessions.map((/** @type {{ since: number, here: boolean }} */ { since, here }) =>
+  list('sessions', sessions.map((/** @type {any} */ { since, here }) =>
     `since ${new Date(since * 1000).toLocaleString()}${here ? ', here' : ''}`));
   if (user !== null) enter();
 }
@@ -45,7 +36,7 @@ function enter() {
     status.textContent = state === 'online' ? '' : state;
   });
   lounge.subscribe(({ said }) => {
-    list('said', said.map((/** @type {Record<string, string>} */ line) => `${line.by}: ${line.text}`));
+    list('said', said.map((/** @type {any} */ { by, text }) => `${by}: ${text}`));
   });
   speak.hidden = false;
   speak.addEventListener('submit', (event) => {

@@ -1,23 +1,20 @@
 /** The demo page: a shared board with those who are on it, and a note of one's own. */
 
 import { connect } from '../gospa/gospa.js';
+import { element, report, say } from '../page.js';
 import { SavedField } from './field.js';
-import { element, report, say } from './page.js';
 import { showPeople, showTyping } from './people.js';
 import { showConnection } from './strip.js';
 
 /** @typedef {Readonly<Record<string, any>>} Note */
 
 const page = {
-  name: element('board-name', HTMLElement),
   count: element('count', HTMLOutputElement),
   composer: element('composer', HTMLFormElement),
   noteText: element('note-text', HTMLTextAreaElement),
-  composerTyping: element('composer-typing', HTMLElement),
   notes: element('notes', HTMLUListElement),
   noteTemplate: element('note', HTMLTemplateElement),
   myNote: element('my-note', HTMLTextAreaElement),
-  secondTab: element('second-tab', HTMLAnchorElement),
 };
 
 const client = connect('/ws', { persist: true });
@@ -28,8 +25,8 @@ const name = location.hash.slice(1).replace(/(%..|[^\w.~-])+/g, '-').slice(0, 64
 const board = client.room(`board/${name}`);
 const me = client.room('me');
 
-page.name.textContent = name;
-page.secondTab.href = `#${name}`;
+element('board-name', HTMLElement).textContent = name;
+element('second-tab', HTMLAnchorElement).href = `#${name}`;
 document.title = `${name} · board`;
 addEventListener('hashchange', () => location.reload());
 
@@ -84,9 +81,9 @@ function showNote(id, note) {
 
 /** @param {string} id @param {Note} note */
 function addCard(id, note) {
-  const copy = document.importNode(page.noteTemplate.content, true);
-  const card = /** @type {HTMLLIElement} */ (copy.querySelector('li'));
-  const text = /** @type {HTMLTextAreaElement} */ (copy.querySelector('textarea'));
+  const { firstElementChild: empty } = page.noteTemplate.content;
+  const card = /** @type {HTMLLIElement} */ (empty?.cloneNode(true));
+  const text = /** @type {HTMLTextAreaElement} */ (card.querySelector('textarea'));
   Object.assign(card.dataset, { noteId: id, color: note.color, at: note.at });
   const save = (/** @type {string} */ text) => board.call('edit_note', { id, text });
   const field = new SavedField(text, () => board.state[`note:${id}`]?.text ?? '', save);
@@ -142,11 +139,8 @@ page.noteText.addEventListener('input', () => tellTyping(''));
 
 // One's own note, and the others
 
-const myNote = new SavedField(
-  page.myNote,
-  () => me.state.note ?? '',
-  (text) => me.set('note', text),
-);
+const keepNote = (/** @type {string} */ text) => me.set('note', text);
+const myNote = new SavedField(page.myNote, () => me.state.note ?? '', keepNote);
 me.subscribe(() => {
   page.myNote.readOnly = false; // only now: what is typed replaces what was saved
   myNote.refresh();
@@ -154,5 +148,5 @@ me.subscribe(() => {
 
 const nameOf = showPeople(client, board, me);
 const tellTyping = showTyping(client, board, nameOf, (note) =>
-  note === '' ? page.composerTyping : cardOf(note)?.querySelector('.typing'),
+  (note === '' ? page.composer : cardOf(note))?.querySelector('.typing'),
 );

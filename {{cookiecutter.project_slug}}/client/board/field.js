@@ -1,6 +1,6 @@
 /** A text that is saved while one types, and shows what others made of it. */
 
-import { report } from './page.js';
+import { report } from '../page.js';
 
 const TYPING_PAUSE = 300; // milliseconds after which an edit is sent
 

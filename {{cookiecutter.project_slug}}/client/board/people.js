@@ -1,7 +1,7 @@
 /** Who is on the board, which worker serves each, and who is typing where. */
 
+import { counted, element, hue, report } from '../page.js';
 import { SavedField } from './field.js';
-import { counted, element, hue, report } from './page.js';
 
 /** @typedef {import('../gospa/gospa.js').Client} Client */
 /** @typedef {import('../gospa/gospa.js').Room} Room */
@@ -24,34 +24,26 @@ const any = (words) => words[Math.floor(Math.random() * words.length)];
 /** @param {Client} client @param {Room} board @param {Room} me */
 export function showPeople(client, board, me) {
   /** @type {Room | undefined} */ let members;
-  const name = new SavedField(
-    myName,
-    () => me.state.name ?? '',
-    (text) => me.set('name', text.trim()),
-  );
+  const save = (/** @type {string} */ text) => me.set('name', text.trim());
+  const name = new SavedField(myName, () => me.state.name ?? '', save);
   me.subscribe((state, keys) => {
-    if (!state.name) return void me.set('name', `${any(MOODS)} ${any(ANIMALS)}`).catch(report);
+    if (!state.name) return void save(`${any(MOODS)} ${any(ANIMALS)}`).catch(report);
     name.refresh();
     if (!keys.includes('name')) return;
-    members ??= listen(board.members({ name: state.name }));
-    board.members({ name: state.name });
+    const room = board.members({ name: state.name });
+    if (room !== members) room.subscribe((people) => show(people, client.member));
+    members = room;
   });
-
-  /** @param {Room} room */
-  function listen(room) {
-    room.subscribe(() => show(client, room));
-    return room;
-  }
   return (/** @type {string} */ id) => nameIn(members?.state[id]?.details);
 }
 
 /** @param {any} details whatever a stranger's client says of itself */
 const nameIn = (details) => (typeof details?.name === 'string' && details.name) || 'Somebody';
 
-/** @param {Client} client @param {Room} members */
-function show(client, members) {
-  const people = Object.entries(members.state).map(([id, { pid, details }]) => {
-    return { id, pid, name: nameIn(details), mine: id === client.member };
+/** @param {Readonly<Record<string, any>>} members @param {string | null} me */
+function show(members, me) {
+  const people = Object.entries(members).map(([id, { pid, details }]) => {
+    return { id, pid, name: nameIn(details), mine: id === me };
   });
   people.sort((a, b) => Number(b.mine) - Number(a.mine) || a.name.localeCompare(b.name));
   list.replaceChildren(...people.slice(0, SHOWN).map(card));
@@ -60,19 +52,16 @@ function show(client, members) {
 
 /** @param {{ id: string, pid: number, name: string, mine: boolean }} person */
 function card({ id, pid, name, mine }) {
-  const copy = document.importNode(template.content, true);
-  const item = /** @type {HTMLLIElement} */ (copy.querySelector('li'));
-  item.dataset.member = id;
-  item.dataset.pid = String(pid);
+  const item = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
+  Object.assign(item.dataset, { member: id, pid });
   item.style.setProperty('--hue', hueOf(id));
-  const text = (/** @type {string} */ part, /** @type {string} */ value) => {
-    const place = /** @type {HTMLElement} */ (item.querySelector(part));
-    place.textContent = value;
-    return place;
-  };
-  text('.initial', [...name][0].toUpperCase());
-  text('.name', mine ? `${name} (you)` : name);
-  text('.served', `worker ${pid}`).style.setProperty('--hue', hue(pid));
+  const [initial, who, served] = /** @type {NodeListOf<HTMLElement>} */ (
+    item.querySelectorAll('.initial, .name, .served')
+  );
+  initial.textContent = [...name][0].toUpperCase();
+  who.textContent = mine ? `${name} (you)` : name;
+  served.textContent = `worker ${pid}`;
+  served.style.setProperty('--hue', hue(pid));
   return item;
 }
 
@@ -86,13 +75,11 @@ const hueOf = (id) => hue(parseInt(id.slice(0, 6), 16));
  * @param {(note: string) => HTMLElement | null | undefined} placeOf
  */
 export function showTyping(client, board, nameOf, placeOf) {
-  /** @type {Map<string, () => void>} by member */
-  const marks = new Map();
+  /** @type {Map<string, () => void>} by member */ const marks = new Map();
   let told = 0;
 
-  board.on('typing', (said) => {
-    const { member, note } = said ?? {};
-    if (typeof member !== 'string' || typeof note !== 'string' || member === client.member) return;
+  board.on('typing', (note, member) => {
+    if (typeof note !== 'string' || member === client.member) return;
     marks.get(member)?.();
     const place = placeOf(note);
     if (!place) return;
@@ -109,6 +96,6 @@ export function showTyping(client, board, nameOf, placeOf) {
   return (/** @type {string} */ note) => {
     if (performance.now() - told < TYPING_EVERY) return;
     told = performance.now();
-    board.send('typing', { member: client.member, note });
+    board.send('typing', note);
   };
 }

@@ -10,45 +10,37 @@
  * calls an action: a button with the arguments in `data-args`, a form with its fields as well.
  */
 
-/** @typedef {import('./client.js').Client} Client */
-/** @typedef {import('./room.js').Room} Room */
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Field */
 
-/** @param {Client} client @param {ParentNode} [root] */
+/** @param {import('./client.js').Client} client @param {ParentNode} [root] */
 export function bind(client, root = document) {
-  for (const area of /** @type {Iterable<HTMLElement>} */ (root.querySelectorAll('[data-room]'))) {
-    const room = client.room(area.dataset.room ?? '');
-    const report = (/** @type {Error} */ error) => client.report(error);
-    const own = (/** @type {string} */ attribute) =>
-      /** @type {HTMLElement[]} */ ([...area.querySelectorAll(`[${attribute}]`)]).filter(
-        (element) => element.closest('[data-room]') === area,
-      );
-    const shown = own('data-bind');
-    const show = () => shown.forEach((element) => write(element, room.state[key(element)]));
-    for (const element of shown.filter(isField)) {
-      element.addEventListener('change', () => {
-        room.set(key(element), read(/** @type {Field} */ (element))).catch(report);
-      });
-    }
-    for (const element of own('data-call')) {
-      element.addEventListener(element instanceof HTMLFormElement ? 'submit' : 'click', (event) => {
-        event.preventDefault();
-        room.call(element.dataset.call ?? '', collect(element)).catch(report);
-        if (element instanceof HTMLFormElement) element.reset();
-      });
-    }
+  const report = (/** @type {Error} */ error) => client.report(error);
+  const all = (/** @type {string} */ selector) =>
+    /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(selector));
+  /** @param {any} element */
+  const roomOf = (element) => client.room(element.closest('[data-room]').dataset.room);
+  for (const element of all('[data-room] [data-bind]')) {
+    const room = roomOf(element);
+    const key = element.dataset.bind ?? '';
+    const show = () => write(element, room.state[key]);
     room.subscribe(show);
     show();
+    if (!isField(element)) continue;
+    element.addEventListener('change', () => void room.set(key, read(element)).catch(report));
+  }
+  for (const element of all('[data-room] [data-call]')) {
+    const room = roomOf(element);
+    const form = element instanceof HTMLFormElement ? element : null;
+    element.addEventListener(form ? 'submit' : 'click', (event) => {
+      event.preventDefault();
+      room.call(element.dataset.call ?? '', collect(element, form)).catch(report);
+      form?.reset();
+    });
   }
 }
 
-/** @param {HTMLElement} element */
-const key = (element) => element.dataset.bind ?? '';
-
 /** @param {Element} element @returns {element is Field} */
-function isField(element) {
-  return element.matches('input, textarea, select');
-}
+const isField = (element) => element.matches('input, textarea, select');
 
 /** @param {HTMLElement} element @param {any} value */
 function write(element, value) {
@@ -65,14 +57,12 @@ function read(field) {
   return ['number', 'range'].includes(field.type) ? field.valueAsNumber : field.value;
 }
 
-/** @param {HTMLElement} element @returns {Record<string, any>} */
-function collect(element) {
+/** @param {HTMLElement} element @param {HTMLFormElement | null} form */
+function collect(element, form) {
   const args = JSON.parse(element.dataset.args ?? '{}');
-  if (element instanceof HTMLFormElement) {
-    for (const field of /** @type {Iterable<Field>} */ (element.elements)) {
-      const skipped = field.matches('[type=radio]:not(:checked)') || !field.name;
-      if (isField(field) && !skipped) args[field.name] = read(field);
-    }
+  for (const field of [...(form?.elements ?? [])].filter(isField)) {
+    const skipped = field.matches('[type=radio]:not(:checked)') || !field.name;
+    if (!skipped) args[field.name] = read(field);
   }
   return args;
 }

@@ -2,79 +2,74 @@
 
 import { Emitter } from './emitter.js';
 import { encode } from './msgpack.js';
-import { FROM_CLIENT, FROM_SERVER, LIMITS, RoomError, checked } from './protocol.js';
+import { FROM_CLIENT, FROM_SERVER, RoomError, checked } from './protocol.js';
 import { Room } from './room.js';
 import { Socket } from './socket.js';
 import { keep, take } from './storage.js';
 
-/** @typedef {import('./socket.js').Status} Status */
 /**
  * @typedef {object} Options
- * @property {boolean} [persist] what is pending when the page is left is kept in sessionStorage, and
- *   done by the next page of the tab that connects so, for whoever is signed in by then
+ * @property {boolean} [persist] what is pending when the page is left is kept in sessionStorage,
+ *   and done by the next page of the tab that connects so, for whoever is signed in by then
  */
 
-export class Client {
+/**
+ * It tells of `status`: the new one, and why. `pending`: the new number. `welcome`: what the server
+ * said of itself, at each connection. `latency`: milliseconds to the server and back, for each
+ * `ping`. `error`: why a join or an event was refused, or a connection given up.
+ * @extends {Emitter<'status' | 'pending' | 'welcome' | 'latency' | 'error'>}
+ */
+export class Client extends Emitter {
   /** @type {Readonly<Record<string, any>> | null} what the server said of itself */
   server = null;
   /** @type {string | null} the name under which others see this page */
   member = null;
-  #emitter = new Emitter();
+  /** How many mutations the server has not answered yet. */
+  pending = 0;
+
+  // For the rooms: who this page's mutations are numbered for, 16 bytes, each a character; and who
+  // the connection is for, the same or a page before a reload
+  identity = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
+  speaker = this.identity;
+  lastMid = 0;
   /** @type {Map<string, Room>} */ #rooms = new Map();
   #socket;
-  /** @type {import('./room.js').Link} */ #link;
-  #pending = 0;
 
   /** @param {string | URL} url @param {Options} [options] */
   constructor(url, { persist = false } = {}) {
-    const client = crypto.getRandomValues(new Uint8Array(16));
-    this.#link = {
-      client,
-      speaker: client,
-      lastMid: 0,
-      limits: LIMITS,
-      send: (bytes) => this.#socket.send(bytes),
-      report: (error) => this.report(error),
-      changed: () => this.#count(),
-      room: (name, details) => this.#enter(name, details),
-      forget: (room) => this.#forget(room),
-    };
+    super();
     this.#socket = new Socket(url, {
-      identify: () => (this.#link.speaker = this.#nextSpeaker()),
-      status: (status, why) => this.#follow(status, why),
+      identify: () => {
+        this.speaker = this.#nextSpeaker();
+        return Uint8Array.from(this.speaker, (character) => character.charCodeAt(0));
+      },
+      status: (status, why) => {
+        for (const room of this.#rooms.values()) room.follow(status, why);
+        this.emit('status', status, why);
+      },
       message: (message) => this.#receive(message),
       error: (error) => this.report(error),
-      latency: (milliseconds) => this.#emitter.emit('latency', milliseconds),
+      latency: (milliseconds) => this.emit('latency', milliseconds),
     });
     if (persist) this.#outliveThePage(`gospa:${url}`);
   }
 
-  /** @returns {Status} */
   get status() {
     return this.#socket.status;
   }
 
-  /** How many mutations the server has not answered yet. */
-  get pending() {
-    return this.#pending;
-  }
-
   /**
-   * `status`: the new one, and why. `pending`: the new number. `welcome`: what the server said of
-   * itself, at each connection. `latency`: milliseconds to the server and back, for each `ping`.
-   * `error`: why a join or an event was refused, or a connection given up.
-   *
-   * @param {'status' | 'pending' | 'welcome' | 'latency' | 'error'} name
-   * @param {(...news: any[]) => void} listener
-   * @returns {() => void} stops listening
+   * The one room of that name, joined as soon as there is a connection.
+   * @param {string} name @param {import('./msgpack.js').Value} [details] see `Room.members`
    */
-  on(name, listener) {
-    return this.#emitter.on(name, listener);
-  }
-
-  /** The one room of that name, joined as soon as there is a connection. @param {string} name */
-  room(name) {
-    return this.#enter(name);
+  room(name, details) {
+    const known = this.#rooms.get(checked(name));
+    if (known && details !== undefined) known.introduce(details);
+    if (known) return known;
+    const room = new Room(name, this, details);
+    this.#rooms.set(name, room);
+    room.follow(this.status, `the connection is ${this.status}`);
+    return room;
   }
 
   /** Measure the way to the server; a `latency` follows. */
@@ -89,75 +84,31 @@ export class Client {
 
   /** Tell those who listen for errors, or else the console. @param {Error} error */
   report(error) {
-    if (!this.#emitter.emit('error', error)) console.error(error);
+    if (!this.emit('error', error)) console.error(error);
   }
 
-  /** @param {string} name @param {import('./msgpack.js').Value} [details] */
-  #enter(name, details) {
-    const room = this.#rooms.get(checked(name)) ?? new Room(name, this.#link);
-    if (details !== undefined) room.introduce(details);
-    if (!this.#rooms.has(name)) {
-      this.#rooms.set(name, room);
-      this.#inform(room, this.status);
-    }
-    return room;
-  }
+  // For the rooms
 
-  /** @param {Status} status @param {string} why */
-  #follow(status, why) {
-    for (const room of this.#rooms.values()) this.#inform(room, status, why);
-    this.#emitter.emit('status', status, why);
-  }
-
-  /** @param {Room} room @param {Status} status @param {string} [why] */
-  #inform(room, status, why) {
-    if (status === 'online') room.join();
-    else if (status === 'closed' || status === 'unauthorized') {
-      room.end(new RoomError(status, why ?? `the connection is ${status}`, room.name));
-    } else room.disconnected();
-  }
-
-  /** @param {any[]} message */
-  #receive(message) {
-    const [type, first, second, third, fourth] = message;
-    if (type === FROM_SERVER.WELCOME) this.#greet(second, third);
-    else if (type === FROM_SERVER.ERROR) this.#refuse(first, new RoomError(second, third, fourth));
-    else if (type === FROM_SERVER.ACK) {
-      for (const room of this.#rooms.values()) room.acknowledge(first, second, third);
-    } else this.#rooms.get(first)?.receive(message);
-  }
-
-  /** @param {string} member @param {Record<string, any>} server */
-  #greet(member, server) {
-    this.member = member;
-    this.server = Object.freeze(server);
-    const { frame_size: bytes, frame_depth: depth, frame_elements: values } = server;
-    this.#link.limits = { bytes, depth: depth ?? LIMITS.depth, values: values ?? LIMITS.values };
-    this.#emitter.emit('welcome', this.server);
-  }
-
-  /** @param {number | null} mid @param {RoomError} error */
-  #refuse(mid, error) {
-    const room = this.#rooms.get(error.room ?? '');
-    if (room) room.refuse(mid, error);
-    else if (mid === null) this.report(error);
-    else for (const each of this.#rooms.values()) each.refuse(mid, error);
+  /** @param {Uint8Array<ArrayBuffer>} bytes @returns whether there is a connection */
+  send(bytes) {
+    return this.#socket.send(bytes);
   }
 
   /** @param {Room} room */
-  #forget(room) {
+  forget(room) {
     if (this.#rooms.get(room.name) !== room) return;
     this.#rooms.delete(room.name);
-    this.#socket.send(encode([FROM_CLIENT.LEAVE, room.name]));
+    this.send(encode([FROM_CLIENT.LEAVE, room.name]));
   }
 
-  #count() {
-    const pending = this.#unanswered();
-    if (pending.length === this.#pending) return;
-    this.#pending = pending.length;
-    this.#emitter.emit('pending', this.#pending);
-    const { client, speaker } = this.#link;
-    if (speaker !== client && this.#nextSpeaker() !== speaker) this.#socket.reconnect();
+  /** There may be more or fewer mutations without an answer. */
+  count() {
+    const { length } = this.#unanswered();
+    if (length === this.pending) return;
+    this.pending = length;
+    this.emit('pending', length);
+    const { identity, speaker } = this;
+    if (speaker !== identity && this.#nextSpeaker() !== speaker) this.#socket.reconnect();
   }
 
   #unanswered() {
@@ -166,18 +117,40 @@ export class Client {
 
   /** Who a new connection is for: what earlier pages left to do comes first. */
   #nextSpeaker() {
-    const { client } = this.#link;
-    return this.#unanswered().find((each) => each.client !== client)?.client ?? client;
+    const left = this.#unanswered().find(({ client }) => client !== this.identity);
+    return left?.client ?? this.identity;
+  }
+
+  /** @param {any[]} message */
+  #receive(message) {
+    const [type, first, second, third, fourth] = message;
+    if (type === FROM_SERVER.WELCOME) this.#greet(second, third);
+    else if (type === FROM_SERVER.ERROR && first === null) {
+      const error = new RoomError(second, third, fourth);
+      const room = this.#rooms.get(fourth);
+      if (room) room.refuse(error);
+      else this.report(error);
+    } else if (type === FROM_SERVER.ACK || type === FROM_SERVER.ERROR) {
+      for (const room of this.#rooms.values()) room.answer(message);
+    } else this.#rooms.get(first)?.receive(message);
+  }
+
+  /** @param {string} member @param {Record<string, any>} server */
+  #greet(member, server) {
+    this.member = member;
+    this.server = Object.freeze(server);
+    this.emit('welcome', this.server);
   }
 
   /** @param {string} key */
   #outliveThePage(key) {
-    for (const { client, mid, room, frame } of take(key)) this.room(room).restore(client, mid, frame);
-    this.#count();
-    const leave = () => keep(key, this.#unanswered(), (error) => this.report(error));
+    for (const { client, message, room } of take(key)) {
+      this.room(room).add(client, message, true).catch((error) => this.report(error));
+    }
+    const leave = () => keep(key, this.#unanswered());
     window.addEventListener('pagehide', () => {
-      leave();
       this.on('pending', leave);
+      leave(); // which may throw: storage is full, or forbidden
     });
     window.addEventListener('pageshow', ({ persisted }) => persisted && take(key));
   }

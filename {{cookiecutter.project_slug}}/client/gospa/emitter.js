@@ -1,29 +1,25 @@
 /** Listeners, by the name of what they listen to. */
 
-/** @typedef {(...news: any[]) => void} Listener */
-
+/** @template {string} Name */
 export class Emitter {
-  /** @type {Map<string, Set<Listener>>} */ #listeners = new Map();
+  #target = new EventTarget();
 
-  /** @param {string} name @param {Listener} listener @returns {() => void} stops listening */
+  /** @param {Name} name @param {(...news: any[]) => void} listener @returns stops listening */
   on(name, listener) {
-    const own = (/** @type {any[]} */ ...news) => listener(...news); // each `on` has its own end
-    const listeners = this.#listeners.get(name) ?? new Set();
-    this.#listeners.set(name, listeners.add(own));
-    return () => void listeners.delete(own);
+    const own = (/** @type {any} */ event) => {
+      event.preventDefault();
+      listener(...event.detail);
+    };
+    this.#target.addEventListener(name, own);
+    return () => this.#target.removeEventListener(name, own);
   }
 
-  /** Returns whether anybody listened. @param {string} name @param {any[]} news */
+  /**
+   * Returns whether anybody listened. A listener's mistake is for the page to see; it stops neither
+   * us nor other listeners.
+   * @param {Name} name @param {any[]} news
+   */
   emit(name, ...news) {
-    const listeners = [...(this.#listeners.get(name) ?? [])];
-    for (const listener of listeners) {
-      try {
-        listener(...news);
-      } catch (error) {
-        // A listener's mistake is for the page to see; it stops neither us nor other listeners.
-        queueMicrotask(() => { throw error; });
-      }
-    }
-    return listeners.length > 0;
+    return !this.#target.dispatchEvent(new CustomEvent(name, { detail: news, cancelable: true }));
   }
 }

@@ -3,12 +3,9 @@
 import { MsgpackError, encode } from './msgpack.js';
 
 export const SUBPROTOCOL = 'gospa.v1';
-export const CLOSE_FOR_GOOD = 4500; // from this close code on, the server would refuse us again
-export const CLOSE_MISTAKE = 4501; // up to this one, because we did not keep to the protocol
+// Close codes: from which on the server would refuse us again, and up to which the mistake is ours
+export const CLOSE = { FOR_GOOD: 4500, MISTAKE: 4501 };
 export const MEMBERS = '#members'; // after a room's name: the room that lists who is in it
-
-// Of a message to the server, unless it says otherwise in WELCOME
-export const LIMITS = { bytes: 64 * 1024, depth: 16, values: 4096 };
 
 export const FROM_SERVER = /** @type {const} */ ({
   SNAPSHOT: 0, PATCH: 1, EVENT: 2, ACK: 3, ERROR: 4, WELCOME: 5, BYE: 6, PONG: 7, JOINED: 8,
@@ -35,20 +32,19 @@ export class RoomError extends Error {
 /**
  * The bytes of a message about a room. What the server would not take must never be sent: it would
  * close the connection, and get the same again on the next.
- *
- * @param {[type: number, ...import('./msgpack.js').Value[]]} message
- * @param {string} room
- * @param {typeof LIMITS} limits
+ * @param {any[]} message @param {string} room
+ * @param {Record<string, any> | null} server what it said of itself in WELCOME
  */
-export function frame(message, room, limits) {
+export function frame(message, room, server) {
+  const { frame_size: size = 65_536, frame_depth = 16, frame_elements = 4096 } = server ?? {};
   try {
-    const bytes = encode(message, limits);
-    if (bytes.length <= limits.bytes) return bytes;
+    const bytes = encode(message, frame_depth, frame_elements);
+    if (bytes.length <= size) return bytes;
   } catch (error) {
     if (error instanceof MsgpackError) throw new RoomError('invalid', error.message, room);
     throw error;
   }
-  throw new RoomError('too_large', `a message has at most ${limits.bytes} bytes`, room);
+  throw new RoomError('too_large', `a message has at most ${size} bytes`, room);
 }
 
 /** The name of a room, an action or an event, if the server takes it. @param {string} name */

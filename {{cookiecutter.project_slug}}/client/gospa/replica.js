@@ -1,36 +1,35 @@
 /** A room's state as the server confirmed it: a chain of commits, followed without a gap. */
 
+import { FROM_SERVER } from './protocol.js';
+
 /** @typedef {Readonly<Record<string, any>>} State */
 
 export class Replica {
   /** @type {State} */ state = Object.freeze(Object.create(null));
   /** @type {number | bigint | null} */ version = null;
-  /** @type {Uint8Array | null} */ tag = null;
-
-  /** Begin a chain. @param {number | bigint} version @param {Uint8Array} tag @param {State} state */
-  reset(version, tag, state) {
-    Object.assign(this, { version, tag, state: freeze(state) });
-  }
+  /** @type {Uint8Array | null} of the last commit; null if a link is missing */
+  tag = null;
 
   /**
-   * Continue the chain; false if a link is missing.
-   *
-   * @param {number | bigint} version @param {Uint8Array} parent @param {Uint8Array} tag
-   * @param {State} set @param {string[]} deleted
+   * Take a SNAPSHOT, PATCH or JOINED; false if a link is missing, until the next SNAPSHOT.
+   * @param {any[]} message
    */
-  apply(version, parent, tag, set, deleted) {
-    if (this.at(tag)) return true;
-    if (!this.at(parent)) return false;
-    /** @type {Record<string, any>} */
-    const state = { __proto__: null, ...this.state, ...set };
-    for (const key of deleted) delete state[key];
-    this.reset(version, tag, state);
-    return true;
+  follow([type, , version, first, second, set, deleted]) {
+    if (type === FROM_SERVER.SNAPSHOT) this.#commit(version, first, second);
+    else if (type === FROM_SERVER.JOINED && !equal(this.tag, first)) this.tag = null;
+    else if (type === FROM_SERVER.PATCH && !equal(this.tag, second)) {
+      /** @type {Record<string, any>} */
+      const state = { __proto__: null, ...this.state, ...set };
+      for (const key of deleted) delete state[key];
+      if (equal(this.tag, first)) this.#commit(version, second, state);
+      else this.tag = null;
+    }
+    return this.tag !== null;
   }
 
-  /** Whether the chain ends here. @param {Uint8Array} tag */
-  at(tag) {
-    return equal(this.tag, tag);
+  /** @param {number | bigint} version @param {Uint8Array} tag @param {State} state */
+  #commit(version, tag, state) {
+    Object.assign(this, { version, tag, state: freeze(state) });
   }
 }
 
@@ -43,9 +42,8 @@ export function changedKeys(before, after) {
 
 /** With all it holds, but for bytes, which cannot be frozen. @param {any} value */
 export function freeze(value) {
-  if (value !== null && typeof value === 'object' && !ArrayBuffer.isView(value)) {
-    if (!Object.isFrozen(value)) Object.values(Object.freeze(value)).forEach(freeze);
-  }
+  const open = !Object.isFrozen(value) && !ArrayBuffer.isView(value);
+  if (open) Object.values(Object.freeze(value)).forEach(freeze);
   return value;
 }
 

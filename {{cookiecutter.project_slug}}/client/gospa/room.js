@@ -2,62 +2,41 @@
 
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
-import { MutationQueue } from './mutations.js';
-import {
-  FROM_CLIENT, FROM_SERVER, LIMITS, MEMBERS, RoomError, checked, frame,
-} from './protocol.js';
+import { decode } from './msgpack.js';
+import { Mutations } from './mutations.js';
+import { FROM_CLIENT, FROM_SERVER, MEMBERS, RoomError, checked, frame } from './protocol.js';
 import { Replica, changedKeys } from './replica.js';
 
 /** @typedef {import('./msgpack.js').Value} Value */
 /** @typedef {import('./replica.js').State} State */
 
-/**
- * What the rooms of a client share.
- *
- * @typedef {object} Link
- * @property {Uint8Array} client who this page's mutations are numbered for
- * @property {Uint8Array} speaker who the connection is for: the same, or the page before a reload
- * @property {number} lastMid number of the client's last mutation
- * @property {typeof LIMITS} limits of a message, as the server has them
- * @property {(bytes: Uint8Array<ArrayBuffer>) => boolean} send false without a connection
- * @property {(error: Error) => void} report
- * @property {() => void} changed there are more or fewer mutations without an answer
- * @property {(name: string, details: Value) => Room} room
- * @property {(room: Room) => void} forget
- */
-
+const MAX_PENDING = 500; // mutations
 const MAX_DETAILS = 1024; // bytes, of which the server takes no more
 /** @type {[number, number]} milliseconds, while the server's store is away */
-const JOIN_AGAIN = [500, 5_000];
+const RETRY = [300, 5_000];
 
 export class Room {
-  #link;
-  #mutations;
+  #client;
   #replica = new Replica();
-  /** @type {State | null} */ #base = null; // what is shown without what is pending
-  #view = this.#replica.state;
-  #changes = new Emitter();
-  #events = new Emitter();
-  /** @type {Value | undefined} */ #details;
-  #joined = false;
-  #awaitsSnapshot = false;
-  #attempt = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
-  /** @type {RoomError | null} */ #refusal = null;
-
-  /** @param {string} name @param {Link} link */
-  constructor(name, link) {
-    this.name = name;
-    this.#link = link;
-    this.#mutations = new MutationQueue(link);
-  }
-
   /**
    * As the server confirmed it last, with what is pending here applied to it. Each change makes a
    * new object, frozen with all it holds.
    */
-  get state() {
-    return this.#view;
+  state = this.#replica.state;
+  #mutations = new Mutations();
+  #changes = new Emitter();
+  #events = new Emitter();
+  #details;
+  #joined = false;
+  #attempt = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
+  /** @type {RoomError | null} */ #refusal = null;
+
+  /** @param {string} name @param {import('./client.js').Client} client @param {Value} [details] */
+  constructor(name, client, details) {
+    this.name = name;
+    this.#client = client;
+    this.#details = details;
   }
 
   /** Mutations that the server has not answered yet, oldest first. */
@@ -67,15 +46,15 @@ export class Room {
 
   /**
    * @param {(state: State, changedKeys: string[]) => void} listener called at each change
-   * @returns {() => void} stops listening
+   * @returns stops listening
    */
   subscribe(listener) {
     return this.#changes.on('change', listener);
   }
 
   /**
-   * @param {string} event @param {(payload: any) => void} listener
-   * @returns {() => void} stops listening
+   * @param {string} event @returns stops listening
+   * @param {(payload: any, sender: string) => void} listener told by which `client.member`
    */
   on(event, listener) {
     return this.#events.on(event, listener);
@@ -85,7 +64,6 @@ export class Room {
    * Show an action's effect before the server has answered. `perform` changes a copy of the state
    * key by key: the values in it are frozen. It runs again whenever the state below it changes, and
    * its effect goes with a refusal.
-   *
    * @param {string} action @param {import('./mutations.js').Optimistic} perform
    */
   optimistic(action, perform) {
@@ -95,7 +73,6 @@ export class Room {
 
   /**
    * Have the server run an action exactly once, however often the connection breaks meanwhile.
-   *
    * @param {string} action @param {Record<string, Value>} [args]
    * @returns {Promise<any>} its result, which is null if the answer to the first try was lost;
    *   rejected with a RoomError if it is refused
@@ -116,29 +93,27 @@ export class Room {
 
   /**
    * Tell everyone who is in the room now; at most once, and not at all without a connection.
-   *
    * @param {string} event @param {Value} payload @returns whether it was sent
    */
   send(event, payload) {
     const bytes = this.#frame([FROM_CLIENT.SEND, this.name, checked(event), payload]);
-    return this.#joined && this.#link.send(bytes);
+    return this.#joined && this.#client.send(bytes);
   }
 
   /**
    * The room that lists who is in this one, by `client.member` of each: `{ pid, details }`. To be
    * in it is to be listed.
-   *
    * @param {Value} [details] what others are told of you; later ones replace them
    */
   members(details = null) {
-    frame([FROM_CLIENT.JOIN, details], this.name, { ...this.#link.limits, bytes: MAX_DETAILS });
-    return this.#link.room(this.name + MEMBERS, details);
+    frame([FROM_CLIENT.JOIN, details], this.name, { frame_size: MAX_DETAILS });
+    return this.#client.room(this.name + MEMBERS, details);
   }
 
   /** What is pending is rejected with the code `left`; the server may have done it already. */
   leave() {
-    this.#link.forget(this);
-    this.end(new RoomError('left', `you left ${this.name}`, this.name));
+    this.#client.forget(this);
+    this.#end(new RoomError('left', `you left ${this.name}`, this.name));
   }
 
   // For the client
@@ -146,147 +121,136 @@ export class Room {
   /** @param {Value} details what the others are told */
   introduce(details) {
     this.#details = details;
-    if (this.#joined) this.join();
+    if (this.#joined) this.#join();
   }
 
-  /** Connected: ask for what happened since the state held here. */
-  join() {
+  /** The connection changed. @param {import('./socket.js').Status} status @param {string} why */
+  follow(status, why) {
+    if (status === 'online') this.#join();
+    else if (status === 'connecting' || status === 'offline') this.#disconnected();
+    else this.#end(new RoomError(status, why, this.name));
+  }
+
+  /** What is no answer. @param {any[]} message */
+  receive(message) {
+    const [type, , event, payload, sender] = message;
+    const { tag } = this.#replica;
+    if (type === FROM_SERVER.EVENT) this.#events.emit(event, payload, sender);
+    else if (this.#replica.follow(message)) {
+      if (type === FROM_SERVER.SNAPSHOT) this.#mutations.release();
+      if (type === FROM_SERVER.JOINED) {
+        this.#joined = true;
+        this.#attempt = 0;
+        this.#send();
+      }
+      this.#show();
+    } else if (tag !== null) this.#join(); // for the whole, once; what was true stays shown
+  }
+
+  /** ACK or ERROR of a mutation, if it is one of this room's. @param {any[]} message */
+  answer([type, mid, second, third]) {
+    const mutation = this.pending.find(
+      ({ client, message }) => client === this.#client.speaker && message[1] === mid,
+    );
+    if (!mutation) return;
+    if (type === FROM_SERVER.ERROR && second === 'unavailable') {
+      mutation.inDoubt = true;
+      return this.#later();
+    }
+    this.#attempt = 0;
+    if (type === FROM_SERVER.ACK) {
+      Object.assign(mutation, { version: second, inDoubt: false }).resolve(third);
+    } else this.#mutations.reject([mutation], new RoomError(second, third, this.name));
+    this.#show();
+  }
+
+  /** A join or an event was refused. @param {RoomError} error */
+  refuse(error) {
+    const entered = this.#joined && this.#replica.tag !== null;
+    if (!entered && error.code === 'unavailable') return this.#later();
+    if (!entered) this.#end(error);
+    this.#client.report(error);
+  }
+
+  /**
+   * @param {string} client @param {any} message a CALL or WRITE that nobody else has hands on
+   * @param {boolean} inDoubt whether it may have been sent before
+   * @returns {Promise<any>}
+   */
+  add(client, message, inDoubt = false) {
+    return new Promise((resolve, reject) => {
+      const mutation = { client, message, sent: false, inDoubt, version: null, resolve, reject };
+      this.#mutations.pending.push(mutation);
+      if (this.#joined && !this.#retry) this.#send([mutation]);
+      this.#show();
+    });
+  }
+
+  /** Ask for what happened since the state held here, or for the whole. */
+  #join() {
     this.#refusal = null;
-    this.#requestState(this.#replica.version, this.#replica.tag);
+    const { version, tag } = this.#replica;
+    const details = this.#details === undefined ? [] : [this.#details];
+    this.#client.send(this.#frame([FROM_CLIENT.JOIN, this.name, tag && version, tag, ...details]));
   }
 
-  disconnected() {
+  #disconnected() {
     clearTimeout(this.#retry);
+    this.#retry = undefined;
     this.#joined = false;
-    this.#mutations.close();
+    for (const mutation of this.pending) mutation.inDoubt ||= mutation.sent;
   }
 
   /** It will not be joined, at least not on this connection. @param {RoomError} error */
-  end(error) {
-    this.disconnected();
+  #end(error) {
+    this.#disconnected();
     this.#refusal = error;
-    this.#mutations.refuseAll(error);
-    this.#answered();
-  }
-
-  /** @param {any[]} message */
-  receive([type, , ...rest]) {
-    if (type === FROM_SERVER.SNAPSHOT) this.#restart(rest[0], rest[1], rest[2]);
-    else if (type === FROM_SERVER.PATCH) this.#follow(rest[0], rest[1], rest[2], rest[3], rest[4]);
-    else if (type === FROM_SERVER.EVENT) this.#events.emit(rest[0], rest[1]);
-    else if (type === FROM_SERVER.JOINED) this.#arrive(rest[1]);
-  }
-
-  /** @param {number} mid @param {number | bigint} version @param {any} result */
-  acknowledge(mid, version, result) {
-    if (this.#mutations.acknowledge(mid, version, result)) this.#answered();
-  }
-
-  /**
-   * @param {number | null} mid null if it was a join or an event that was refused
-   * @param {RoomError} error
-   */
-  refuse(mid, error) {
-    if (mid !== null) {
-      if (this.#mutations.refuse(mid, error)) this.#answered();
-    } else if (this.#joined && !this.#awaitsSnapshot) this.#link.report(error);
-    else if (error.code === 'unavailable') this.#joinLater();
-    else {
-      this.end(error);
-      this.#link.report(error);
-    }
-  }
-
-  /**
-   * A mutation from before the page was loaded.
-   *
-   * @param {Uint8Array} client @param {number} mid @param {Uint8Array<ArrayBuffer>} bytes
-   */
-  restore(client, mid, bytes) {
-    this.#mutations.add(client, mid, bytes, true).catch((error) => this.#link.report(error));
-  }
-
-  /** @param {number} version @param {Uint8Array} tag @param {State} state */
-  #restart(version, tag, state) {
-    this.#awaitsSnapshot = false;
-    this.#replica.reset(version, tag, state);
-    this.#mutations.release();
+    this.#mutations.reject(this.pending, error);
     this.#show();
   }
 
-  /**
-   * @param {number} version @param {Uint8Array} parent @param {Uint8Array} tag
-   * @param {State} set @param {string[]} deleted
-   */
-  #follow(version, parent, tag, set, deleted) {
-    if (this.#replica.apply(version, parent, tag, set, deleted)) this.#show();
-    else if (!this.#awaitsSnapshot) this.#requestState(null, null);
-  }
-
-  /** @param {Uint8Array} tag */
-  #arrive(tag) {
-    if (!this.#replica.at(tag)) return this.#awaitsSnapshot || this.#requestState(null, null);
-    this.#joined = true;
-    this.#attempt = 0;
-    this.#mutations.open();
-    this.#answered(); // by us, where they are too large for this server
-  }
-
-  #answered() {
-    this.#show();
-    this.#link.changed();
-  }
-
-  /**
-   * While one does not know whether a mutation was applied, the state below it stays as it was: so
-   * its effect is never shown twice.
-   */
-  #show() {
-    const { state, version } = this.#replica;
-    if (version !== null && !this.#mutations.inDoubt) {
-      this.#base = state;
-      this.#mutations.settle(version);
-    }
-    if (this.#base === null) return;
-    const before = this.#view;
-    this.#view = this.#mutations.preview(this.#base);
-    const keys = changedKeys(before, this.#view);
-    if (keys.length > 0) this.#changes.emit('change', this.#view, keys);
-  }
-
-  /**
-   * From a commit on; the whole, if a link is missing, and meanwhile what was true stays shown.
-   *
-   * @param {number | bigint | null} version @param {Uint8Array | null} tag
-   */
-  #requestState(version, tag) {
-    this.#awaitsSnapshot = tag === null;
-    const details = this.#details === undefined ? [] : [this.#details];
-    this.#link.send(this.#frame([FROM_CLIENT.JOIN, this.name, version, tag, ...details]));
-  }
-
-  #joinLater() {
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.join(), backoff(this.#attempt, ...JOIN_AGAIN));
-    this.#attempt += 1;
-  }
-
-  /** @param {[number, ...Value[]]} message */
-  #frame(message) {
-    return frame(message, this.name, this.#link.limits);
+  /** Try again what the server could not do without its store. */
+  #later() {
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      if (this.#joined && this.#replica.tag !== null) this.#send();
+      else this.#join();
+    }, backoff(this.#attempt++, ...RETRY));
   }
 
   /** @param {number} type @param {Value} what @param {Value} more @returns {Promise<any>} */
   #mutate(type, what, more) {
     if (this.#refusal) throw this.#refusal;
-    if (this.#mutations.full) {
+    if (this.#mutations.pending.length >= MAX_PENDING) {
       throw new RoomError('overflow', 'too many changes are waiting to be sent', this.name);
     }
-    const mid = this.#link.lastMid + 1;
-    const bytes = this.#frame([type, mid, this.name, what, more]);
-    this.#link.lastMid = mid;
-    const answer = this.#mutations.add(this.#link.client, mid, bytes);
-    this.#answered();
-    return answer;
+    this.#client.lastMid += 1;
+    const bytes = this.#frame([type, this.#client.lastMid, this.name, what, more]);
+    return this.add(this.#client.identity, decode(bytes));
+  }
+
+  /** In order: the server lets none pass one that it put off. */
+  #send(mutations = this.pending) {
+    for (const mutation of mutations) {
+      if (mutation.client !== this.#client.speaker) continue; // its numbers need its own connection
+      try {
+        mutation.sent = this.#client.send(this.#frame(mutation.message)) || mutation.sent;
+      } catch (error) {
+        this.#mutations.reject([mutation], error); // it is too large for this server
+      }
+    }
+  }
+
+  #show() {
+    const before = this.state;
+    this.state = this.#mutations.preview(this.#replica) ?? before;
+    const keys = changedKeys(before, this.state);
+    if (keys.length > 0) this.#changes.emit('change', this.state, keys);
+    this.#client.count();
+  }
+
+  /** @param {any} message */
+  #frame(message) {
+    return frame(message, this.name, this.#client.server);
   }
 }

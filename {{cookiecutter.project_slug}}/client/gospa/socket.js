@@ -2,7 +2,7 @@
 
 import { backoff } from './backoff.js';
 import { decode, encode } from './msgpack.js';
-import { CLOSE_FOR_GOOD, CLOSE_MISTAKE, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL } from './protocol.js';
+import { CLOSE, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL } from './protocol.js';
 
 // Milliseconds
 const SILENCE = 15_000; // after which the server is asked for a sign of life
@@ -29,12 +29,11 @@ export class Socket {
   /** @type {Status} */ status = 'connecting';
   #url;
   #handlers;
-  /** @type {WebSocket | null} */ #socket = null;
+  /** @type {WebSocket | undefined} */ #socket;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempt = 0;
-  #onlineSince = Infinity;
-  #retryAfter = 0;
-  #notBefore = 0;
+  #began = 0;
+  #notBefore = 0; // as a server asked that took leave
   #pinged = 0;
   #listening = new AbortController();
 
@@ -44,7 +43,8 @@ export class Socket {
     this.#handlers = handlers;
     const { signal } = this.#listening;
     window.addEventListener('online', () => this.#wake(), { signal });
-    window.addEventListener('offline', () => this.#doubt(), { signal });
+    // There is no network, but the server may be on this very machine.
+    window.addEventListener('offline', () => this.#ask(HASTE), { signal });
     document.addEventListener('visibilitychange', () => this.#wake(), { signal });
     this.reconnect();
   }
@@ -73,28 +73,34 @@ export class Socket {
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(data);
     socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lose(code, reason);
     this.#socket = socket;
+    this.#began = performance.now();
     this.#schedule(PATIENCE, () => this.#lose());
   }
 
   /** Find out whether the server is there, and how far away. */
-  ping(patience = PATIENCE) {
-    if (this.#pinged || !this.send(PING)) return;
+  ping() {
+    if (!this.#pinged) this.#ask(PATIENCE);
+  }
+
+  /** @param {number} patience */
+  #ask(patience) {
+    if (!this.send(PING)) return;
     this.#pinged = performance.now();
     this.#schedule(patience, () => this.#lose());
   }
 
   /** @param {ArrayBuffer} data */
   #receive(data) {
-    this.#schedule(SILENCE, () => this.ping());
+    this.#schedule(SILENCE, () => this.#ask(PATIENCE));
     try {
       const message = /** @type {any} */ (decode(new Uint8Array(data)));
-      if (message[0] === FROM_SERVER.BYE) this.#retryAfter = message[2] ?? 0;
-      if (message[0] === FROM_SERVER.PONG) this.#measure();
-      this.#handlers.message(message);
-      if (message[0] === FROM_SERVER.WELCOME && this.#socket) {
-        this.#onlineSince = performance.now();
-        this.#become('online');
+      if (message[0] === FROM_SERVER.BYE) this.#notBefore = performance.now() + message[2];
+      if (message[0] === FROM_SERVER.PONG) {
+        this.#handlers.latency(performance.now() - this.#pinged);
+        this.#pinged = 0;
       }
+      this.#handlers.message(message);
+      if (message[0] === FROM_SERVER.WELCOME && this.#socket) this.#become('online');
     } catch (error) {
       // What it would have told us we do not know: start afresh.
       this.#handlers.error(/** @type {Error} */ (error));
@@ -102,32 +108,23 @@ export class Socket {
     }
   }
 
-  #measure() {
-    this.#handlers.latency(performance.now() - this.#pinged);
-    this.#pinged = 0;
-  }
-
   #lose(code = 0, reason = '') {
-    if (code >= CLOSE_FOR_GOOD) {
+    if (code >= CLOSE.FOR_GOOD) {
       const why = `the server ended the connection: ${reason || 'it gave no reason'} (${code})`;
-      return this.stop(code <= CLOSE_MISTAKE ? 'closed' : 'unauthorized', why);
+      return this.stop(code <= CLOSE.MISTAKE ? 'closed' : 'unauthorized', why);
     }
-    this.#drop();
     const now = performance.now();
-    if (now - this.#onlineSince > STABLE) this.#attempt = 0;
-    this.#notBefore = now + this.#retryAfter;
-    const delay = this.#retryAfter + backoff(this.#attempt, ...RECONNECT);
-    this.#schedule(delay, () => this.reconnect());
-    this.#attempt += 1;
-    this.#onlineSince = Infinity;
-    this.#retryAfter = 0;
+    if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = 0;
+    const wait = Math.max(0, this.#notBefore - now) + backoff(this.#attempt++, ...RECONNECT);
+    this.#drop();
+    this.#schedule(wait, () => this.reconnect());
     this.#become('offline');
   }
 
   /** Without waiting for the close event: a dead network may hold it up for a minute. */
   #drop() {
     const socket = this.#socket;
-    this.#socket = null;
+    this.#socket = undefined;
     this.#pinged = 0;
     socket?.close();
   }
@@ -137,12 +134,6 @@ export class Socket {
     if (document.hidden || performance.now() < this.#notBefore) return;
     if (this.status === 'online') this.ping();
     else this.reconnect();
-  }
-
-  /** There is no network, but the server may be on this very machine. */
-  #doubt() {
-    this.#pinged = 0;
-    this.ping(HASTE);
   }
 
   /** There is one thing to wait for at a time. @param {number} delay @param {() => void} then */

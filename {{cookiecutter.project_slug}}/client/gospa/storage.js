@@ -7,33 +7,22 @@
  */
 
 import { decode, encode } from './msgpack.js';
+import { checked } from './protocol.js';
 
-/** @typedef {import('./mutations.js').Mutation} Mutation */
-
-/** @param {string} key @param {Mutation[]} pending @param {(error: Error) => void} report */
-export function keep(key, pending, report) {
-  try {
-    const bytes = encode(pending.map(({ client, frame }) => [client, frame]));
-    if (pending.length === 0) sessionStorage.removeItem(key);
-    else sessionStorage.setItem(key, Array.from(bytes, (b) => String.fromCharCode(b)).join(''));
-  } catch (error) {
-    report(/** @type {Error} */ (error)); // it is full, or forbidden
-  }
+/** @param {string} key @param {import('./mutations.js').Mutation[]} pending */
+export function keep(key, pending) {
+  const bytes = encode(pending.map(({ client, message }) => [client, message]));
+  if (pending.length === 0) sessionStorage.removeItem(key);
+  else sessionStorage.setItem(key, Array.from(bytes, (b) => String.fromCharCode(b)).join(''));
 }
 
 /** What was kept, once. @param {string} key */
 export function take(key) {
-  /** @type {Map<string, Uint8Array>} one object for each client, to be told apart by */
-  const clients = new Map();
   try {
     const text = sessionStorage.getItem(key) ?? '\x90';
     sessionStorage.removeItem(key);
     const kept = /** @type {any[]} */ (decode(Uint8Array.from(text, (c) => c.charCodeAt(0))));
-    return kept.map(([client, frame]) => {
-      clients.set(`${client}`, clients.get(`${client}`) ?? client);
-      const [, mid, room] = /** @type {any} */ (decode(frame));
-      return { client: /** @type {Uint8Array} */ (clients.get(`${client}`)), mid, room, frame };
-    });
+    return kept.map(([client, message]) => ({ client, message, room: checked(message[2]) }));
   } catch {
     return []; // forbidden, or not ours
   }

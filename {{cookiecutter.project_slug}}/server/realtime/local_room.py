@@ -103,11 +103,10 @@ class LocalRoom:
             self._snapshot = (self.replica.tag, frame)
         return self._snapshot[1]
 
-    async def send_event(self, name: str, payload: object) -> None:
-        """Publish an ephemeral event to the members on all workers. Raises StoreError."""
-        await self._services.pubsub.publish(
-            channel(self.key), wire.event(self.room.name, name, payload)
-        )
+    async def send_event(self, name: str, payload: object, sender: str) -> None:
+        """Publish a member's ephemeral event to those on all workers. Raises StoreError."""
+        event = wire.event(self.room.name, name, payload, sender)
+        await self._services.pubsub.publish(channel(self.key), event)
 
     async def compare(self, head: bytes, since: bytes) -> None:
         """Load the room if the store stands at `head`, unlike our chain from `since` on."""

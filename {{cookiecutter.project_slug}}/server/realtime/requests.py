@@ -207,7 +207,7 @@ class Requests:
             local = self._joined(request.room)
             if request.event not in local.room.events:
                 raise Invalid(f"{request.room} has no event {request.event!r:.60}")
-            await local.send_event(request.event, request.payload)
+            await local.send_event(request.event, request.payload, self._member)
         except (RoomError, StoreError) as error:
             self._peer.send(refusal(error, request.room))
 

@@ -136,8 +136,8 @@ def patch_frame(
     return b"\x97\x01" + encode(room), encode(tag) + pack_map(changed) + encode(list(deleted))
 
 
-def event(room: str, name: str, payload: Any) -> bytes:
-    return pack([2, room, name, payload])
+def event(room: str, name: str, payload: Any, sender: str) -> bytes:
+    return pack([2, room, name, payload, sender])
 
 
 def ack(mutation: int, version: int, result: Any) -> bytes:
@@ -167,7 +167,7 @@ def joined(room: str, version: int, tag: bytes) -> bytes:
 
 def is_event(message: bytes) -> bool:
     """Whether a published message is an EVENT."""
-    return message[:2] == b"\x94\x02"
+    return message[:2] == b"\x95\x02"
 
 
 def is_ack(message: bytes) -> bool:

@@ -16,7 +16,7 @@ class Room:
 
 
 def news(number: int) -> bytes:
-    return framed(event("a", "news", number))
+    return framed(event("a", "news", number, "ann"))
 
 
 def heard(screen: Screen) -> list[int]:

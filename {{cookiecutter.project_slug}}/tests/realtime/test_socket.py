@@ -135,6 +135,18 @@ async def test_a_mutation_sent_again_is_acknowledged_and_not_applied_twice(
         assert await again.call("board/a", "add", amount=1) == 6
 
 
+async def test_who_sent_an_event_is_told_by_the_server_and_not_by_the_sender(
+    connect: Connect,
+) -> None:
+    async with connect() as ann, connect() as bob:
+        await ann.join("board/a")
+        await bob.join("board/a")
+        said = {"member": bob.welcome[2], "note": ""}
+        await ann.send(4, "board/a", "typing", said)
+        heard = await bob.until(lambda message: message[0] == 2)
+        assert heard == [2, "board/a", "typing", said, ann.welcome[2]]
+
+
 async def test_a_client_that_comes_back_gets_only_what_it_missed(connect: Connect) -> None:
     async with connect() as stays, connect() as goes:
         await stays.join("board/a")
@@ -486,9 +498,10 @@ async def test_what_is_no_handshake_gets_no_session(address: str) -> None:
 async def test_who_goes_during_the_handshake_leaves_nothing_behind(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    start, gone = cookie.start_session, asyncio.Event()
+    start, came, gone = cookie.start_session, asyncio.Event(), asyncio.Event()
 
     async def outlast_the_client(request: Request) -> tuple[Session, str | None]:
+        came.set()
         started = await start(request)
         with contextlib.suppress(asyncio.CancelledError):  # a library may do so
             await until(lambda: bool(request.conn_info and request.conn_info.lost))
@@ -499,7 +512,7 @@ async def test_who_goes_during_the_handshake_leaves_nothing_behind(
     async with open_app() as (app, address), asyncio.timeout(20):
         _, writer = await asyncio.open_connection(*address.split(":"))
         writer.write(wire.HEAD.format(address).encode())
-        await until(lambda: bool(app.ctx.visitors._handshakes))  # noqa: SLF001
+        await came.wait()
         writer.transport.abort()
         await gone.wait()
         assert not app.ctx.hub.connections

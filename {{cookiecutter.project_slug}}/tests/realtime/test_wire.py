@@ -92,7 +92,7 @@ def test_messages_of_the_server_are_as_the_protocol_has_them() -> None:
         tag,
         {"a": [1, None], "b": {"c": b"\xff"}},
     ]
-    assert unpacked(wire.event("r", "wave", {"x": 1})) == [2, "r", "wave", {"x": 1}]
+    assert unpacked(wire.event("r", "wave", {"x": 1}, "ann")) == [2, "r", "wave", {"x": 1}, "ann"]
     assert unpacked(wire.ack(3, 7, "done")) == [3, 3, 7, "done"]
     assert unpacked(wire.error("invalid", "no", mutation=3, room="r")) == [
         4,

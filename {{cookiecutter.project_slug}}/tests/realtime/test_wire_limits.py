@@ -48,7 +48,7 @@ def test_a_patch_with_more_to_it_is_none_of_ours() -> None:
 
 
 def test_of_all_messages_only_an_event_is_one_and_only_an_ack() -> None:
-    event, ack = wire.event("me", "wave", None), wire.ack(1, 1, None)
+    event, ack = wire.event("me", "wave", None, "ann"), wire.ack(1, 1, None)
     messages = [
         wire.snapshot("me", Snapshot(1, NO_TAG, {})),
         published(),

@@ -1,4 +1,4 @@
-/** What the parts of the demo page have in common. */
+/** What the pages have in common. */
 
 const MESSAGE_TIME = 6000; // milliseconds
 
@@ -8,15 +8,15 @@ const MESSAGE_TIME = 6000; // milliseconds
  */
 export function element(id, kind) {
   const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new TypeError(`index.html has no ${kind.name} #${id}`);
+  if (!(found instanceof kind)) throw new TypeError(`the page has no ${kind.name} #${id}`);
   return found;
 }
 
-const message = element('message', HTMLElement);
 /** @type {ReturnType<typeof setTimeout>} */ let timer;
 
 /** Tell the visitor something, for a while. @param {string} text */
 export function say(text) {
+  const message = element('message', HTMLElement);
   message.textContent = text;
   clearTimeout(timer);
   timer = setTimeout(() => message.replaceChildren(), MESSAGE_TIME);
