@@ -76,7 +76,7 @@ const hueOf = (id) => hue(parseInt(id.slice(0, 6), 16));
  */
 export function showTyping(client, board, nameOf, placeOf) {
   /** @type {Map<string, () => void>} by member */ const marks = new Map();
-  let told = 0;
+  let told = -Infinity;
 
   board.on('typing', (note, member) => {
     if (typeof note !== 'string' || member === client.member) return;
