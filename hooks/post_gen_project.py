@@ -35,6 +35,7 @@ PLAN = {
     "tests/chaos/truth.py": {STATE_REDIS},
     "tests/process/capacity.py": {STATE_REDIS},
     "tests/process/crowd.py": {STATE_REDIS},
+    "tests/process/network.py": {STATE_REDIS},
     "tests/process/test_graceful.py": {STATE_REDIS},
     "tests/process/test_memory_warning.py": {STATE_MEMORY, SESSION_MEMORY},
     "tests/process/test_several_hosts.py": {STATE_REDIS},

@@ -35,8 +35,9 @@ async def no_front(port: int) -> int:
 class RedisServer:
     """One process on a port of this host, with an append-only file: a kill loses nothing."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, bind: str = "127.0.0.1") -> None:
         self.port = free_port()
+        self.bind = bind
         self.data = directory / f"store-{next(_numbers)}"
         self.data.mkdir()
         self.options = options
@@ -48,7 +49,7 @@ class RedisServer:
         assert program is not None, "install redis-server or valkey-server"
         # `--sentinel` and a file of settings come first.
         command = [
-            *(program, *self.options, "--port", str(self.port), "--bind", "127.0.0.1"),
+            *(program, *self.options, "--port", str(self.port), "--bind", self.bind),
             *("--dir", str(self.data), "--logfile", str(self.data / "server.log")),
         ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: ASYNC220

@@ -1,43 +1,69 @@
-"""Two servers of their own, as on two hosts, with nothing in common but the store."""
+"""Servers of their own, as on several hosts, with nothing in common but the store."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+import msgspec
 import pytest
 
 from server.settings import Settings
-from tests.member import Member
+from tests.member import Member, Refused
+from tests.process.network import Host
 from tests.process.server import Server, launch
+from tests.redis_servers import PERSISTENT, RedisServer
+from tests.waiting import until
 
 ROOM = "board/a"
 
 
 @pytest.fixture
-async def hosts(settings: Settings, tmp_path: Path) -> AsyncIterator[tuple[Server, Server]]:
+async def servers(settings: Settings, tmp_path: Path) -> AsyncIterator[tuple[Server, Server]]:
     with launch(settings, tmp_path) as one, launch(settings, tmp_path) as other:
         yield await one.ready(), await other.ready()
 
 
-async def test_they_behave_as_one(hosts: tuple[Server, Server]) -> None:
-    one, other = hosts
+async def test_they_behave_as_one(servers: tuple[Server, Server]) -> None:
+    one, other = servers
     async with Member.connect(one.address) as here, Member.connect(other.address) as there:
-        members = here, there
-        for member in members:
-            await member.join(ROOM)
-        await asyncio.gather(*(_add(member, 20) for member in members))
-        for member in members:
-            await member.sees(ROOM, lambda state: state["count"] == 40)
-        assert here.heads[ROOM] == there.heads[ROOM]
+        await _change_together(here, there, 20)
+
+
+async def _change_together(here: Member, there: Member, times: int) -> None:
+    """Both change a room that they are new to, and see all that the other does."""
+    members = here, there
+    for member in members:
+        await member.join(ROOM)
+    await asyncio.gather(*(_add(member, times) for member in members))
+    await _see(members, 2 * times)
 
 
 async def _add(member: Member, times: int) -> None:
+    """Change it so often, each time until that is acknowledged."""
     for _ in range(times):
-        await member.call(ROOM, "add")
+        member.number += 1
+        acknowledged = False
+        while not acknowledged:
+            await member.send(2, member.number, ROOM, "add", {})
+            try:
+                acknowledged = bool(await member.answer(member.number))
+            except Refused as refusal:
+                assert refusal.code == "unavailable"  # noqa: PT017
 
 
-async def test_a_client_goes_on_at_the_other_when_one_ends(hosts: tuple[Server, Server]) -> None:
-    one, other = hosts
+async def _see(members: tuple[Member, Member], count: int) -> None:
+    for member in members:
+        await member.sees(ROOM, lambda state: state["count"] == count)
+    assert members[0].heads[ROOM] == members[1].heads[ROOM]
+
+
+async def test_a_client_goes_on_at_the_other_when_one_ends(
+    servers: tuple[Server, Server],
+) -> None:
+    one, other = servers
     async with Member.connect(one.address) as member:
         await member.join(ROOM)
         await member.call(ROOM, "add")
@@ -50,3 +76,74 @@ async def test_a_client_goes_on_at_the_other_when_one_ends(hosts: tuple[Server, 
         assert await again.receive() == [8, ROOM, version, tag]
         await again.send(2, 1, ROOM, "add", {})
         assert await again.answer(1) == [3, 1, version, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Two hosts for servers, each linked to one with the clients and to one with the store."""
+
+    clients: Host
+    store: Host
+    hosts: tuple[Host, Host]
+
+
+@pytest.fixture
+def networks() -> Iterator[Networks]:
+    with ExitStack() as stack:
+        clients, store, one, other = (stack.enter_context(closing(Host())) for _ in range(4))
+        for number, host in enumerate((one, other)):
+            clients.link(host, f"client{number}", f"10.0.{number}")
+            store.link(host, f"store{number}", f"10.1.{number}")
+        yield Networks(clients, store, (one, other))
+
+
+@pytest.fixture
+async def apart(
+    settings: Settings, networks: Networks, tmp_path: Path
+) -> AsyncIterator[tuple[Server, Server]]:
+    """A server on each host; the test is where the clients are."""
+    server = RedisServer(tmp_path, *PERSISTENT, "--protected-mode", "no", bind="*")
+    with ExitStack() as stack:
+        with networks.store.inside():
+            stack.callback(server.kill)
+            await server.start()
+            await server.client.aclose()
+        servers = []
+        for number, host in enumerate(networks.hosts):
+            url = f"redis://10.1.{number}.1:{server.port}"
+            directory = tmp_path / f"host-{number}"
+            directory.mkdir()
+            with host.inside():
+                own = msgspec.structs.replace(settings, redis_url=url)
+                launched = launch(own, directory, host=f"10.0.{number}.2")
+                servers.append(stack.enter_context(launched))
+        stack.enter_context(networks.clients.inside())
+        one, other = [await server.ready() for server in servers]
+        yield one, other
+
+
+async def test_one_that_is_cut_off_from_the_store_says_so_and_catches_up(
+    networks: Networks, apart: tuple[Server, Server]
+) -> None:
+    one, other = apart
+
+    async def one_is(status: str) -> None:
+        async def is_so() -> bool:
+            with suppress(httpx.TransportError):
+                return bool((await one.report())["status"] == status)
+            return False
+
+        await until(is_so)
+
+    async with Member.connect(one.address) as here, Member.connect(other.address) as there:
+        await _change_together(here, there, 10)
+        async with asyncio.TaskGroup() as under_way:
+            with networks.store.cut("store0"):
+                under_way.create_task(_add(here, 1))
+                await one_is("deaf")
+                assert (await other.report())["status"] == "ready"
+                await _add(there, 10)
+        await _see((here, there), 31)
+        await one_is("ready")
+        await asyncio.gather(_add(here, 10), _add(there, 10))
+        await _see((here, there), 51)
