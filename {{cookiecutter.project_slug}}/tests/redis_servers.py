@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 
 from server import devstore
+from tests.process.server import halt
 from tests.serving import free_port
 from tests.waiting import until
 
@@ -64,14 +65,10 @@ class RedisServer:
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    @contextmanager
-    def halted(self) -> Iterator[None]:
+    def halted(self) -> AbstractAsyncContextManager[None]:
         """Have it stand still."""
-        self.signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.signal(signal.SIGCONT)
+        assert self._process is not None
+        return halt(self._process.pid)
 
     def kill(self) -> None:
         if self._process:

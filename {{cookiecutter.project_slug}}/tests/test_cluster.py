@@ -154,7 +154,7 @@ class TestClusterStateStore(StateStoreConformance):
         async with cluster.clients():
             owners = {room: await cluster.owner(keys[room]) for room in ROOMS}
         hung = owners[ROOMS[0]]
-        with hung.halted():
+        async with hung.halted():
             outcomes = await asyncio.gather(
                 *(store.commit(room, change(exists=False, set={"a": 1})) for room in ROOMS),
                 return_exceptions=True,
