@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,11 +13,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
 from server import devstore
+from server.redis import OLDEST_CLUSTER
 from tests.process.server import halt
 from tests.serving import free_port
 from tests.waiting import until
@@ -33,6 +36,12 @@ async def no_front(port: int) -> int:
     return port
 
 
+def _program() -> str:
+    program = devstore.find_server()
+    assert program is not None, "install redis-server or valkey-server"
+    return program
+
+
 class RedisServer:
     """One process on a port of this host, with an append-only file: a kill loses nothing."""
 
@@ -46,8 +55,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> "RedisServer":
-        program = devstore.find_server()
-        assert program is not None, "install redis-server or valkey-server"
+        program = _program()
         # `--sentinel` and a file of settings come first.
         command = [
             *(program, *self.options, "--port", str(self.port), "--bind", self.bind),
@@ -182,6 +190,11 @@ class ClusterServers:
     """Six servers: three shards of a primary and a replica each."""
 
     def __init__(self, directory: Path, front: Front) -> None:
+        """Skips the test on a server that is too old for it."""
+        said = subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True)
+        version = re.findall(r"\d+", said.stdout)[:2]
+        if tuple(map(int, version)) < OLDEST_CLUSTER:
+            pytest.skip(f"Redis {'.'.join(version)} has no sharded pub/sub, which a cluster needs")
         self.servers = [
             RedisServer(
                 *(directory, *PERSISTENT, "--cluster-enabled", "yes"),
