@@ -101,7 +101,7 @@ class Pipeline(ClusterPipeline):
 
 
 def _key(command: PipelineCommand) -> Any:
-    return command.args[3 if command.args[0] == "EVALSHA" else 1]
+    return command.args[3 if command.args[0] in ("EVAL", "EVALSHA") else 1]
 
 
 def _is_lost(result: Any) -> bool:

@@ -153,6 +153,8 @@ class TestClusterStateStore(StateStoreConformance):
         keys = {room: cluster_settings.key_prefix + channel(room) for room in ROOMS}
         async with cluster.clients():
             owners = {room: await cluster.owner(keys[room]) for room in ROOMS}
+            for server in cluster.servers:  # who has to be given the script is not held up either
+                await server.client.script_flush()
         hung = owners[ROOMS[0]]
         async with hung.halted():
             outcomes = await asyncio.gather(

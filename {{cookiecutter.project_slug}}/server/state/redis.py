@@ -176,10 +176,8 @@ class RedisStateStore:
     async def _execute(self, commands: list[list[Any]]) -> list[Any]:
         answers = await self._pipeline(commands)
         forgotten = [i for i, a in enumerate(answers) if isinstance(a, exceptions.NoScriptError)]
-        if forgotten:  # a server that was restarted or flushed
-            with store_errors():
-                await self._client.script_load(SCRIPT)
-            again = await self._pipeline([commands[i] for i in forgotten])
+        if forgotten:  # by a server that was restarted or flushed; it learns the script by EVAL
+            again = await self._pipeline([["EVAL", SCRIPT, *commands[i][2:]] for i in forgotten])
             for i, answer in zip(forgotten, again, strict=True):
                 answers[i] = answer
         return answers
