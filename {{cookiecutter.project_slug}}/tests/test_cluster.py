@@ -126,7 +126,7 @@ class TestClusterStateStore(StateStoreConformance):
         )
         heads = await store.heads(ROOMS)
         tags = [snapshot.tag for room in ROOMS if (snapshot := await store.load(room))]
-        assert [head.tag for head in heads if head] == tags
+        assert [head.tag for room in ROOMS if (head := heads[room])] == tags
         assert len(set(tags)) == len(ROOMS)
 
     async def test_a_room_is_committed_to_while_its_slot_moves(
@@ -157,10 +157,13 @@ class TestClusterStateStore(StateStoreConformance):
                 await server.client.script_flush()
         hung = owners[ROOMS[0]]
         async with hung.halted():
-            outcomes = await asyncio.gather(
+            heads, *outcomes = await asyncio.gather(
+                store.heads(ROOMS),
                 *(store.commit(room, change(exists=False, set={"a": 1})) for room in ROOMS),
                 return_exceptions=True,
             )
+        assert isinstance(heads, dict)
+        assert {room for room in ROOMS if owners[room] is not hung} <= heads.keys()
         for room, outcome in zip(ROOMS, outcomes, strict=True):
             expected = StoreError if owners[room] is hung else Commit
             assert isinstance(outcome, expected), (room, outcome)

@@ -177,13 +177,16 @@ class Hub:
         keys = [local.key for local in rooms]
         since = [local.replica.tag for local in rooms]
         try:
-            heads = await self._services.store.heads(keys) if keys else []
+            heads = await self._services.store.heads(keys)
         except StoreError as error:
             logger.warning("rooms cannot be compared with the store: %s", error)
             return
+        if missing := len(rooms) - len(heads):
+            logger.warning("%d of %d rooms cannot be compared with the store", missing, len(rooms))
         await asyncio.gather(
             *(
-                local.compare(head, tag)
-                for local, head, tag in zip(rooms, heads, since, strict=True)
+                local.compare(heads[local.key], tag)
+                for local, tag in zip(rooms, since, strict=True)
+                if local.key in heads
             )
         )

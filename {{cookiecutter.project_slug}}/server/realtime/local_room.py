@@ -195,11 +195,11 @@ class LocalRoom:
         await asyncio.sleep(DOUBT_DELAY)
         since = self.replica.tag
         try:
-            (head,) = await self._services.store.heads([self.key])
+            heads = await self._services.store.heads([self.key])
         except StoreError as error:
             logger.warning("room %s cannot be compared yet: %s", self.key, error)
             return  # the regular comparison of all rooms follows
-        await self.compare(head, since)
+        await self.compare(heads[self.key], since)
 
     def _once(self, name: str, work: Work) -> None:
         if name not in self._tasks:

@@ -133,8 +133,8 @@ class MemoryStateStore:
         await self._pubsub.publish(channel(room), splice(change.frame, state.version, parent))
         return Commit(state.version, parent)
 
-    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        return [self._head(room) for room in rooms]
+    async def heads(self, rooms: Sequence[str]) -> dict[str, Head | None]:
+        return {room: self._head(room) for room in rooms}
 
     async def renew(self, lease: str, ttl: float) -> None:
         self._leases[lease] = time.monotonic() + ttl

@@ -90,14 +90,15 @@ class RedisStateStore:
             return Commit(answer[0], repeated=True)
         return Commit(*answer)
 
-    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        with store_errors():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for room in rooms:
-                    pipeline.hmget(self._key(room), "v", "t")
-                    pipeline.pexpire(self._key(room), self._ttl)
-                answers = await pipeline.execute()
-        return [Head(int(v), t) if v and t else None for v, t in answers[::2]]
+    async def heads(self, rooms: Sequence[str]) -> dict[str, Head | None]:
+        keys = [self._key(room) for room in rooms]
+        asked = [["HMGET", key, "v", "t"] for key in keys]
+        kept = [["PEXPIRE", key, self._ttl] for key in keys]
+        answers = (await self._pipeline([*asked, *kept]))[: len(keys)]
+        told = {r: a for r, a in zip(rooms, answers, strict=True) if not isinstance(a, Exception)}
+        if rooms and not told:
+            raise translate(answers[0])
+        return {room: Head(int(v), t) if v and t else None for room, (v, t) in told.items()}
 
     async def renew(self, lease: str, ttl: float) -> None:
         with store_errors():

@@ -105,8 +105,11 @@ class StateStore(Protocol):
         To repeat a numbered change whose answer was lost is safe.
         """
 
-    async def heads(self, rooms: Sequence[str]) -> list[Head | None]:
-        """Where each room stands now. Keeps the rooms from expiring."""
+    async def heads(self, rooms: Sequence[str]) -> dict[str, Head | None]:
+        """Where each room stands now. Keeps the rooms from expiring.
+
+        Those of which the store cannot tell are left out; if that is all of them, it fails.
+        """
 
     async def renew(self, lease: str, ttl: float) -> None:
         """Hold a lease for `ttl` seconds from now, by the store's clock."""

@@ -46,7 +46,7 @@ def change(**options: Any) -> Change:
 class StateStoreConformance:
     async def test_a_room_never_changed_is_none(self, store: StateStore) -> None:
         assert await store.load(ROOM) is None
-        assert await store.heads([ROOM]) == [None]
+        assert await store.heads([ROOM]) == {ROOM: None}
 
     async def test_a_commit_is_what_is_loaded(self, store: StateStore) -> None:
         first = change(exists=False, set={"a": 1, "b": [b"\x00\xff", None]})
@@ -104,7 +104,7 @@ class StateStoreConformance:
             outcome = await store.commit(ROOM, change(set={"a": 9}, expect=expect))
             assert isinstance(outcome, Conflict)
             assert outcome.snapshot == await store.load(ROOM)
-        assert await store.heads([ROOM]) == [_head(await store.load(ROOM))]
+        assert await store.heads([ROOM]) == {ROOM: _head(await store.load(ROOM))}
 
     async def test_expectations_that_hold_do_not_hinder(self, store: StateStore) -> None:
         await store.commit(ROOM, change(exists=False, set={"a": 1}))
@@ -194,7 +194,7 @@ class StateStoreConformance:
         again = await store.commit(ROOM, once)
         assert isinstance(again, Commit)
         assert (again.version, again.repeated) == (1, False)
-        assert (await store.heads([ROOM]))[0] == _head(await store.load(ROOM))
+        assert (await store.heads([ROOM]))[ROOM] == _head(await store.load(ROOM))
 
     async def test_a_deleted_room_is_gone_and_replicas_are_told(
         self, store: StateStore, pubsub: PubSub
@@ -223,7 +223,7 @@ class StateStoreConformance:
     async def test_rooms_are_apart(self, store: StateStore) -> None:
         await store.commit("board/a", change(exists=False, set={"a": 1}))
         await store.commit("board/b", change(exists=False, set={"a": 2}))
-        a, none, b = await store.heads(["board/a", "board/c", "board/b"])
+        a, none, b = (await store.heads(["board/a", "board/c", "board/b"])).values()
         assert a is not None
         assert b is not None
         assert none is None

@@ -121,6 +121,7 @@ class TestRedisStateStore(StateStoreConformance):
         )
         with pytest.raises(StoreCorrupt):
             await store.load(ROOM)
+        assert (await store.heads([ROOM, "board/other"]))["board/other"] is None
 
     async def test_a_connection_that_closes_as_it_is_used_is_unavailable(
         self, store: StateStore, monkeypatch: pytest.MonkeyPatch
