@@ -52,6 +52,11 @@ class RedisStorage:
         with store_errors():
             return bool(await self._client.delete(self._prefix + key))
 
+    async def keys(self, start: str) -> AsyncIterator[str]:
+        with store_errors():
+            async for key in self._client.scan_iter(f"{self._prefix}{start}*", count=1000):
+                yield key.decode().removeprefix(self._prefix)
+
 
 def _milliseconds(ttl: float | None) -> int | None:
     return None if ttl is None else max(1, round(ttl * 1000))
