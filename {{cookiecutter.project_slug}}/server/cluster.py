@@ -16,16 +16,24 @@ from server import background
 
 LOOK_AGAIN = 0.1  # seconds between looks at where the slots are, while servers fail
 REDIRECTED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError)
+ONE_KEY = frozenset({"DEL", "EVAL", "GET", "SET", "SPUBLISH"})
 FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
 
 class Cluster(RedisCluster):
-    """redis-py's client with a pipeline of our own."""
+    """redis-py's client with a pipeline of our own, by which commands of one key go as well."""
 
     _looking: asyncio.Task[None] | None = None
 
     def pipeline(self, *_: Any, **__: Any) -> Any:
         return Pipeline(self)
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if args[0] not in ONE_KEY:
+            return await super().execute_command(*args, **options)
+        async with self.pipeline() as pipeline:
+            (answer,) = await pipeline.execute_command(*args, **options).execute()
+        return answer
 
     async def aclose(self) -> None:
         if self._looking:
@@ -95,7 +103,7 @@ class Pipeline(ClusterPipeline):
 
     async def _redirected(self, command: PipelineCommand) -> Any:
         try:
-            return await self._client.execute_command(*command.args, **command.kwargs)
+            return await RedisCluster.execute_command(self._client, *command.args, **command.kwargs)
         except FAILURES as error:
             return error
 
