@@ -36,6 +36,7 @@ PLAN = {
     "tests/chaos/truth.py": {STATE_REDIS},
     "tests/process/capacity.py": {STATE_REDIS},
     "tests/process/crowd.py": {STATE_REDIS},
+    "tests/process/network.py": {STATE_REDIS},
     "tests/process/test_graceful.py": {STATE_REDIS},
     "tests/process/test_memory_warning.py": {STATE_MEMORY, SESSION_MEMORY},
     "tests/process/test_shared_sessions.py": {SESSION_REDIS},
@@ -43,6 +44,7 @@ PLAN = {
     "tests/redis_servers.py": {STATE_REDIS, SESSION_REDIS},
     "tests/pubsub/test_memory.py": {STATE_MEMORY},
     "tests/pubsub/test_redis.py": {STATE_REDIS},
+    "tests/sessions/test_cluster.py": {SESSION_REDIS},
     "tests/sessions/test_memory.py": {SESSION_MEMORY},
     "tests/sessions/test_redis.py": {SESSION_REDIS},
     "tests/state/test_equal.py": set(),  # compares both, which no project has

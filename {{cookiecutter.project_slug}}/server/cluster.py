@@ -16,6 +16,7 @@ from sanic.log import logger
 from server import background
 
 LOOK_AGAIN = 0.1  # seconds between looks at where the slots are, while servers fail
+ONE_KEY = frozenset({"DEL", "EVAL", "GET", "SET", "SPUBLISH"})
 REDIRECTED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError)
 LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
@@ -36,7 +37,7 @@ class Cluster(RedisCluster):
         sent = [PipelineCommand(number, *command) for number, command in enumerate(commands)]
         nodes: defaultdict[Any, list[PipelineCommand]] = defaultdict(list)
         for command in sent:
-            key = command.args[3 if command.args[0] == "EVALSHA" else 1]
+            key = command.args[3 if command.args[0] in ("EVAL", "EVALSHA") else 1]
             try:
                 nodes[self.get_node_from_key(key)].append(command)
             except exceptions.SlotNotCoveredError as error:
@@ -46,10 +47,18 @@ class Cluster(RedisCluster):
         for command in sent:
             if isinstance(command.result, REDIRECTED):
                 try:
-                    command.result = await self.execute_command(*command.args)
+                    command.result = await super().execute_command(*command.args)
                 except FAILURES as error:
                     command.result = error
         return [command.result for command in sent]
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if args[0] not in ONE_KEY:
+            return await super().execute_command(*args, **options)
+        (answer,) = await self.send([args])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def aclose(self) -> None:
         if self._looking:

@@ -6,6 +6,7 @@ Each process writes to files of its own, which whoever answers a scrape adds up
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,12 @@ def shared() -> Iterator[None]:
             yield
         finally:
             del os.environ[FOLDER]
+
+
+def remove_shared() -> None:
+    """For a worker whose main process was killed, and left the folder behind."""
+    if FOLDER in os.environ:
+        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)  # another worker may be at it
 
 
 def exposition() -> bytes:

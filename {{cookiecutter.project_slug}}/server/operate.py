@@ -17,6 +17,7 @@ import msgspec
 
 from server.errors import StoreError
 from server.factory import Backends
+from server.sessions.session import Session
 from server.sessions.store import SessionStore
 from server.settings import Settings, SettingsError, load_settings
 from server.state.codec import unpack_fields
@@ -84,18 +85,32 @@ async def delete(kept: Kept, options: argparse.Namespace) -> Rows:
 
 
 async def sessions(kept: Kept, options: argparse.Namespace) -> Rows:
-    """List the sessions of a user who logged in"""
-    return [
-        {"session": found.identity, "since": _time(found.created), "renewed": _time(found.renewed)}
-        for found in await kept.sessions.sessions_of(options.user)
-    ]
+    """List the sessions of a user who logged in, or of everybody"""
+    if options.user is None:
+        return [_row(ticket.session) for ticket in (await kept.sessions.everybody()).values()]
+    return [_row(session) for session in await kept.sessions.sessions_of(options.user)]
 
 
 async def revoke(kept: Kept, options: argparse.Namespace) -> Rows:
-    """End all sessions of a user, with their open sockets"""
-    ended = await sessions(kept, options)
-    await kept.sessions.log_out_everywhere(options.user)
-    return [{"session": row["session"], "state": "ended"} for row in ended]
+    """End all sessions of a user, or of everybody, with their open sockets"""
+    if options.all:
+        tickets = await kept.sessions.everybody()
+        for ticket in tickets.values():
+            await kept.sessions.destroy(ticket)
+        ended = list(tickets)
+    else:
+        ended = [session.identity for session in await kept.sessions.sessions_of(options.user)]
+        await kept.sessions.log_out_everywhere(options.user)
+    return [{"session": identity, "state": "ended"} for identity in ended]
+
+
+def _row(session: Session) -> dict[str, Any]:
+    return {
+        "session": session.identity,
+        "user": session.user,
+        "since": _time(session.created),
+        "renewed": _time(session.renewed),
+    }
 
 
 def _time(seconds: float) -> str:
@@ -153,8 +168,10 @@ def _parser() -> argparse.ArgumentParser:
     added["rooms"].add_argument("prefix", nargs="?", default="", help="only names that begin so")
     for name in ("room", "delete-room"):
         added[name].add_argument("name", help="such as board/welcome")
-    for name in ("sessions", "revoke-sessions"):
-        added[name].add_argument("user", help="the name that they logged in with")
+    added["sessions"].add_argument("user", nargs="?", help="the name that they logged in with")
+    whose = added["revoke-sessions"].add_mutually_exclusive_group(required=True)
+    whose.add_argument("user", nargs="?", help="the name that they logged in with")
+    whose.add_argument("--all", action="store_true", help="of everybody")
     return parser
 
 

@@ -4,19 +4,23 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
 from server import devstore
+from server.redis import OLDEST_CLUSTER
+from tests.process.server import halt
 from tests.serving import free_port
 from tests.waiting import until
 
@@ -32,11 +36,18 @@ async def no_front(port: int) -> int:
     return port
 
 
+def _program() -> str:
+    program = devstore.find_server()
+    assert program is not None, "install redis-server or valkey-server"
+    return program
+
+
 class RedisServer:
     """One process on a port of this host, with an append-only file: a kill loses nothing."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, bind: str = "127.0.0.1") -> None:
         self.port = free_port()
+        self.bind = bind
         self.data = directory / f"store-{next(_numbers)}"
         self.data.mkdir()
         self.options = options
@@ -44,11 +55,10 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> "RedisServer":
-        program = devstore.find_server()
-        assert program is not None, "install redis-server or valkey-server"
+        program = _program()
         # `--sentinel` and a file of settings come first.
         command = [
-            *(program, *self.options, "--port", str(self.port), "--bind", "127.0.0.1"),
+            *(program, *self.options, "--port", str(self.port), "--bind", self.bind),
             *("--dir", str(self.data), "--logfile", str(self.data / "server.log")),
         ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: ASYNC220
@@ -63,14 +73,10 @@ class RedisServer:
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    @contextmanager
-    def halted(self) -> Iterator[None]:
+    def halted(self) -> AbstractAsyncContextManager[None]:
         """Have it stand still."""
-        self.signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.signal(signal.SIGCONT)
+        assert self._process is not None
+        return halt(self._process.pid)
 
     def kill(self) -> None:
         if self._process:
@@ -184,6 +190,11 @@ class ClusterServers:
     """Six servers: three shards of a primary and a replica each."""
 
     def __init__(self, directory: Path, front: Front) -> None:
+        """Skips the test on a server that is too old for it."""
+        said = subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True)
+        version = re.findall(r"\d+", said.stdout)[:2]
+        if tuple(map(int, version)) < OLDEST_CLUSTER:
+            pytest.skip(f"Redis {'.'.join(version)} has no sharded pub/sub, which a cluster needs")
         self.servers = [
             RedisServer(
                 *(directory, *PERSISTENT, "--cluster-enabled", "yes"),

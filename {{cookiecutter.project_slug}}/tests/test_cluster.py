@@ -123,7 +123,8 @@ class TestClusterStateStore(StateStoreConformance):
     async def test_a_pipeline_over_all_shards_answers_in_order(self, store: StateStore) -> None:
         changes = [change(exists=False, set={"room": room}) for room in ROOMS]
         await asyncio.gather(*map(store.commit, ROOMS, changes))
-        assert await store.heads(ROOMS) == [each.tag for each in changes]
+        heads = await store.heads(ROOMS)
+        assert heads == {room: made.tag for room, made in zip(ROOMS, changes, strict=True)}
 
     async def test_a_room_is_committed_to_while_its_slot_moves(
         self, store: StateStore, cluster: ClusterServers, cluster_settings: Settings
@@ -149,12 +150,17 @@ class TestClusterStateStore(StateStoreConformance):
         keys = {room: cluster_settings.key_prefix + channel(room) for room in ROOMS}
         async with cluster.clients():
             owners = {room: await cluster.owner(keys[room]) for room in ROOMS}
+            for server in cluster.servers:  # who has to be given the script is not held up either
+                await server.client.script_flush()
         hung = owners[ROOMS[0]]
-        with hung.halted():
-            outcomes = await asyncio.gather(
+        async with hung.halted():
+            heads, *outcomes = await asyncio.gather(
+                store.heads(ROOMS),
                 *(store.commit(room, change(exists=False, set={"a": 1})) for room in ROOMS),
                 return_exceptions=True,
             )
+        assert isinstance(heads, dict)
+        assert {room for room in ROOMS if owners[room] is not hung} <= heads.keys()
         for room, outcome in zip(ROOMS, outcomes, strict=True):
             expected = StoreError if owners[room] is hung else Commit
             assert isinstance(outcome, expected), (room, outcome)

@@ -105,6 +105,7 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_start_is_said(tmp_path: Path) -> None:
+    (tmp_path / "appendonly.aof").write_text("nonsense\n")  # before Redis 7.0
     (tmp_path / "appendonlydir").mkdir()
     (tmp_path / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
     with pytest.raises(SettingsError, match=r"did not start: see .*store\.log.* move .* away"):

@@ -130,6 +130,20 @@ def test_a_users_sessions_are_listed_and_ended(
     assert rows(capsys, "sessions", "Ann") == []
 
 
+def test_the_sessions_of_everybody_are_listed_and_ended(
+    identity: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [(r["session"], r["user"]) for r in rows(capsys, "sessions")] == [(identity, "Ann")]
+    assert rows(capsys, "revoke-sessions", "--all") == [{"session": identity, "state": "ended"}]
+    assert rows(capsys, "sessions") == []
+
+
+def test_nobodys_sessions_are_ended_by_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["revoke-sessions"])
+    assert "--all" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [["rooms"], ["room", ROOM], ["delete-room", ROOM]])
 def test_rooms_in_memory_are_said_to_be_out_of_reach(
     command: list[str], capsys: pytest.CaptureFixture[str]

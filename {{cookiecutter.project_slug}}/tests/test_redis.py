@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -15,6 +13,7 @@ from server import devstore
 from server.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from server.redis import connect, store_errors
 from server.settings import Settings
+from tests.process.server import halt
 from tests.serving import free_port
 from tests.waiting import until
 
@@ -83,13 +82,10 @@ async def test_a_server_busy_with_a_script_is_unavailable(client: Any, private: 
 
 async def test_a_server_that_hangs_is_unavailable_within_the_timeout(client: Any) -> None:
     pid = (await client.info("server"))["process_id"]
-    os.kill(pid, signal.SIGSTOP)
-    began = time.monotonic()
-    try:
+    async with halt(pid):
+        began = time.monotonic()
         with pytest.raises(StoreUnavailable), store_errors():
             await client.get("a")
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert time.monotonic() - began < 10 * TIMEOUT
 
 

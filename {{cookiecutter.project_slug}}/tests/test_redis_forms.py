@@ -86,7 +86,7 @@ async def test_an_address_that_says_too_little_is_refused(url: str, problem: str
 class TestOneServer:
     @pytest.fixture
     async def server(self, tmp_path: Path) -> AsyncIterator[RedisServer]:
-        rules = f"on >{PASSWORD} ~app:* &app:* +@all -@dangerous +info"
+        rules = f"on >{PASSWORD} ~app:* resetchannels &app:* +@all -@dangerous +info"
         server = RedisServer(tmp_path, "--user", "app", *rules.split())
         yield await server.start()
         await server.close()

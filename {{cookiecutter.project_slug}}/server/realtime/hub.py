@@ -178,4 +178,12 @@ class Hub:
         except StoreError as error:
             logger.warning("rooms cannot be compared with the store: %s", error)
             return
-        await asyncio.gather(*map(LocalRoom.compare, rooms, heads, since))
+        if missing := len(rooms) - len(heads):
+            logger.warning("%d of %d rooms cannot be compared with the store", missing, len(rooms))
+        await asyncio.gather(
+            *(
+                local.compare(heads[local.key], tag)
+                for local, tag in zip(rooms, since, strict=True)
+                if local.key in heads
+            )
+        )

@@ -56,6 +56,11 @@ class MemoryStorage:
         self._values.pop(key, None)
         return existed
 
+    async def keys(self, start: str) -> AsyncIterator[str]:
+        for key in list(self._values):
+            if key.startswith(start) and await self.get(key) is not None:
+                yield key
+
     def _taken(self, key: str) -> int:
         return _size(key, self._values[key][0]) if key in self._values else 0
 

@@ -31,7 +31,6 @@ class RedisStorage:
     def __init__(self, client: Any, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
-        self._replace = client.register_script(REPLACE)
 
     async def get(self, key: str) -> bytes | None:
         with store_errors():
@@ -47,11 +46,16 @@ class RedisStorage:
     ) -> bool:
         arguments = [old or b"", new, _milliseconds(ttl) or "", "absent" if old is None else ""]
         with store_errors():
-            return bool(await self._replace(keys=[self._prefix + key], args=arguments))
+            return bool(await self._client.eval(REPLACE, 1, self._prefix + key, *arguments))
 
     async def delete(self, key: str) -> bool:
         with store_errors():
             return bool(await self._client.delete(self._prefix + key))
+
+    async def keys(self, start: str) -> AsyncIterator[str]:
+        with store_errors():
+            async for key in self._client.scan_iter(f"{self._prefix}{start}*", count=1000):
+                yield key.decode().removeprefix(self._prefix)
 
 
 def _milliseconds(ttl: float | None) -> int | None:

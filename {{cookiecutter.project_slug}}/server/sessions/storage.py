@@ -1,5 +1,6 @@
 """What a storage is: bytes under a key, for a time."""
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 
@@ -22,3 +23,6 @@ class Storage(Protocol):
 
     async def delete(self, key: str) -> bool:
         """Forget a key. Whether there was one."""
+
+    def keys(self, start: str) -> AsyncIterator[str]:
+        """All keys that begin so, in no order; one may come twice, or be missing if it is new."""

@@ -151,6 +151,11 @@ class SessionStore:
         tickets = await asyncio.gather(*map(self.find, identities))
         return [t.session for t in tickets if t is not None and t.session.user == user]
 
+    async def everybody(self) -> dict[str, Ticket]:
+        """All sessions that have not ended, by identity, also of those who did not log in."""
+        identities = [key.removeprefix(_key("")) async for key in self._storage.keys(_key(""))]
+        return {i: ticket for i in identities if (ticket := await self.find(i))}
+
     async def log_out_everywhere(self, user: str) -> None:
         """End all sessions of a user, and every login that is under way."""
         entry, _ = await self._index.change(user, mark=os.urandom(8))

@@ -118,9 +118,9 @@ class MemoryStateStore:
         await self._pubsub.publish(channel(room), store.splice(change.frame, state.version, parent))
         return Commit(state.version, parent)
 
-    async def heads(self, rooms: Sequence[str]) -> list[bytes]:
-        loaded = [await self.load(room) for room in rooms]
-        return [found.tag if found else NO_TAG for found in loaded]
+    async def heads(self, rooms: Sequence[str]) -> dict[str, bytes]:
+        loaded = {room: await self.load(room) for room in rooms}
+        return {room: found.tag if found else NO_TAG for room, found in loaded.items()}
 
     async def renew(self, lease: str, ttl: float) -> None:
         self._leases[lease] = time.monotonic() + ttl

@@ -73,11 +73,19 @@ class RedisStateStore:
             return Commit(answer[0], repeated=True)
         return Commit(*answer)
 
-    async def heads(self, rooms: Sequence[str]) -> list[bytes]:
+    async def heads(self, rooms: Sequence[str]) -> dict[str, bytes]:
         heads = [("HGET", self._key(room), "t") for room in rooms]
         renewals = [("PEXPIRE", self._key(room), self._ttl) for room in rooms]
-        answers = await self._ask(*heads, *renewals)
-        return [tag or store.NO_TAG for tag in answers[: len(heads)]]
+        with store_errors():
+            answers = await self._client.send([*heads, *renewals])
+        told = {
+            room: tag or store.NO_TAG
+            for room, tag in zip(rooms, answers, strict=False)
+            if not isinstance(tag, Exception)
+        }
+        if rooms and not told:
+            raise translate(answers[0])
+        return told
 
     async def renew(self, lease: str, ttl: float) -> None:
         await self._ask(("SET", self._lease(lease), b"", "PX", round(ttl * 1000)))
@@ -156,9 +164,8 @@ class RedisStateStore:
     async def _execute(self, commands: list[_Command]) -> list[Any]:
         answers: list[Any] = await self._client.send(commands)
         forgotten = [i for i, a in enumerate(answers) if isinstance(a, exceptions.NoScriptError)]
-        if forgotten:  # a server that was restarted or flushed
-            await self._client.script_load(SCRIPT)
-            again = await self._client.send([commands[i] for i in forgotten])
+        if forgotten:  # by a server that was restarted or flushed; it learns the script by EVAL
+            again = await self._client.send([["EVAL", SCRIPT, *commands[i][2:]] for i in forgotten])
             for i, answer in zip(forgotten, again, strict=True):
                 answers[i] = answer
         return answers

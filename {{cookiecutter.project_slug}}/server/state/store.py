@@ -97,8 +97,11 @@ class StateStore(Protocol):
         To repeat a numbered change whose answer was lost is safe.
         """
 
-    async def heads(self, rooms: Sequence[str]) -> list[bytes]:
-        """The tag of each room's last commit, NO_TAG without one. Keeps rooms from expiring."""
+    async def heads(self, rooms: Sequence[str]) -> dict[str, bytes]:
+        """The tag of each room's last commit, NO_TAG without one. Keeps rooms from expiring.
+
+        Those of which the store cannot tell are left out; if that is all of them, it fails.
+        """
 
     async def renew(self, lease: str, ttl: float) -> None:
         """Hold a lease for `ttl` seconds from now, by the store's clock."""

@@ -125,6 +125,7 @@ def launch(
     *arguments: str,
     app: str = "app",
     env: Mapping[str, str] | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[Server]:
     """Start `sanic` with the store and key prefix of `settings`; ends it at the end."""
     port = free_port()
@@ -135,7 +136,8 @@ def launch(
         "GOSPA_KEY_PREFIX": settings.key_prefix,
         **(env or {}),
     }
-    command = [sys.executable, "-m", "sanic", app, f"--port={port}", "--no-motd", *arguments]
+    place = (f"--host={host}", f"--port={port}")
+    command = [sys.executable, "-m", "sanic", app, *place, "--no-motd", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -146,7 +148,7 @@ def launch(
             start_new_session=True,
         )
     try:
-        yield Server(process, f"127.0.0.1:{port}", log)
+        yield Server(process, f"{host}:{port}", log)
     finally:
         _end(process)
 

@@ -85,8 +85,8 @@ class Worker:
     async def compare(self) -> None:
         """What the hub does with all its rooms, at intervals and after a gap."""
         since = self.room.replica.tag
-        (head,) = await self.store.heads([KEY])
-        await self.room.compare(head, since)
+        heads = await self.store.heads([KEY])
+        await self.room.compare(heads[KEY], since)
 
     def _compare_soon(self) -> None:
         self._comparing.append(background.start(self.compare(), "comparison"))

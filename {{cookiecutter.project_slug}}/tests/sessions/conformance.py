@@ -79,6 +79,13 @@ class StorageConformance:
         assert await storage.get("k") is None
         assert not await storage.delete("k")
 
+    async def test_keys_are_listed_by_how_they_begin(self, storage: Storage) -> None:
+        for key in ("a:1", "a:2", "b:1", "a"):
+            await storage.set(key, b"x", ttl=60)
+        await storage.set("a:3", b"x", ttl=0.001)
+        await until(gone(storage, "a:3"))
+        assert {key async for key in storage.keys("a:")} == {"a:1", "a:2"}
+
     async def test_of_many_replacing_one_value_one_succeeds(self, storage: Storage) -> None:
         await storage.set("k", b"old")
         outcomes = await asyncio.gather(

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -312,6 +313,11 @@ class SessionLifecycle:
         listed = await store.sessions_of("ann")
         assert [s.identity for s in listed] == [t.session.identity for t in mine]
         assert await store.sessions_of("nobody") == []
+
+    async def test_the_sessions_of_everybody_are_listed(self, store: SessionStore) -> None:
+        tickets = [await begin(store, "ann"), await begin(store, "bob"), await begin(store)]
+        await store.destroy(await begin(store, "ann"))
+        assert await store.everybody() == {t.session.identity: ANY for t in tickets}
 
     async def test_logging_out_everywhere_ends_all_sessions_of_one_user(
         self, store: SessionStore, bus: Bus

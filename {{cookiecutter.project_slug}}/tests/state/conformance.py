@@ -44,7 +44,7 @@ def change(**options: Any) -> Change:
 class StateStoreConformance:
     async def test_a_room_never_changed_is_none(self, store: StateStore) -> None:
         assert await store.load(ROOM) is None
-        assert await store.heads([ROOM]) == [NO_TAG]
+        assert await store.heads([ROOM]) == {ROOM: NO_TAG}
 
     async def test_a_commit_is_what_is_loaded(self, store: StateStore) -> None:
         first = change(exists=False, set={"a": 1, "b": [b"\x00\xff", None]})
@@ -103,7 +103,7 @@ class StateStoreConformance:
             outcome = await store.commit(ROOM, change(set={"a": 9}, expect=expect))
             assert isinstance(outcome, Conflict)
             assert outcome.snapshot == await store.load(ROOM)
-        assert await store.heads([ROOM]) == [first.tag]
+        assert await store.heads([ROOM]) == {ROOM: first.tag}
 
     async def test_expectations_that_hold_do_not_hinder(self, store: StateStore) -> None:
         await store.commit(ROOM, change(exists=False, set={"a": 1}))
@@ -193,7 +193,7 @@ class StateStoreConformance:
         again = await store.commit(ROOM, once)
         assert isinstance(again, Commit)
         assert (again.version, again.repeated) == (1, False)
-        assert await store.heads([ROOM]) == [once.tag]
+        assert await store.heads([ROOM]) == {ROOM: once.tag}
 
     async def test_a_deleted_room_is_gone_and_replicas_are_told(
         self, store: StateStore, pubsub: PubSub
@@ -223,7 +223,8 @@ class StateStoreConformance:
         one, two = change(exists=False, set={"a": 1}), change(exists=False, set={"a": 2})
         await store.commit("board/a", one)
         await store.commit("board/b", two)
-        assert await store.heads(["board/a", "board/c", "board/b"]) == [one.tag, NO_TAG, two.tag]
+        heads = await store.heads(["board/a", "board/c", "board/b"])
+        assert heads == {"board/a": one.tag, "board/b": two.tag, "board/c": NO_TAG}
 
     async def test_concurrent_increments_are_all_counted(self, store: StateStore) -> None:
         await store.commit(ROOM, change(exists=False, set={"n": 0}))

@@ -12,7 +12,7 @@ from server.redis import connect
 from server.settings import Settings
 from server.state.codec import pack_fields
 from server.state.redis import LOSSES, RedisStateStore, open_state
-from server.state.store import Commit, Conflict, StateStore
+from server.state.store import NO_TAG, Commit, Conflict, StateStore
 from tests.serving import free_port
 from tests.state.conformance import ROOM, StateStoreConformance, change
 from tests.waiting import until
@@ -121,6 +121,7 @@ class TestRedisStateStore(StateStoreConformance):
         )
         with pytest.raises(StoreCorrupt):
             await store.load(ROOM)
+        assert (await store.heads([ROOM, "board/other"]))["board/other"] == NO_TAG
 
     async def test_a_connection_that_closes_as_it_is_used_is_unavailable(
         self, store: StateStore, monkeypatch: pytest.MonkeyPatch
