@@ -501,8 +501,8 @@ async def test_who_goes_during_the_handshake_leaves_nothing_behind(
     start, came, gone = cookie.start_session, asyncio.Event(), asyncio.Event()
 
     async def outlast_the_client(request: Request) -> tuple[Session, str | None]:
-        came.set()
         started = await start(request)
+        came.set()
         with contextlib.suppress(asyncio.CancelledError):  # a library may do so
             await until(lambda: bool(request.conn_info and request.conn_info.lost))
         gone.set()
