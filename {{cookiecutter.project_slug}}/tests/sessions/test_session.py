@@ -37,6 +37,7 @@ def test_a_session_survives_its_bytes() -> None:
         pack(["id", 1.0, 1.0, {}]),  # as an older release might have written it
         pack(["id", 1.0, 1.0, [None, b"", b"", 0.0], []]),
         pack(["id", 1.0, 1.0, [1, b"", b"", 0.0], {}]),
+        pack(["id", 1.0, 1.0, [None, b"", b"", 0.0], {}, "more"]),  # as a newer one might
         session().encode(10_000)[:-1],
         session().encode(10_000) + b"\xc0",
     ],

@@ -1,7 +1,7 @@
 import pytest
 
 from server.sessions.session import Access, Session, SessionTooLarge, decode, new_session
-from server.state.codec import pack
+from server.state.codec import pack, unpack
 
 
 def session(**values: str) -> Session:
@@ -67,3 +67,26 @@ def test_what_this_request_left_alone_is_as_the_other_one_stored_it() -> None:
 
 def test_an_identity_has_128_bits() -> None:
     assert len(bytes.fromhex(new_session(0).identity)) == 16
+
+
+def test_a_session_is_stored_as_the_documentation_says() -> None:
+    raw = session(a="x").encode(1000)
+    assert unpack(raw) == ["id", 100.0, 100.0, [None, b"", b"", 0.0], {"a": "x"}]
+
+
+@pytest.mark.parametrize("values", [("a", "b"), ("b", "a")])
+def test_what_differs_in_any_way_is_changed(values: tuple[str, str]) -> None:
+    loaded = session(value=values[0])
+    loaded["value"] = values[1]
+    assert loaded.changed
+
+
+@pytest.mark.parametrize("token", [b"1", b"3"])
+def test_any_other_token_counts_as_new(token: bytes) -> None:
+    loaded, new = Access("ann", b"2"), Access("ann", token)
+    mine = Session("id", 100.0, 100.0, access=loaded)
+    mine.access = new
+    merged = mine.merged_into(Session("id", 100.0, 100.0, access=loaded))
+    assert merged is not None
+    assert merged.access == new
+    assert mine.merged_into(Session("id", 100.0, 100.0, access=new)) is None
