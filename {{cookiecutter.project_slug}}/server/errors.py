@@ -14,8 +14,6 @@ class StoreError(Exception):
 class StoreUnavailable(StoreError):
     """The store gave no answer. A write may or may not have happened."""
 
-    retry_after = 1.0  # seconds
-
 
 class StoreFull(StoreError):
     """The store refused a write for want of memory."""

@@ -20,7 +20,7 @@ from sanic.response import text
 
 from server import background, health, logs, metrics, pages, supervisor
 from server.application import Application
-from server.errors import StoreError, StoreUnavailable
+from server.errors import StoreError
 from server.pubsub import PubSub
 from server.realtime import socket
 from server.realtime.hub import open_hub
@@ -196,6 +196,5 @@ def _refuse_isolation(backends: Backends, settings: Settings, workers: int) -> N
 
 
 async def _unavailable(_: Request, error: StoreError) -> HTTPResponse:
-    wait = error.retry_after if isinstance(error, StoreUnavailable) else 1.0
     logger.warning("a request failed for want of a store: %s", error)
-    return text("Try again in a moment.\n", 503, headers={"Retry-After": f"{wait:.0f}"})
+    return text("Try again in a moment.\n", 503, headers={"Retry-After": "1"})
