@@ -1,18 +1,21 @@
 """Serve an app in the test's own process and event loop, and ports to do so."""
 
+import secrets
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from sanic import Sanic
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody has, nor gets for a connection before somebody listens there."""
+    while True:
+        port = secrets.choice(range(10_000, 32_768))  # from there on they are given to connections
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @asynccontextmanager
