@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from server.realtime import wire
-from server.realtime.replica import Link, Replica
+from server.realtime.replica import RING_FRAMES, Link, Replica
 from server.realtime.wire import Patch
 from server.state.codec import pack_fields
 from server.state.store import NO_TAG, Snapshot, splice
@@ -81,6 +81,30 @@ def test_missed_frames_lead_from_a_tag_to_now() -> None:
     assert replica.missed(patches[1].tag) == [patch.tag for patch in patches[2:]]
     assert replica.missed(NO_TAG) == [patch.tag for patch in patches]
     assert replica.missed(os.urandom(8)) is None
+
+
+def test_the_ring_is_bounded_in_frames_and_bytes() -> None:
+    replica = Replica(EMPTY)
+    patches = chain(RING_FRAMES + 1)
+    for patch in patches:
+        apply(replica, patch)
+    assert replica.missed(NO_TAG) is None
+    assert replica.missed(patches[0].tag) is not None
+    big = after(patches[-1])
+    replica.apply(big, bytes(2**20))
+    assert replica.missed(patches[-1].tag) is None
+
+
+def test_passed_tells_later_links_from_earlier_ones() -> None:
+    replica = Replica(EMPTY)
+    one, two, three = chain(3)
+    for patch in (one, two, three):
+        apply(replica, patch)
+    assert replica.passed(two.tag, since=two.tag)
+    assert replica.passed(three.tag, since=one.tag)
+    assert not replica.passed(one.tag, since=two.tag)
+    assert not replica.passed(NO_TAG, since=one.tag)
+    assert not replica.passed(os.urandom(8), since=one.tag)
 
 
 @given(st.lists(st.integers(0, 9), max_size=40))
