@@ -56,6 +56,8 @@ class Connection(asyncio.Protocol):
         self._parse()
 
     def eof_received(self) -> bool:
+        while self._unread:  # over TLS the end comes even when nothing more is read
+            self._parse()
         self._protocol.receive_eof()
         self._flush()
         return False
