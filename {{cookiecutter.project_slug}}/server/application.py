@@ -27,7 +27,7 @@ class Request(sanic.Request):
 
     async def respond(self, *args: Any, **options: Any) -> BaseHTTPResponse | None:
         response = await super().respond(*args, **options)
-        if response is not None:
+        if isinstance(response, BaseHTTPResponse):  # a ResponseStream comes again with its own
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
             if hasattr(self.ctx, "session"):
