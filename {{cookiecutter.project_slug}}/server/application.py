@@ -45,6 +45,6 @@ class Application(sanic.Sanic):
         try:
             origins.check_method(request)
         except Forbidden as error:
-            await self.handle_exception(request, error)
+            await self.handle_exception(request, error, run_middleware=False)
         else:
             await super().handle_request(request)
