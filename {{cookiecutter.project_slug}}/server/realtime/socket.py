@@ -88,8 +88,9 @@ def _bound_kernel_buffer(transport: Any) -> None:
     What waits there is old when it arrives, while what waits here can still be left out. See
     `tcp_notsent_lowat` in https://docs.kernel.org/networking/ip-sysctl.html
     """
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        connection = transport.get_extra_info("socket")
+    connection = transport.get_extra_info("socket")
+    is_tcp = connection.family in (socket.AF_INET, socket.AF_INET6)
+    if is_tcp and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 

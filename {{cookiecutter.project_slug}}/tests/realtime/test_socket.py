@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -17,13 +18,18 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+import app as chosen
+from rooms import ROOMS
 from server.errors import StoreUnavailable
+from server.factory import create_app
 from server.realtime import outbox, socket
 from server.sessions import cookie
 from server.sessions.session import Session
+from server.settings import Settings
 from tests import wire
 from tests.conftest import OpenApp
 from tests.member import Member, Refused
+from tests.serving import serve_at
 from tests.visitors import logged_in
 from tests.waiting import until
 
@@ -593,6 +599,17 @@ async def test_a_handshake_that_outlasts_its_worker_opens_no_socket(
     async with open_app() as (app, address):
         assert await answer_to(address, wire.HEAD.format(address)) == b""
         assert not app.ctx.hub.connections
+
+
+async def test_a_proxy_may_come_through_a_unix_socket(settings: Settings) -> None:
+    app = create_app("unix", chosen.BACKENDS, ROOMS, settings)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's have names too long for a socket
+        path = f"{folder}/socket"
+        async with serve_at(app, unix=path), asyncio.timeout(20):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(wire.HEAD.format("localhost").encode() + wire.frame(wire.CLOSE))
+            assert b" 101 " in await reader.read()
+            writer.close()
 
 
 async def test_pages_of_the_same_origin_are_let_in(address: str) -> None:
