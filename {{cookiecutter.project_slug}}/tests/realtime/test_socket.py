@@ -570,19 +570,31 @@ async def test_an_upgrade_may_be_written_in_other_ways(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_who_reads_no_answers_opens_no_socket(open_app: OpenApp) -> None:
-    view = Blueprint("large")
+async def test_who_reads_no_answers_opens_no_socket(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, start, asked = Blueprint("large"), cookie.start_session, asyncio.Event()
+
+    async def tell(request: Request) -> tuple[Session, str | None]:
+        started = await start(request)
+        asked.set()
+        return started
 
     @view.get("/large")
     async def large(_: Request) -> HTTPResponse:
         return raw(bytes(2**24))
 
-    async with open_app(views=[view]) as (app, address):
-        sent = f"GET /large HTTP/1.1\r\nHost: {address}\r\n\r\n" + wire.HEAD.format(address)
-        answer = await answer_to(address, sent)
-        assert len(answer) > 2**24
-        assert b" 101 " not in answer[-1000:]
+    monkeypatch.setattr(cookie, "start_session", tell)
+    async with open_app(views=[view]) as (app, address), asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.transport.pause_reading()
+        writer.write(f"GET /large HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+        writer.write(wire.HEAD.format(address).encode())
+        await asked.wait()
         assert not app.ctx.hub.connections
+        writer.transport.resume_reading()
+        assert b" 101 " not in (await reader.read())[-1000:]
+        writer.close()
 
 
 async def test_a_handshake_that_outlasts_its_worker_opens_no_socket(
