@@ -587,12 +587,13 @@ async def test_who_reads_no_answers_opens_no_socket(
     monkeypatch.setattr(cookie, "start_session", tell)
     async with open_app(views=[view]) as (app, address), asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(*address.split(":"))
-        writer.transport.pause_reading()
+        transport: Any = writer.transport
+        transport.pause_reading()
         writer.write(f"GET /large HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
         writer.write(wire.HEAD.format(address).encode())
         await asked.wait()
         assert not app.ctx.hub.connections
-        writer.transport.resume_reading()
+        transport.resume_reading()
         assert b" 101 " not in (await reader.read())[-1000:]
         writer.close()
 
