@@ -328,6 +328,71 @@ def test_what_an_earlier_page_left_is_done_as_the_earlier_client_and_first(page:
     assert page.evaluate("sessionStorage.length") == 0
 
 
+def left_by_an_earlier_page(page: Page) -> Server:
+    """A server that a page has joined which has something of an earlier page to do."""
+    server = Server(page)
+    page.evaluate(START, {"persist": True})
+    server.welcome()
+    server.join(1, 10)
+    page.evaluate("void add(1)")
+    server.expect(CALL)
+    page.goto(PAGE)
+    page.evaluate(START, {"persist": True})
+    return server
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [(4502, "unauthorized"), (4500, "closed"), (None, "closed")]
+)
+def test_who_is_disconnected_for_good_stays_so_whatever_an_earlier_page_left(
+    page: Page, end: int | None, status: str
+) -> None:
+    server = left_by_an_earlier_page(page)
+    server.welcome()
+    server.join(1, 10)
+    server.expect(CALL)
+    if end is None:
+        page.evaluate("client.close()")
+    else:
+        server.connections[-1].close(code=end)
+    server.sees("client.pending === 0")
+    assert page.evaluate("[client.status, statuses.at(-1)]") == [status, status]
+
+
+def test_a_page_may_leave_the_room_of_what_an_earlier_one_left(page: Page) -> None:
+    server = left_by_an_earlier_page(page)
+    page.evaluate("void [client.room('b'), client.on('welcome', () => room.leave())]")
+    earlier = server.welcome()
+    assert server.welcome() != earlier
+    server.sees("client.status === 'online'")
+    assert page.evaluate("[errors, statuses]") == [["you left a"], ["online"]]
+
+
+def test_a_page_that_has_enough_when_it_is_connected_again_is_closed(
+    server: Server, page: Page
+) -> None:
+    page.evaluate("void client.on('status', (status) => status === 'connecting' && client.close())")
+    server.connections[-1].close(code=4000)
+    server.sees("client.status === 'offline'")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    assert page.evaluate("[client.status, statuses.at(-1)]") == ["closed", "closed"]
+    page.evaluate("import('/gospa/gospa.js').then(({ connect }) => void connect('/ws'))")
+    assert server.expect(HELLO)[1].decode("latin-1") != page.evaluate("client.identity")
+
+
+def test_what_is_refused_while_a_room_is_asked_for_anew_does_not_end_it(
+    server: Server, page: Page
+) -> None:
+    server.patch(3, 12)
+    server.expect(JOIN)
+    server.send(ERROR, None, "invalid", "no such event", "a")
+    server.send(SNAPSHOT, "a", 3, tag(3), {"count": 12})
+    server.send(JOINED, "a", 3, tag(3))
+    server.sees("room.state.count === 12")
+    page.evaluate("void add(5)")
+    assert server.expect(CALL)[4] == {"amount": 5}
+
+
 @pytest.mark.parametrize("kept", ["", "nonsense", "\\x91\\x92\\xc4\\x00\\xc0", "\\u1234"])
 def test_what_lies_in_storage_and_is_not_ours_is_ignored(page: Page, kept: str) -> None:
     server = Server(page)
@@ -396,6 +461,13 @@ def test_who_reconnects_waits_anything_up_to_a_bound(page: Page) -> None:
 def test_nonsense_from_the_server_means_to_start_afresh(server: Server) -> None:
     server.connections[-1].send(b"\xc1")
     server.sees("errors.length && statuses.includes('offline')")
+
+
+def test_a_page_that_has_enough_of_nonsense_is_closed(server: Server, page: Page) -> None:
+    page.evaluate("void client.on('error', () => client.close())")
+    server.connections[-1].send(b"\xc1")
+    server.sees("errors.length")
+    assert page.evaluate("[client.status, statuses.at(-1)]") == ["closed", "closed"]
 
 
 def test_the_latency_is_told(server: Server, page: Page) -> None:

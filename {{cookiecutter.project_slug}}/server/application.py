@@ -27,7 +27,7 @@ class Request(sanic.Request):
 
     async def respond(self, *args: Any, **options: Any) -> BaseHTTPResponse | None:
         response = await super().respond(*args, **options)
-        if response is not None:
+        if isinstance(response, BaseHTTPResponse):  # a ResponseStream comes again with its own
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
             if hasattr(self.ctx, "session"):
@@ -45,6 +45,6 @@ class Application(sanic.Sanic):
         try:
             origins.check_method(request)
         except Forbidden as error:
-            await self.handle_exception(request, error)
+            await self.handle_exception(request, error, run_middleware=False)
         else:
             await super().handle_request(request)

@@ -32,9 +32,10 @@ from server.settings import Settings, SettingsError, load_settings
 from server.state.store import StateStore
 
 BACKLOG = 4096  # clients that may wait to be accepted; with Sanic's 100, returning crowds time out
-# Objects made between looks for garbage. With Python's 700, a fifth of the time of a commit is
-# spent on looking; with this one, a worker that is busy takes a tenth more memory.
-YOUNG = 20_000
+# Objects made between looks for garbage, and looks at them between looks at older ones. With
+# Python's 700, a fifth of the time of a commit is spent on looking; with its 10 and 10, what is
+# left of 10,000 connections would wait for the next look at all.
+GARBAGE = (20_000, 3, 3)
 
 
 class Backend(Protocol):
@@ -159,7 +160,7 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
             opened.push_async_callback(background.stop, background.start(following, "following"))
             gc.collect()
             gc.freeze()  # what was made until now stays as long as the worker
-            gc.set_threshold(YOUNG)
+            gc.set_threshold(*GARBAGE)
 
     @app.before_server_stop
     async def close_parts(_: Sanic) -> None:

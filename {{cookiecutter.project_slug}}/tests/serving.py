@@ -24,13 +24,20 @@ async def serve(app: Sanic) -> AsyncIterator[str]:
     # asyncio sends small frames at once (TCP_NODELAY) only where the protocol is named.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        server: Any = await app.create_server(sock=listener, return_asyncio_server=True)
-        await server.startup()
-        await server.before_start()
-        await server.start_serving()
-        try:
+        async with serve_at(app, sock=listener):
             yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            await server.before_stop()
-            await server.close()
-            await server.after_stop()
+
+
+@asynccontextmanager
+async def serve_at(app: Sanic, **where: Any) -> AsyncIterator[None]:
+    """Run the app at a socket, or at another place that Sanic knows."""
+    server: Any = await app.create_server(return_asyncio_server=True, **where)
+    await server.startup()
+    await server.before_start()
+    await server.start_serving()
+    try:
+        yield
+    finally:
+        await server.before_stop()
+        await server.close()
+        await server.after_stop()

@@ -27,6 +27,10 @@ async def socket(request: Request) -> HTTPResponse:
     return text("let in")
 
 
+async def answer_early(request: Request) -> HTTPResponse | None:
+    return text("answered early") if "early" in request.args else None
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = Application(f"origins_{next(_numbers)}")
@@ -34,6 +38,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app.ctx.settings = Settings(allowed_origins="https://friend.example , http://b.example:81")
     app.add_route(change, "/change", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
     app.add_route(socket, "/socket")
+    app.on_request(answer_early)
     async with serve(app) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:
         yield client
 
@@ -127,6 +132,12 @@ async def test_unsafe_methods_are_for_our_pages(
 ) -> None:
     answer = await client.request(method, "/change", headers={"Host": "app.example", **headers})
     assert answer.status_code == status
+
+
+async def test_what_is_refused_reaches_no_middleware(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/change?early=1")).text == "answered early"
+    answer = await client.post("/change?early=1", headers={"Origin": "http://evil.example"})
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -140,6 +140,7 @@ export class Room {
       if (type === FROM_SERVER.SNAPSHOT) this.#mutations.release();
       if (type === FROM_SERVER.JOINED) {
         this.#joined = true;
+        this.#refusal = null;
         this.#attempt = 0;
         this.#send();
       }

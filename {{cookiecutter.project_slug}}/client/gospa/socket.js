@@ -65,8 +65,8 @@ export class Socket {
   }
 
   reconnect() {
+    if (this.#listening.signal.aborted) return; // it was stopped, which is for good
     this.#drop();
-    this.#become('connecting');
     const socket = new WebSocket(this.#url, SUBPROTOCOL);
     socket.binaryType = 'arraybuffer';
     socket.onopen = () => socket.send(encode([FROM_CLIENT.HELLO, this.#handlers.identify()]));
@@ -75,6 +75,7 @@ export class Socket {
     this.#socket = socket;
     this.#began = performance.now();
     this.#schedule(PATIENCE, () => this.#lose());
+    this.#become('connecting'); // and who hears of that may stop it
   }
 
   /** Find out whether the server is there, and how far away. */
@@ -91,6 +92,7 @@ export class Socket {
 
   /** @param {ArrayBuffer} data */
   #receive(data) {
+    const socket = this.#socket;
     this.#schedule(SILENCE, () => this.#ask(PATIENCE));
     try {
       const message = /** @type {any} */ (decode(new Uint8Array(data)));
@@ -100,11 +102,11 @@ export class Socket {
         this.#pinged = 0;
       }
       this.#handlers.message(message);
-      if (message[0] === FROM_SERVER.WELCOME && this.#socket) this.#become('online');
+      if (message[0] === FROM_SERVER.WELCOME && socket === this.#socket) this.#become('online');
     } catch (error) {
       // What it would have told us we do not know: start afresh.
-      this.#handlers.error(/** @type {Error} */ (error));
       this.#lose();
+      this.#handlers.error(/** @type {Error} */ (error));
     }
   }
 

@@ -56,6 +56,8 @@ class Connection(asyncio.Protocol):
         self._parse()
 
     def eof_received(self) -> bool:
+        while self._unread:  # over TLS the end comes even when nothing more is read
+            self._parse()
         self._protocol.receive_eof()
         self._flush()
         return False
@@ -133,8 +135,8 @@ class Connection(asyncio.Protocol):
             frames += len(events)
             if not self._frames.take(len(events), self._heard):
                 self._refuse_flood("frames")
-            for frame in events:
-                if isinstance(frame, Frame) and self._protocol.state is State.OPEN:
+            for frame in events:  # also those that came with the client's own close
+                if isinstance(frame, Frame) and not self.requests.stopped:
                     self._take_frame(frame)
             self._flush()
         if self._unread:

@@ -53,7 +53,7 @@ class Requests:
         self._backlog: list[wire.Request] = []  # short; a deque takes 600 bytes when empty
         self._current: asyncio.Task[None] | None = None
         self._unanswered = 0
-        self._stopped = False
+        self.stopped = False
         self._used = False
         self.on_use = _nothing
 
@@ -85,7 +85,7 @@ class Requests:
 
     def stop(self) -> None:
         """Do no more for this client."""
-        self._stopped = True
+        self.stopped = True
         if self._current:
             self._current.cancel()
         self._backlog.clear()
@@ -152,7 +152,7 @@ class Requests:
         name = request.room
         try:
             local = self._rooms.get(name) or await self._enter(name)
-            if self._stopped:
+            if self.stopped:
                 return  # `authorize` had lost the cancellation
             if local.attendance:
                 local.attendance.enter(self._member, self, request.details)

@@ -1,6 +1,7 @@
 """The route `/ws`: checks a handshake, then hands the transport to a connection of ours."""
 
 import asyncio
+import re
 import socket
 from typing import Any
 
@@ -20,6 +21,7 @@ from server.sessions import cookie
 
 UNSENT = 128 * 1024  # bytes
 RETRY_AFTER = 5  # seconds
+UNREADABLE = re.compile(r"[^\t -~]")  # in a header; others than the handshake's may have any
 
 blueprint = Blueprint("realtime")
 
@@ -53,8 +55,8 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
     if set_cookie:
         answer.headers["Set-Cookie"] = set_cookie
     transport: Any = request.transport
-    if transport.is_closing():
-        return None  # the client has gone, and its connection would never hear so
+    if hub.draining or transport.is_closing() or transport.get_write_buffer_size():
+        return None  # by now nobody would close it, or tell it that it is gone or takes no more
     _bound_kernel_buffer(transport)
     # No await from here on: what Sanic received is handed on, and what comes next goes to ours.
     connection = Connection(hub, session, transport, protocol)
@@ -72,6 +74,7 @@ def _take_over(transport: Any, connection: Connection, answer: http11.Response) 
     http = transport.get_protocol()
     received = bytes(http.recv_buffer)
     http.transport = None  # which it would close when the handler returns
+    http.http.upgrade_websocket = True  # else an answer is due: Sanic reads headers more strictly
     asyncio.get_running_loop().call_soon(http.connection_lost, None)
     transport.set_protocol(connection)
     transport.resume_reading()
@@ -85,10 +88,12 @@ def _bound_kernel_buffer(transport: Any) -> None:
     What waits there is old when it arrives, while what waits here can still be left out. See
     `tcp_notsent_lowat` in https://docs.kernel.org/networking/ip-sysctl.html
     """
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        connection = transport.get_extra_info("socket")
+    connection = transport.get_extra_info("socket")
+    is_tcp = connection.family in (socket.AF_INET, socket.AF_INET6)
+    if is_tcp and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 
 def _handshake(request: Request) -> http11.Request:
-    return http11.Request(request.path, Headers(request.headers.items()), request.method)
+    headers = ((name, UNREADABLE.sub("?", value)) for name, value in request.headers.items())
+    return http11.Request(request.path, Headers(headers), request.method)

@@ -5,11 +5,12 @@ import re
 import secrets
 from collections.abc import Iterator, MutableMapping
 from hmac import compare_digest
+from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec
 
-from server.state.codec import CodecError, check_keys, pack, pack_fields, unpack
+from server.state.codec import CodecError, check, check_keys, pack, pack_fields, unpack
 
 # The session's identity, and a secret of 256 random bits in base64url; OWASP ASVS 5 (7.2.3) asks
 # for at least 128. Only a hash of the secret is stored: who reads the store takes over no session.
@@ -190,7 +191,9 @@ def decode(raw: bytes) -> Session | None:
     try:
         record = _DECODER.decode(raw)
         stored = bytes(record.values)
-        return Session(record.identity, record.created, record.renewed, stored, record.access)
+        session = Session(record.identity, record.created, record.renewed, stored, record.access)
+        check(dict(session))  # that it can be stored again
+        return session if isfinite(record.created + record.renewed) else None
     except (msgspec.MsgspecError, ValueError, RecursionError):  # of text that is none, and ours
         return None
 

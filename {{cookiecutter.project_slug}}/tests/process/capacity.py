@@ -21,7 +21,11 @@ from tests.redis_servers import PERSISTENT, RedisServer
 from tests.waiting import until
 
 IDLE = 2000  # connections
-MANY = {"GOSPA_CONNECTIONS_PER_ADDRESS": "10000", "GOSPA_FRAMES_PER_SECOND": "1e6"}
+MANY = {
+    "GOSPA_CONNECTIONS_PER_ADDRESS": "10000",
+    "GOSPA_HANDSHAKES_PER_SECOND": "1e6",
+    "GOSPA_FRAMES_PER_SECOND": "1e6",
+}
 MEMBERS = 500  # of one room
 COMMITS = 10_000
 WRITERS = 50  # rooms with a writer on one server and a member on the other

@@ -9,6 +9,8 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sanic import Sanic
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
@@ -74,6 +76,7 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
+        self.closed = False
         self._reads = True
 
     def is_reading(self) -> bool:
@@ -83,7 +86,10 @@ class Transport(asyncio.Transport):
         self.written.append(data)
 
     def is_closing(self) -> bool:
-        return False
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
 
     def pause_reading(self) -> None:
         self._reads = False
@@ -96,7 +102,10 @@ class Transport(asyncio.Transport):
 
 
 class Room:
-    """A room that is open, in which nothing is done before the test says so."""
+    """A room that is open, in which nothing is done before the test says so.
+
+    `asked` are the numbers that calls and events came with.
+    """
 
     attendance = None
 
@@ -105,12 +114,18 @@ class Room:
         self.attendance = None
         self.mutations = self
         self.waiting: list[Mutation] = []
+        self.asked: list[int] = []
 
     def join(self, *_: object) -> None:
         pass
 
     def submit(self, mutation: Mutation) -> None:
+        self.asked.append(mutation.number)
         self.waiting.append(mutation)
+
+    async def send_event(self, _: str, payload: int, __: str) -> None:
+        await asyncio.sleep(0)
+        self.asked.append(payload)
 
 
 def frame(*message: object) -> bytes:
@@ -176,3 +191,88 @@ async def test_while_much_is_under_way_nothing_more_is_read(settings: Settings) 
     assert not transport.is_reading()
     room.waiting[0].answer(wire.ack(1, 1, None))
     assert transport.is_reading()
+
+
+async def test_what_came_before_the_end_is_answered(settings: Settings) -> None:
+    """Over TLS the end comes at once, also when nothing more is read."""
+    transport = Transport()
+    connection = connect(settings, transport)
+    connection.data_received(frame(6, bytes(16)) + PING * 1000)
+    assert not transport.is_reading()
+    connection.eof_received()
+    assert (b"".join(transport.written).count(PONG), transport.closed) == (1000, True)
+
+
+def numbered(kinds: list[str]) -> bytes:
+    """A frame or several for each kind, with numbers from one on."""
+    sent = b""
+    for number, kind in enumerate(kinds, 1):
+        call = msgpack.packb([2, number, "board/a", "add", {}])
+        if kind == "event":
+            sent += frame(4, "board/a", "typing", number)
+        elif kind == "call":
+            sent += Frame(Opcode.BINARY, call).serialize(mask=True)
+        else:
+            sent += Frame(Opcode.BINARY, call[:5], fin=False).serialize(mask=True) + PING
+            sent += Frame(Opcode.CONT, call[5:]).serialize(mask=True)
+    return sent
+
+
+class Client:
+    """Sends when it is read from, and otherwise does as it is told."""
+
+    def __init__(self, sent: bytes) -> None:
+        self.room, self.transport = Room(), Transport()
+        self.connection = connect(Settings(frames_per_second=1e9), self.transport, self._enter)
+        self._left = frame(6, bytes(16)) + frame(0, "board/a", None, None) + sent
+        self._full = False
+
+    async def _enter(self, *_: object) -> Room:
+        await asyncio.sleep(0)
+        return self.room
+
+    async def do(self, step: int | str) -> None:
+        match step:
+            case "turn":
+                await asyncio.sleep(0)
+            case "answer" if self.room.waiting:
+                self.room.waiting.pop(0).answer(wire.ack(1, 1, None))
+            case "full" if not self._full:
+                self._full = True
+                self.connection.pause_writing()
+            case "drained" if self._full:
+                self._full = False
+                self.connection.resume_writing()
+            case int() if self.transport.is_reading() and self._left:
+                data, self._left = self._left[:step], self._left[step:]
+                self.connection.data_received(data)
+
+    async def finish(self, asked: int) -> None:
+        """Have all come and be answered, however little of it at a time; never stalls."""
+        patience = len(self._left) + 1000
+        while patience and (self._left or len(self.room.asked) < asked or self.room.waiting):
+            patience -= 1
+            for step in ("drained", 100, "turn", "answer"):
+                await self.do(step)
+
+
+# So many that a turn of the loop is not enough for them.
+KINDS = st.lists(st.sampled_from(["call", "event", "fragments"]), min_size=1, max_size=5).map(
+    lambda kinds: kinds * 40
+)
+STEPS = st.one_of(st.integers(1, 6000), st.sampled_from(["turn", "answer", "full", "drained"]))
+
+
+@given(KINDS, st.lists(STEPS, max_size=60))
+def test_each_frame_is_handled_once_and_in_order_however_it_comes(
+    kinds: list[str], steps: list[int | str]
+) -> None:
+    async def play() -> None:
+        client = Client(numbered(kinds))
+        for step in steps:
+            await client.do(step)
+        await client.finish(len(kinds))
+        assert client.room.asked == list(range(1, len(kinds) + 1))
+        assert client.transport.is_reading()
+
+    asyncio.run(play())

@@ -82,6 +82,16 @@ async def test_a_close_is_answered_with_its_code(address: str) -> None:
         assert await wire.reader.read() == b""
 
 
+async def test_what_comes_right_before_a_close_is_done(address: str) -> None:
+    async with Member.connect(address) as bystander, open_wire(address) as wire:
+        await bystander.join("board/a")
+        wire.writer.write(HELLO + message(0, "board/a", None, None))
+        while (await wire.receive())[1][:2] != b"\x94\x08":  # JOINED
+            pass
+        wire.writer.write(message(2, 1, "board/a", "add", {}) + frame(CLOSE))
+        await bystander.sees("board/a", lambda state: state["count"] == 1)
+
+
 async def test_a_frame_that_comes_byte_by_byte_is_one_message(address: str) -> None:
     async with open_wire(address) as wire:
         for byte in HELLO + message(5):

@@ -4,25 +4,32 @@ import asyncio
 import contextlib
 import gc
 import os
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import msgpack
 import pytest
-from sanic import Request
+from sanic import Blueprint, HTTPResponse, Request
+from sanic.response import raw
 from sanic.server import HttpProtocol
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+import app as chosen
+from rooms import ROOMS
 from server.errors import StoreUnavailable
+from server.factory import create_app
 from server.realtime import outbox, socket
 from server.sessions import cookie
 from server.sessions.session import Session
+from server.settings import Settings
 from tests import wire
 from tests.conftest import OpenApp
 from tests.member import Member, Refused
+from tests.serving import serve_at
 from tests.visitors import logged_in
 from tests.waiting import until
 
@@ -517,6 +524,105 @@ async def test_who_goes_during_the_handshake_leaves_nothing_behind(
         await gone.wait()
         assert not app.ctx.hub.connections
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def answer_to(address: str, sent: str) -> bytes:
+    """All that comes back for the text of requests, up to the end of the connection."""
+    host, _, port = address.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent.encode("latin-1"))
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize("name", ["Cookie", "Host", "X-Name"])
+@pytest.mark.parametrize("value", ["session=\xe9", "\x01"])
+async def test_strange_bytes_in_other_headers_harm_no_handshake(
+    address: str, name: str, value: str
+) -> None:
+    host, _, port = address.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = wire.HEAD.format(address).replace("\r\n\r\n", f"\r\n{name}: {value}\r\n\r\n")
+    writer.write(head.encode("latin-1"))
+    assert b" 101 " in await reader.readline()
+    writer.close()
+
+
+@pytest.mark.parametrize("name", ["Sec-WebSocket-Key: ", "Sec-WebSocket-Version: ", "Connection: "])
+async def test_strange_bytes_in_its_own_headers_are_a_bad_handshake(
+    address: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = wire.HEAD.format(address).replace(name, name + "\xff")
+    answer = await answer_to(address, head.replace("Upgrade\r\n", "Upgrade, close\r\n"))
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 426 "))
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("upgrade", ["WebSocket", "websocket ", ",websocket"])
+async def test_an_upgrade_may_be_written_in_other_ways(
+    address: str, upgrade: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = wire.HEAD.format(address).replace("Upgrade: websocket", f"Upgrade: {upgrade}")
+    answer = await answer_to(address, head + wire.frame(wire.CLOSE).decode("latin-1"))
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_who_reads_no_answers_opens_no_socket(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, start, asked = Blueprint("large"), cookie.start_session, asyncio.Event()
+
+    async def tell(request: Request) -> tuple[Session, str | None]:
+        started = await start(request)
+        asked.set()
+        return started
+
+    @view.get("/large")
+    async def large(_: Request) -> HTTPResponse:
+        return raw(bytes(2**24))
+
+    monkeypatch.setattr(cookie, "start_session", tell)
+    async with open_app(views=[view]) as (app, address), asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        transport: Any = writer.transport
+        transport.pause_reading()
+        writer.write(f"GET /large HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+        writer.write(wire.HEAD.format(address).encode())
+        await asked.wait()
+        assert not app.ctx.hub.connections
+        transport.resume_reading()
+        assert b" 101 " not in (await reader.read())[-1000:]
+        writer.close()
+
+
+async def test_a_handshake_that_outlasts_its_worker_opens_no_socket(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = cookie.start_session
+
+    async def outlast_the_hub(request: Request) -> tuple[Session, str | None]:
+        started = await start(request)
+        await request.app.ctx.hub.close()
+        return started
+
+    monkeypatch.setattr(cookie, "start_session", outlast_the_hub)
+    async with open_app() as (app, address):
+        assert await answer_to(address, wire.HEAD.format(address)) == b""
+        assert not app.ctx.hub.connections
+
+
+async def test_a_proxy_may_come_through_a_unix_socket(settings: Settings) -> None:
+    app = create_app("unix", chosen.BACKENDS, ROOMS, settings)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's have names too long for a socket
+        path = f"{folder}/socket"
+        async with serve_at(app, unix=path), asyncio.timeout(20):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(wire.HEAD.format("localhost").encode() + wire.frame(wire.CLOSE))
+            assert b" 101 " in await reader.read()
+            writer.close()
 
 
 async def test_pages_of_the_same_origin_are_let_in(address: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from sanic import HTTPResponse, Request, Sanic
-from sanic.response import json, redirect
+from sanic.response import ResponseStream, json, redirect
 
 import app as chosen
 from server.errors import StoreUnavailable
@@ -123,6 +123,15 @@ async def stream(request: Request) -> None:
     await response.eof()
 
 
+async def late_stream(request: Request) -> Any:
+    (await session_of(request))["streamed"] = 1
+
+    async def write(response: Any) -> None:
+        await response.write("late")
+
+    return ResponseStream(write)
+
+
 async def unserializable(request: Request) -> HTTPResponse:
     session = await session_of(request)
     session["set"] = {1}
@@ -152,7 +161,7 @@ async def fail(request: Request) -> HTTPResponse:
 HANDLERS: tuple[Any, ...] = (
     *(untouched, read, put, append, slow_put, login, logout, fail, login_as, renew, slow_login),
     *(login_fails, change_user, login_and_out, logout_fails, logout_everywhere, whoami, stream),
-    *(unserializable, flash, take_flashes),
+    *(late_stream, unserializable, flash, take_flashes),
 )
 
 
@@ -563,6 +572,14 @@ async def test_what_is_put_in_before_a_stream_begins_is_saved(served: Served) ->
     answer = await client.get("/stream")
     assert answer.text == "some text"
     assert "session=" in answer.headers["set-cookie"]
+    assert (await client.get("/read")).json() == {"streamed": 1}
+
+
+async def test_a_stream_that_begins_after_its_handler_sets_one_cookie(served: Served) -> None:
+    _, client = served
+    answer = await client.get("/late_stream")
+    assert answer.text == "late"
+    assert len(answer.headers.get_list("set-cookie")) == 1
     assert (await client.get("/read")).json() == {"streamed": 1}
 
 

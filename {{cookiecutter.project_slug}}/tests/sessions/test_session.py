@@ -1,3 +1,4 @@
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from server.sessions.session import (
     new_session,
     read_token,
 )
-from server.state.codec import CodecError, pack
+from server.state.codec import CodecError, encode, pack
 
 
 def session(**values: Any) -> Session:
@@ -38,6 +39,10 @@ def test_a_session_survives_its_bytes() -> None:
         pack(["id", 1.0, 1.0, [None, b"", b"", 0.0], []]),
         pack(["id", 1.0, 1.0, [1, b"", b"", 0.0], {}]),
         pack(["id", 1.0, 1.0, [None, b"", b"", 0.0], {}, "more"]),  # as a newer one might
+        pack(["id", nan, 1.0, [None, b"", b"", 0.0], {}]),
+        pack(["id", 1.0, inf, [None, b"", b"", 0.0], {}]),
+        encode(["id", 1.0, 1.0, [None, b"", b"", 0.0], {b"key": 1}]),
+        pack(["id", 1.0, 1.0, [None, b"", b"", 0.0], {}])[:-1] + b"\x81\xa1a" * 50 + b"\x80",
         session().encode(10_000)[:-1],
         session().encode(10_000) + b"\xc0",
     ],
