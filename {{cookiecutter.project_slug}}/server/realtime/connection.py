@@ -14,7 +14,7 @@ from server.realtime.outbox import Outbox
 from server.realtime.requests import Requests
 from server.sessions.session import Session
 
-SLICE = 1024  # bytes parsed at a time: of the smallest frames they hold 170
+SLICE = 512  # bytes parsed at a time: of the smallest frames they hold 85
 TURN = 32  # frames handled before others have their turn, save for the rest of a slice
 NOTHING = memoryview(b"")
 
