@@ -7,6 +7,7 @@ from bench.figures import Sample
 from bench.peers import C_LOOP
 from bench.setting import Setting
 
+SETTLED = 6  # seconds after which nothing is done any more for those who came
 WARM = 20  # connections before the first look, so that what all share is there
 
 
@@ -24,6 +25,7 @@ def measure(setting: Setting) -> Iterator[Sample]:
                     pass
                 before = child.resident()
                 with setting.load.connect(port, clients, speech):
+                    time.sleep(setting.seconds(SETTLED))
                     spent, seconds = child.cpu(), setting.seconds(3)
                     time.sleep(seconds)
                     figures = {
