@@ -39,6 +39,7 @@ PLAN = {
     "tests/process/network.py": {STATE_REDIS},
     "tests/process/test_graceful.py": {STATE_REDIS},
     "tests/process/test_memory_warning.py": {STATE_MEMORY, SESSION_MEMORY},
+    "tests/process/test_several_hosts.py": {STATE_REDIS},
     "tests/process/test_shared_sessions.py": {SESSION_REDIS},
     "tests/process/test_shared_state.py": {STATE_REDIS},
     "tests/redis_servers.py": {STATE_REDIS, SESSION_REDIS},
