@@ -90,6 +90,12 @@ EXPLAINED = {
         ): "a tag has eight bytes, and none sort before zeros",
     },
     "server/sessions/session.py": {
+        **{
+            f"return session if isfinite(record.created {sign} record.renewed) else None": (
+                "whatever is made of times is only finite if both are"
+            )
+            for sign in "-*"
+        },
         **dict.fromkeys(
             (
                 "until: float = 1.0",
