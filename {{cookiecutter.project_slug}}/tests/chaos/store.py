@@ -148,7 +148,13 @@ class ClusterStore(Store):
 
     async def fail_over(self, behind: float) -> None:
         """Have a replica of any shard take over, without asking its primary for the last writes."""
-        replicas = [server for server in self._cluster.servers if await server.is_replica()]
+        replicas: list[RedisServer] = []
+
+        async def some_are() -> bool:  # one that was killed is none for a moment
+            replicas[:] = [each for each in self._cluster.servers if await each.is_replica()]
+            return bool(replicas)
+
+        await until(some_are)
         await replicas[0].client.execute_command("CLUSTER FAILOVER", "FORCE")
 
         async def took_over() -> bool:
