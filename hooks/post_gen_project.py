@@ -15,6 +15,7 @@ PLAN = {
     "docs/redis.md": {STATE_REDIS, SESSION_REDIS},
     "server/cluster.py": {STATE_REDIS, SESSION_REDIS},
     "server/devstore.py": {STATE_REDIS, SESSION_REDIS},
+    "server/pipe.py": {STATE_REDIS, SESSION_REDIS},
     "server/pubsub/cluster.py": {STATE_REDIS},
     "server/pubsub/listener.py": {STATE_REDIS},
     "server/pubsub/memory.py": {STATE_MEMORY},
@@ -53,6 +54,7 @@ PLAN = {
     "tests/state/test_redis.py": {STATE_REDIS},
     "tests/test_cluster.py": {STATE_REDIS},
     "tests/test_devstore.py": {STATE_REDIS, SESSION_REDIS},
+    "tests/test_pipe.py": {STATE_REDIS, SESSION_REDIS},
     "tests/test_redis.py": {STATE_REDIS, SESSION_REDIS},
     "tests/test_redis_forms.py": {STATE_REDIS, SESSION_REDIS},
 }

@@ -1,57 +1,96 @@
-"""What a session costs a request, in CPU of the worker."""
+"""What a session costs a request."""
 
 import http.client
+import selectors
+import socket
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bench.figures import Sample
-from bench.peers import TUTORIAL, ours
+from bench.peers import TUTORIAL, ours, sanic
 from bench.processes import HOST, Child
 from bench.setting import Setting
 
 NONE, READ, CHANGED = "no session", "session read", "session changed"
-WARM_UP = 50  # requests
+CHANGE = "/session/change"
+SESSIONLESS = replace(
+    ours(),
+    name="the same without sessions",
+    command=lambda place, port: sanic(place, "sessionless:app", port),
+)
 PROTECTED = "tutorial Sanic, same headers"
-PATHS = {NONE: "/plain", READ: "/session", CHANGED: "/session/change"}
+CLIENTS = {"one client": 1, "32 clients": 32}
 
 
 def measure(setting: Setting) -> Iterator[Sample]:
-    """One connection that is kept, with the visitor's cookie; bare Sanic does one GET instead.
+    """Clients that ask again as soon as they have an answer, all with one visitor's cookie.
 
-    It does so once more with the security headers that the application adds to each answer.
+    Bare Sanic does one GET instead. It does so once more with the security headers that the
+    application adds to each answer.
     """
-    with setting.serve(ours()) as (child, port), setting.serve(TUTORIAL) as (bare, bare_port):
-        cookie = _get(http.client.HTTPConnection(HOST, port), PATHS[CHANGED], "")
-        for number in setting.rounds(3):
-            for case, path in PATHS.items():
-                setting.say(f"sessions, round {number + 1}: {case}")
-                cost = _cost(setting, child, port, path, cookie)
-                yield _sample(case, ours().name, number, cost)
-                if case != CHANGED:
-                    for subject, prefix in ((TUTORIAL.name, ""), (PROTECTED, "/protected")):
-                        cost = _cost(setting, bare, bare_port, prefix + path, cookie)
-                        yield _sample(case, subject, number, cost)
+    with (
+        setting.serve(ours()) as own,
+        setting.serve(SESSIONLESS) as sessionless,
+        setting.serve(TUTORIAL) as bare,
+    ):
+        routes = [
+            (NONE, ours().name, own, "/plain"),
+            (NONE, SESSIONLESS.name, sessionless, "/plain"),
+            (NONE, TUTORIAL.name, bare, "/plain"),
+            (NONE, PROTECTED, bare, "/protected/plain"),
+            (READ, ours().name, own, "/session"),
+            (READ, TUTORIAL.name, bare, "/session"),
+            (READ, PROTECTED, bare, "/protected/session"),
+            (CHANGED, ours().name, own, CHANGE),
+        ]
+        cookie = _cookie(own[1])
+        for number in setting.rounds(5):
+            for crowd, clients in CLIENTS.items():
+                setting.say(f"sessions, round {number + 1}: {crowd}")
+                for case, subject, (server, port), path in routes:
+                    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}"
+                    for metric, value in _run(setting, server, port, request, clients):
+                        yield Sample("sessions", f"{case}, {crowd}", metric, subject, number, value)
 
 
-def _sample(case: str, subject: str, number: int, cost: float) -> Sample:
-    return Sample("sessions", case, "us CPU per request", subject, number, cost)
-
-
-def _cost(setting: Setting, child: Child, port: int, path: str, cookie: str) -> float:
-    requests = 200 if setting.quick else 1000
+def _cookie(port: int) -> str:
     connection = http.client.HTTPConnection(HOST, port)
-    for _ in range(WARM_UP):
-        _get(connection, path, cookie)
-    before = child.cpu()
-    for _ in range(requests):
-        _get(connection, path, cookie)
+    connection.request("GET", CHANGE)
+    header = connection.getresponse().headers["Set-Cookie"]
     connection.close()
-    return (child.cpu() - before) / requests * 1e6
+    return str(header).partition(";")[0]
 
 
-def _get(connection: http.client.HTTPConnection, path: str, cookie: str) -> str:
-    connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
-    answer = connection.getresponse()
-    answer.read()
-    if answer.status != http.HTTPStatus.OK:
-        raise ValueError(f"{path} is answered with {answer.status}")
-    return (answer.headers["Set-Cookie"] or "").partition(";")[0]
+def _run(
+    setting: Setting, server: Child, port: int, request: str, clients: int
+) -> Iterator[tuple[str, float]]:
+    requests = 500 if setting.quick else 3000
+    _ask(port, request, clients, requests // 10)
+    cpu, began = server.cpu(), time.perf_counter()
+    _ask(port, request, clients, requests)
+    yield "requests/s", requests / (time.perf_counter() - began)
+    yield "us CPU per request", (server.cpu() - cpu) / requests * 1e6
+
+
+def _ask(port: int, request: str, clients: int, requests: int) -> None:
+    with selectors.DefaultSelector() as selector:
+        sockets = [socket.create_connection((HOST, port)) for _ in range(clients)]
+        for one in sockets:
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(one, selectors.EVENT_READ, one)
+        message = f"{request}\r\n\r\n".encode()
+        for one in sockets:
+            one.send(message)
+        unsent = requests - clients
+        while len(selector.get_map()):
+            for key, _ in selector.select():
+                answer = key.data.recv(65_536)  # they are small, and come whole
+                if not answer.startswith(b"HTTP/1.1 200") or b"hello" not in answer:
+                    raise ValueError(f"{request.splitlines()[0]} is answered with {answer!r:.100}")
+                if unsent > 0:
+                    key.data.send(message)
+                    unsent -= 1
+                else:
+                    selector.unregister(key.data)
+                    key.data.close()

@@ -3,6 +3,7 @@
 Middlewares could do the same for 13 us a request, where Sanic alone takes 24.
 """
 
+from collections.abc import Coroutine
 from typing import Any
 
 import sanic
@@ -22,7 +23,7 @@ HEADERS = {
 }
 
 
-class Request(sanic.Request):
+class Request(cookie.SessionRequest):
     """Answers with security headers, after the visitor's session was saved."""
 
     async def respond(self, *args: Any, **options: Any) -> BaseHTTPResponse | None:
@@ -30,8 +31,8 @@ class Request(sanic.Request):
         if isinstance(response, BaseHTTPResponse):  # a ResponseStream comes again with its own
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
-            if hasattr(self.ctx, "session"):
-                await cookie.finish(self, response)
+            if self.touched:
+                await cookie.finish(self, response, self.touched)
         return response
 
 
@@ -41,10 +42,9 @@ class Application(sanic.Sanic):
     def __init__(self, name: str) -> None:
         super().__init__(name, request_class=Request)
 
-    async def handle_request(self, request: sanic.Request) -> None:
+    def handle_request(self, request: sanic.Request) -> Coroutine[Any, Any, None]:
         try:
             origins.check_method(request)
         except Forbidden as error:
-            await self.handle_exception(request, error, run_middleware=False)
-        else:
-            await super().handle_request(request)
+            return self.handle_exception(request, error, run_middleware=False)
+        return super().handle_request(request)

@@ -5,18 +5,18 @@ all of them, on which other commands wait. This one asks where the slots are, an
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from redis import exceptions
-from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
+from redis.asyncio.cluster import PipelineCommand, RedisCluster
 from sanic.log import logger
 
 from server import background
+from server.pipe import Command, Pipe
 
 LOOK_AGAIN = 0.1  # seconds between looks at where the slots are, while servers fail
-ONE_KEY = frozenset({"DEL", "EVAL", "GET", "SET", "SPUBLISH"})
 REDIRECTED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError)
 LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
@@ -28,51 +28,47 @@ class Cluster(RedisCluster):
     PUBLISH = "SPUBLISH"  # to the shard that has the room's keys
     _looking: asyncio.Task[None] | None = None
 
-    async def send(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
-        """The answers to commands of one key each, exceptions among them.
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._pipes: dict[str, Pipe[Command]] = {}  # to each server
 
-        They go together to each server, and again where a slot has moved.
-        """
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to commands of one key each, exceptions among them."""
         await self.initialize()
-        sent = [PipelineCommand(number, *command) for number, command in enumerate(commands)]
-        nodes: defaultdict[Any, list[PipelineCommand]] = defaultdict(list)
-        for command in sent:
-            key = command.args[3 if command.args[0] in ("EVAL", "EVALSHA") else 1]
-            try:
-                nodes[self.get_node_from_key(key)].append(command)
-            except exceptions.SlotNotCoveredError as error:
-                command.result = error
-                self._look_again()
-        await asyncio.gather(*(self._send_to(node, part) for node, part in nodes.items()))
-        for command in sent:
-            if isinstance(command.result, REDIRECTED):
-                try:
-                    command.result = await super().execute_command(*command.args)
-                except FAILURES as error:
-                    command.result = error
-        return [command.result for command in sent]
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        if args[0] not in ONE_KEY:
-            return await super().execute_command(*args, **options)
-        (answer,) = await self.send([args])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return list(await asyncio.gather(*map(self._send, commands)))
 
     async def aclose(self) -> None:
         if self._looking:
             await background.stop(self._looking)
         await super().aclose()
 
-    async def _send_to(self, node: ClusterNode, commands: list[PipelineCommand]) -> None:
+    async def _send(self, command: Command) -> Any:
+        """Send it with others to the same server, and again if its slot has moved."""
+        key = command[3 if command[0] in ("EVAL", "EVALSHA") else 1]
         try:
-            await node.execute_pipeline(commands)
-        except FAILURES as error:
-            for command in commands:
-                command.result = error
-        if any(isinstance(command.result, LOST) for command in commands):
+            server = self.nodes_manager.get_node_from_slot(self.keyslot(key)).name
+        except exceptions.SlotNotCoveredError as error:
             self._look_again()
+            return error
+        if server not in self._pipes:
+            self._pipes[server] = Pipe(partial(self._exchange, server))
+        (answer,) = await self._pipes[server].send([command])
+        if isinstance(answer, LOST):
+            self._look_again()
+        if isinstance(answer, REDIRECTED):
+            try:
+                return await self.execute_command(*command)
+            except FAILURES as error:
+                return error
+        return answer
+
+    async def _exchange(self, server: str, commands: list[Command]) -> list[Any]:
+        node = self.get_node(node_name=server)
+        if node is None:
+            raise exceptions.ConnectionError(f"{server} has left the cluster")
+        sent = [PipelineCommand(number, *command) for number, command in enumerate(commands)]
+        await node.execute_pipeline(sent)
+        return [command.result for command in sent]
 
     def _look_again(self) -> None:
         if self._looking is None or self._looking.done():

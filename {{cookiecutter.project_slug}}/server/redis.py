@@ -2,14 +2,22 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import (
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
 import redis.asyncio as aioredis
+from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import SSLConnection, parse_url
@@ -21,12 +29,13 @@ from sanic.log import logger
 from server import background, devstore
 from server.cluster import FAILURES, LOST, Cluster
 from server.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from server.pipe import LANES, Command, Pipe
 from server.settings import Settings, SettingsError
 
 OLDEST = (6, 2)
 OLDEST_CLUSTER = (7, 0)  # has pub/sub that stays within a shard
 FOLLOW = 1.0  # seconds between questions to the sentinels for the master
-CONNECTIONS = 32  # of one client to one server
+CONNECTIONS = 8 * LANES  # of one client to one server; all but the lanes are for single commands
 _PORTS = {"sentinel": 26379, "cluster": 6379}
 _SENTINELS_TOO = ("socket_", "ssl", "retry", "protocol")  # options that hold for sentinels as well
 _UNAVAILABLE = (
@@ -122,12 +131,31 @@ class Server(aioredis.Redis):
 
     PUBLISH = "PUBLISH"
 
-    async def send(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._pipe = Pipe(self._exchange)
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
         """The answers to commands that are sent together, exceptions among them."""
-        async with self.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            return await pipeline.execute(raise_on_error=False)
+        # Packed here, as what cannot be packed is a mistake of this caller alone.
+        return await self._pipe.send(
+            [(name, pack_command((name, *rest))) for name, *rest in commands]
+        )
+
+    async def _exchange(self, packed: list[tuple[str, bytes]]) -> list[Any]:
+        """As redis-py's pipeline does, which packs in Python."""
+        connection: Any = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command(b"".join([command for _, command in packed]))
+            return [await self._answer(connection, name) for name, _ in packed]
+        finally:
+            await self.connection_pool.release(connection)
+
+    async def _answer(self, connection: Any, name: str) -> Any:
+        try:
+            return await self.parse_response(connection, name)
+        except exceptions.ResponseError as error:
+            return error
 
 
 @asynccontextmanager
@@ -141,10 +169,9 @@ async def connect(settings: Settings) -> AsyncIterator[Any]:
             opened = _master(address, options)
         case "cluster":
             nodes = [ClusterNode(host, port) for host, port in address.nodes]
-            options["max_connections"] *= 8  # nobody waits for one here: more are an error
             opened = aclosing(Cluster(startup_nodes=nodes, require_full_coverage=False, **options))
         case _:
-            pool = aioredis.BlockingConnectionPool(timeout=settings.store_timeout, **options)
+            pool = aioredis.ConnectionPool(**options)
             opened = aclosing(Server.from_pool(pool))
     async with opened as client:
         yield client
@@ -169,18 +196,12 @@ def _limits(settings: Settings) -> dict[str, Any]:
     }
 
 
-class _MasterPool(SentinelConnectionPool, aioredis.BlockingConnectionPool):
-    """Waits for a free connection, as the pool of one server does."""
-
-
 @asynccontextmanager
 async def _master(address: Address, options: dict[str, Any]) -> AsyncIterator[Any]:
     own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     shared = {name: value for name, value in options.items() if name.startswith(_SENTINELS_TOO)}
     sentinel: Any = Sentinel(address.nodes, sentinel_kwargs=shared | own)  # type: ignore[no-untyped-call]
-    client = sentinel.master_for(
-        address.service, Server, _MasterPool, timeout=options["socket_timeout"], **options
-    )
+    client = sentinel.master_for(address.service, Server, SentinelConnectionPool, **options)
     follow = partial(_follow, client.connection_pool)
     async with (
         aclosing(sentinel),
@@ -197,16 +218,22 @@ async def _follow(pool: Any) -> None:
         await pool.get_master_address()
 
 
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn redis-py's exceptions into ours."""
-    try:
-        yield
-    except (*FAILURES, RuntimeError) as error:
-        ours = translate(error)
-        if ours is error:
-            raise
-        raise ours from error
+async def ask(client: Any, *commands: Command) -> list[Any]:
+    """The answers to commands that are sent together. Raises StoreError if one is an error."""
+    with store_errors():
+        answers: list[Any] = await client.send(commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+    return answers
+
+
+class store_errors(AbstractContextManager[None]):  # noqa: N801 - like contextlib's own
+    """Turns redis-py's exceptions into ours."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, (*FAILURES, RuntimeError)) and (ours := translate(error)) is not error:
+            raise ours from error
 
 
 def translate(error: Exception) -> Exception:

@@ -11,7 +11,7 @@ from redis import exceptions
 
 from server import devstore
 from server.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
-from server.redis import connect, store_errors
+from server.redis import ask, connect, store_errors
 from server.settings import Settings
 from tests.process.server import halt
 from tests.serving import free_port
@@ -87,6 +87,25 @@ async def test_a_server_that_hangs_is_unavailable_within_the_timeout(client: Any
         with pytest.raises(StoreUnavailable), store_errors():
             await client.get("a")
     assert time.monotonic() - began < 10 * TIMEOUT
+
+
+async def test_a_command_that_cannot_be_sent_is_the_mistake_of_its_caller_alone(
+    client: Any,
+) -> None:
+    outcomes = await asyncio.gather(
+        ask(client, ("SET", "a", "\ud800")), ask(client, ("SET", "b", "1")), return_exceptions=True
+    )
+    assert isinstance(outcomes[0], UnicodeEncodeError)
+    assert outcomes[1] == [True]
+
+
+async def test_a_command_that_is_refused_is_the_error_of_its_caller_alone(client: Any) -> None:
+    await client.set("a", "text")
+    outcomes = await asyncio.gather(
+        ask(client, ("HGET", "a", "b")), ask(client, ("GET", "a")), return_exceptions=True
+    )
+    assert isinstance(outcomes[0], StoreCorrupt)
+    assert outcomes[1] == [b"text"]
 
 
 @pytest.mark.parametrize(

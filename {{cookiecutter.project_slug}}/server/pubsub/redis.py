@@ -13,7 +13,7 @@ from server.errors import StoreUnavailable
 from server.pubsub import OnGap, OnMessage, PubSub, Subscription
 from server.pubsub.cluster import Shards
 from server.pubsub.listener import Channel, Listener
-from server.redis import connect, prepare, store_errors
+from server.redis import ask, connect, prepare
 from server.settings import Settings
 
 __all__ = ["SHARED", "RedisPubSub", "open_pubsub", "prepare"]
@@ -52,8 +52,7 @@ class RedisPubSub:
 
     async def publish(self, channel: str, message: bytes) -> None:
         name = self._settings.key_prefix + channel
-        with store_errors():
-            await self._client.execute_command(self._client.PUBLISH, name, message)
+        await ask(self._client, (self._client.PUBLISH, name, message))
 
     async def subscribe(self, channel: str, on_message: OnMessage, on_gap: OnGap) -> Subscription:
         name = self._settings.key_prefix + channel

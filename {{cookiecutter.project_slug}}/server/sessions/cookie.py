@@ -18,13 +18,19 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass(slots=True)
-class _Touched:
-    """What this request did with its session."""
+class Touched:
+    """What a request did with its session."""
 
     ticket: Ticket
     login: bool = False
     rotates: bool = False
     ended: bool = False
+
+
+class SessionRequest(Request):
+    """Knows whether it touched its visitor's session."""
+
+    touched: Touched | None = None
 
 
 async def session_of(request: Request) -> Session:
@@ -95,19 +101,19 @@ async def start_session(request: Request) -> tuple[Session, str | None]:
     return ticket.session, str(_cookie(request, ticket.token)) if ticket.token else None
 
 
-async def _touch(request: Request) -> _Touched:
-    touched: _Touched | None = getattr(request.ctx, "session", None)
+async def _touch(request: Request) -> Touched:
+    assert isinstance(request, SessionRequest)  # noqa: S101 - the application's only kind
+    touched = request.touched
     if touched is None:
         # Sanic's own `get` also takes cookies of other names, which a sibling domain may set.
         (token, *_) = dict.get(request.cookies, _name(request)) or (None,)
         ticket = await _store(request).load(token) if token else None
-        touched = request.ctx.session = _Touched(ticket or _store(request).create())
+        touched = request.touched = Touched(ticket or _store(request).create())
     return touched
 
 
-async def finish(request: Request, response: BaseHTTPResponse) -> None:
+async def finish(request: Request, response: BaseHTTPResponse, touched: Touched) -> None:
     """Save the session that the request touched, and set its cookie."""
-    touched: _Touched = request.ctx.session
     response.headers["Cache-Control"] = "no-store"
     saved = response.status < 500 and await _save(request, response, touched)
     ticket = touched.ticket
@@ -117,7 +123,7 @@ async def finish(request: Request, response: BaseHTTPResponse) -> None:
         response.headers.add("Set-Cookie", str(_cookie(request, "")))
 
 
-async def _save(request: Request, response: BaseHTTPResponse, touched: _Touched) -> bool:
+async def _save(request: Request, response: BaseHTTPResponse, touched: Touched) -> bool:
     store = _store(request)
     try:
         if touched.login and not await store.log_in(touched.ticket):
@@ -148,7 +154,7 @@ def _store(request: Request) -> SessionStore:
 
 def _plain(request: Request) -> bool:
     """Whether this is development over plain HTTP, where browsers refuse `__Host-` cookies."""
-    return request.scheme in ("http", "ws") and request.server_name in LOCAL_HOSTS
+    return request.server_name in LOCAL_HOSTS and request.scheme in ("http", "ws")
 
 
 def _name(request: Request) -> str:

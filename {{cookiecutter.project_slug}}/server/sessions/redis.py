@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from server.redis import connect, prepare, store_errors
+from server.redis import ask, connect, prepare, store_errors
 from server.settings import Settings
 
 __all__ = ["SHARED", "RedisStorage", "open_storage", "prepare"]
@@ -33,24 +33,25 @@ class RedisStorage:
         self._prefix = prefix
 
     async def get(self, key: str) -> bytes | None:
-        with store_errors():
-            value: bytes | None = await self._client.get(self._prefix + key)
+        (value,) = await ask(self._client, ("GET", self._prefix + key))
         return value
 
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
-        with store_errors():
-            await self._client.set(self._prefix + key, value, px=_milliseconds(ttl))
+        lasting = () if ttl is None else ("PX", _milliseconds(ttl))
+        await ask(self._client, ("SET", self._prefix + key, value, *lasting))
 
     async def replace(
         self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None
     ) -> bool:
-        arguments = [old or b"", new, _milliseconds(ttl) or "", "absent" if old is None else ""]
-        with store_errors():
-            return bool(await self._client.eval(REPLACE, 1, self._prefix + key, *arguments))
+        lasting = "" if ttl is None else _milliseconds(ttl)
+        arguments = (old or b"", new, lasting, "absent" if old is None else "")
+        script = ("EVAL", REPLACE, 1, self._prefix + key, *arguments)
+        (replaced,) = await ask(self._client, script)
+        return bool(replaced)
 
     async def delete(self, key: str) -> bool:
-        with store_errors():
-            return bool(await self._client.delete(self._prefix + key))
+        (count,) = await ask(self._client, ("DEL", self._prefix + key))
+        return bool(count)
 
     async def keys(self, start: str) -> AsyncIterator[str]:
         with store_errors():
@@ -58,5 +59,5 @@ class RedisStorage:
                 yield key.decode().removeprefix(self._prefix)
 
 
-def _milliseconds(ttl: float | None) -> int | None:
-    return None if ttl is None else max(1, round(ttl * 1000))
+def _milliseconds(ttl: float) -> int:
+    return max(1, round(ttl * 1000))

@@ -74,6 +74,7 @@ class Session(MutableMapping[str, Any]):
         self._values = unpack(stored)
         if not isinstance(self._values, dict):
             raise CodecError("what a session holds is a map")
+        check(self._values)  # that it can be stored again
         self._stored = stored
         self._stored_access = access
 
@@ -192,7 +193,6 @@ def decode(raw: bytes) -> Session | None:
         record = _DECODER.decode(raw)
         stored = bytes(record.values)
         session = Session(record.identity, record.created, record.renewed, stored, record.access)
-        check(dict(session))  # that it can be stored again
         return session if isfinite(record.created + record.renewed) else None
     except (msgspec.MsgspecError, ValueError, RecursionError):  # of text that is none, and ours
         return None

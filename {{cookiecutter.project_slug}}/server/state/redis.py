@@ -1,6 +1,5 @@
 """State in Redis: one hash per room, changed and published by `commit.lua`."""
 
-import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -10,10 +9,10 @@ from typing import Any
 
 from redis import exceptions
 
-from server import background
 from server.errors import StoreCorrupt, StoreUnavailable
+from server.pipe import Command
 from server.pubsub import PubSub
-from server.redis import connect, prepare, store_errors, translate
+from server.redis import ask, connect, prepare, store_errors, translate
 from server.settings import Settings
 from server.state import store
 from server.state.store import Change, Commit, Conflict, Refused, Snapshot, channel
@@ -26,8 +25,6 @@ DIGEST = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
 LOSSES = 3  # after so many, a writer gets the turn: the others lose until it has committed
 TURN = 50  # milliseconds, for a writer that dies with it
 ATTEMPTS = 2  # a numbered commit whose answer was lost is sent again: it is not applied twice
-
-_Command = Sequence[Any]
 
 
 @asynccontextmanager
@@ -46,13 +43,10 @@ class RedisStateStore:
         self._ttl = round(settings.room_ttl * 1000)
         self._mutation_ttl = round(settings.mutation_ttl * 1000)
         self._writer = os.urandom(8).hex()
-        self._pending: list[tuple[_Command, asyncio.Future[Any]]] = []
-        self._sending: set[asyncio.Task[None]] = set()
 
     async def load(self, room: str) -> Snapshot | None:
-        fields, _ = await self._ask(
-            ("HGETALL", self._key(room)), ("PEXPIRE", self._key(room), self._ttl)
-        )
+        key = self._key(room)
+        fields, _ = await ask(self._client, ("HGETALL", key), ("PEXPIRE", key, self._ttl))
         return _snapshot(fields)
 
     async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
@@ -88,10 +82,10 @@ class RedisStateStore:
         return told
 
     async def renew(self, lease: str, ttl: float) -> None:
-        await self._ask(("SET", self._lease(lease), b"", "PX", round(ttl * 1000)))
+        await ask(self._client, ("SET", self._lease(lease), b"", "PX", round(ttl * 1000)))
 
     async def lapsed(self, leases: Sequence[str]) -> list[str]:
-        held = await self._ask(*(("EXISTS", self._lease(lease)) for lease in leases))
+        held = await ask(self._client, *(("EXISTS", self._lease(lease)) for lease in leases))
         return [lease for lease, count in zip(leases, held, strict=True) if not count]
 
     async def names(self) -> AsyncIterator[str]:
@@ -102,16 +96,7 @@ class RedisStateStore:
 
     async def delete(self, room: str) -> None:
         key = self._key(room)
-        await self._ask(("DEL", key), (self._client.PUBLISH, key, b""))
-
-    async def _ask(self, *commands: _Command) -> list[Any]:
-        """The answers to commands that are sent together."""
-        with store_errors():
-            answers: list[Any] = await self._client.send(commands)
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-        return answers
+        await ask(self._client, ("DEL", key), (self._client.PUBLISH, key, b""))
 
     def _key(self, room: str) -> str:
         return self._prefix + channel(room)
@@ -119,7 +104,7 @@ class RedisStateStore:
     def _lease(self, lease: str) -> str:
         return f"{self._prefix}{{lease:{lease}}}"
 
-    def _command(self, room: str, change: Change) -> _Command:
+    def _command(self, room: str, change: Change) -> Command:
         key = self._key(room)
         expect = [item or b"" for pair in change.expect.items() for item in pair]
         numbered = [item for m in change.mutations for item in (m.number, _list(m.refused))]
@@ -136,38 +121,15 @@ class RedisStateStore:
             *(len(change.delete), *change.delete),
         ]
 
-    async def _evaluate(self, command: _Command) -> list[Any]:
-        """Run the script. Calls made in one step of the event loop share a round trip."""
-        done: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._pending.append((command, done))
-        if len(self._pending) == 1:
-            task = background.start(self._send(), "commits")
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
-        return await done
-
-    async def _send(self) -> None:
-        await asyncio.sleep(0)  # until the other tasks of this step have added theirs
-        batch, self._pending = self._pending, []
-        try:
-            answers = await self._execute([command for command, _ in batch])
-        except Exception as error:  # noqa: BLE001 - passed on: somebody waits for each answer
-            answers = [error] * len(batch)
-        for (_, done), answer in zip(batch, answers, strict=True):
-            if done.done():
-                continue
+    async def _evaluate(self, command: Command) -> list[Any]:
+        with store_errors():
+            (answer,) = await self._client.send([command])
+            if isinstance(answer, exceptions.NoScriptError):
+                # The server was restarted or flushed; it learns the script by EVAL.
+                (answer,) = await self._client.send([("EVAL", SCRIPT, *command[2:])])
             if isinstance(answer, Exception):
-                done.set_exception(translate(answer))
-            else:
-                done.set_result(answer)
-
-    async def _execute(self, commands: list[_Command]) -> list[Any]:
-        answers: list[Any] = await self._client.send(commands)
-        forgotten = [i for i, a in enumerate(answers) if isinstance(a, exceptions.NoScriptError)]
-        if forgotten:  # by a server that was restarted or flushed; it learns the script by EVAL
-            again = await self._client.send([["EVAL", SCRIPT, *commands[i][2:]] for i in forgotten])
-            for i, answer in zip(forgotten, again, strict=True):
-                answers[i] = answer
+                raise answer
+        answers: list[Any] = answer
         return answers
 
 

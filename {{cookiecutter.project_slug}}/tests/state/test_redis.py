@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import ConnectionPool
 
 from server.errors import StoreCorrupt, StoreUnavailable
 from server.pubsub import PubSub
@@ -71,20 +71,22 @@ class TestRedisStateStore(StateStoreConformance):
         assert isinstance(await store.commit(ROOM, change(set={"a": 2})), Commit)
 
     async def test_commits_of_one_step_share_a_round_trip(
-        self, client: Any, settings: Settings
+        self, client: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        sent = []
+        store, pool = RedisStateStore(client, settings), client.connection_pool
+        await store.load(ROOM)
+        taken = []
+        get_connection = pool.get_connection
 
-        class Counting(RedisStateStore):
-            async def _execute(self, commands: list[Any]) -> list[Any]:
-                sent.append(len(commands))
-                return await super()._execute(commands)
+        async def count() -> Any:
+            taken.append(connection := await get_connection())
+            return connection
 
-        store = Counting(client, settings)
+        monkeypatch.setattr(pool, "get_connection", count)
         await asyncio.gather(
             *(store.commit(f"board/{n}", change(exists=False, set={"n": n})) for n in range(50))
         )
-        assert sent == [50]
+        assert len(taken) == 1
 
     async def test_a_writer_that_lost_often_is_let_through_before_all_others(
         self, store: StateStore, settings: Settings, pubsub: PubSub
@@ -126,20 +128,20 @@ class TestRedisStateStore(StateStoreConformance):
     async def test_a_connection_that_closes_as_it_is_used_is_unavailable(
         self, store: StateStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def get_connection(pool: BlockingConnectionPool) -> None:
+        async def get_connection(pool: ConnectionPool) -> None:
             raise RuntimeError("unable to perform operation on <...>; the handler is closed")
 
-        monkeypatch.setattr(BlockingConnectionPool, "get_connection", get_connection)
+        monkeypatch.setattr(ConnectionPool, "get_connection", get_connection)
         with pytest.raises(StoreUnavailable):
             await store.commit(ROOM, change(exists=False, set={"a": 1}))
 
     async def test_nobody_waits_for_a_commit_that_failed_unexpectedly(
         self, store: StateStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def get_connection(pool: BlockingConnectionPool) -> None:
+        async def get_connection(pool: ConnectionPool) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(BlockingConnectionPool, "get_connection", get_connection)
+        monkeypatch.setattr(ConnectionPool, "get_connection", get_connection)
         with pytest.raises(ZeroDivisionError):
             await store.commit(ROOM, change(exists=False, set={"a": 1}))
 
