@@ -15,7 +15,7 @@ from collections import Counter
 from typing import Any
 
 import msgpack
-from sanic import Request, Sanic
+from sanic import Sanic
 from sanic.compat import Header
 from websockets.protocol import State
 from websockets.server import ServerProtocol
@@ -24,7 +24,7 @@ from server.realtime import wire
 from server.realtime.connection import Connection
 from server.realtime.hub import Hub
 from server.realtime.room import Directory
-from server.sessions.cookie import session_of
+from server.sessions.cookie import SessionRequest, session_of
 from server.sessions.session import decode, new_session
 from server.sessions.store import SessionStore
 from server.settings import Settings
@@ -159,7 +159,7 @@ class Fuzz:
         text = header.decode("latin-1" if self._flip() else "utf-8", "surrogateescape")
         headers = Header({"cookie": text, "host": self.random.choice(["localhost", "x.example"])})
         transport: Any = None
-        request: Any = Request(b"/", headers, "1.1", "GET", transport, self._app)
+        request: Any = SessionRequest(b"/", headers, "1.1", "GET", transport, self._app)
         opened = (await session_of(request)).identity == self._token[:32]
         assert not opened or self._token in text, text
         self.outcomes["a known cookie" if opened else "an unknown cookie"] += 1
