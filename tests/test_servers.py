@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.baking import run
+from tests.packages import install
 
 SUITES = (
     *(f"tests/{part}/test_redis.py" for part in ("pubsub", "sessions", "state")),
@@ -32,7 +33,8 @@ SERVERS = {
 @pytest.mark.parametrize("server", SERVERS)
 def test_backends_pass_their_tests_on(server: str, tree: Path, tmp_path: Path) -> None:
     said, package, program = SERVERS[server]
-    install(package, tmp_path / "package")
+    options = ("--no-deps", "--only-binary=:all:", "--python-version=3.11")
+    install(sys.executable, *options, "--target", str(tmp_path / "package"), package)
     (found,) = (tmp_path / "package").glob(program)
     first = tmp_path / "first"
     first.mkdir()
@@ -42,15 +44,3 @@ def test_backends_pass_their_tests_on(server: str, tree: Path, tmp_path: Path) -
     done = run((sys.executable, "-m", "pytest", "-q", "-rs", *SUITES), tree, path)
     assert done.returncode == 0, done.stdout
     assert ("has no sharded pub/sub" in done.stdout) == (server == "Redis 6.2")
-
-
-def install(package: str, folder: Path) -> None:
-    """Have a package in a folder of its own; where pip finds none, skip, but in CI fail."""
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    options = ("--no-deps", "--only-binary=:all:", "--python-version=3.11")
-    done = run((*pip, *options, "--target", str(folder), package), folder.parent)
-    if done.returncode:
-        reason = f"pip cannot install {package}, which has this server: {done.stderr[-300:]}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)

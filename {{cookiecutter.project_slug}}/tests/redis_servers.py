@@ -168,16 +168,19 @@ class Sentinels:
 
     async def fail_over(self) -> None:
         """Have the replica take over, the master being well."""
+        asked = self._sentinels[0].client
         before = await self.master()
 
-        async def other() -> bool:
-            with contextlib.suppress(
-                exceptions.ResponseError
-            ):  # it is under way, or not yet possible
-                await self._sentinels[0].client.sentinel_failover(MASTER)
-            return await self.master() is not before
+        async def replaced() -> bool:
+            (seen,) = (await asked.sentinel_masters()).values()
+            if self._fronts[seen["port"]] is not before:
+                return True  # to ask again now would have it come back
+            if "failover_in_progress" not in seen["flags"]:
+                with contextlib.suppress(exceptions.ResponseError):  # not yet possible
+                    await asked.sentinel_failover(MASTER)
+            return False
 
-        await until(other)
+        await until(replaced)
 
     async def demote(self, server: RedisServer) -> None:
         """Make a replica of a former master; sentinels would, some seconds later."""
