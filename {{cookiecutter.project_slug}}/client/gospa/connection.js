@@ -1,6 +1,7 @@
 /** A connection that comes back: notices when it is gone, waits, connects again. */
 
 import { backoff } from './backoff.js';
+import { Emitter } from './emitter.js';
 import { decode, encode } from './msgpack.js';
 import { CLOSE, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL } from './protocol.js';
 
@@ -17,18 +18,21 @@ const PING = encode([FROM_CLIENT.PING]);
 /** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized'} Status */
 
 /**
- * @typedef {object} Handlers
- * @property {() => Uint8Array} identify the client to say HELLO as
- * @property {(status: Status, why: string) => void} status
- * @property {(message: any) => void} message
- * @property {(error: Error) => void} error
- * @property {(milliseconds: number) => void} latency
+ * It tells of `status`: the new one, and why. `welcome`: what the server said of itself, at each
+ * connection. `latency`: milliseconds to the server and back, for each `ping`. `error`: why the
+ * connection was given up.
+ * @template {string} More
+ * @extends {Emitter<'status' | 'welcome' | 'latency' | 'error' | More>}
  */
-
-export class Socket {
+export class Connection extends Emitter {
   /** @type {Status} */ status = 'connecting';
-  #url;
-  #handlers;
+  /** @type {Readonly<Record<string, any>> | null} what the server said of itself */
+  server = null;
+  /** @type {string | null} the name under which others see this page */
+  member = null;
+  /** Who says HELLO, from the next connection on: 16 bytes, each a character. */
+  speaker = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
+  /** @type {string | URL | undefined} */ #url;
   /** @type {WebSocket | undefined} */ #socket;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempt = 0;
@@ -37,10 +41,29 @@ export class Socket {
   #pinged = 0;
   #listening = new AbortController();
 
-  /** @param {string | URL} url @param {Handlers} handlers */
-  constructor(url, handlers) {
+  /** Measure the way to the server; a `latency` follows. */
+  ping() {
+    if (!this.#pinged) this.#ask(PATIENCE);
+  }
+
+  /** Disconnect for good. @param {Status} [status] @param {string} [why] */
+  close(status = 'closed', why = 'the page closed the connection') {
+    clearTimeout(this.#timer);
+    this.#listening.abort();
+    this.#drop();
+    this.#become(status, why);
+  }
+
+  /** Tell those who listen for errors, or else the console. @param {Error} error */
+  report(error) {
+    if (!this.emit('error', error)) console.error(error);
+  }
+
+  // For who extends it
+
+  /** @param {string | URL} url */
+  connect(url) {
     this.#url = url;
-    this.#handlers = handlers;
     const { signal } = this.#listening;
     window.addEventListener('online', () => this.#wake(), { signal });
     // There is no network, but the server may be on this very machine.
@@ -49,28 +72,15 @@ export class Socket {
     this.reconnect();
   }
 
-  /** @param {Uint8Array<ArrayBuffer>} bytes @returns whether there is a connection */
-  send(bytes) {
-    const online = this.status === 'online';
-    if (online) this.#socket?.send(bytes);
-    return online;
-  }
-
-  /** For good. @param {'closed' | 'unauthorized'} status @param {string} why */
-  stop(status, why) {
-    clearTimeout(this.#timer);
-    this.#listening.abort();
-    this.#drop();
-    this.#become(status, why);
-  }
-
+  /** Leave the connection, if there is one, for another. */
   reconnect() {
-    if (this.#listening.signal.aborted) return; // it was stopped, which is for good
+    if (!this.#url || this.#listening.signal.aborted) return; // it has not begun, or is over
     this.#drop();
     const socket = new WebSocket(this.#url, SUBPROTOCOL);
+    const speaker = Uint8Array.from(this.speaker, (character) => character.charCodeAt(0));
     socket.binaryType = 'arraybuffer';
-    socket.onopen = () => socket.send(encode([FROM_CLIENT.HELLO, this.#handlers.identify()]));
-    socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(data);
+    socket.onopen = () => socket.send(encode([FROM_CLIENT.HELLO, speaker]));
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#hear(data);
     socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lose(code, reason);
     this.#socket = socket;
     this.#began = performance.now();
@@ -78,42 +88,44 @@ export class Socket {
     this.#become('connecting'); // and who hears of that may stop it
   }
 
-  /** Find out whether the server is there, and how far away. */
-  ping() {
-    if (!this.#pinged) this.#ask(PATIENCE);
+  /** @param {Uint8Array<ArrayBuffer>} bytes @returns whether there is a connection */
+  send(bytes) {
+    if (this.status === 'online') this.#socket?.send(bytes);
+    return this.status === 'online';
   }
 
-  /** @param {number} patience */
-  #ask(patience) {
-    if (!this.send(PING)) return;
-    this.#pinged = performance.now();
-    this.#schedule(patience, () => this.#lose());
+  /** Take a message of the server. @param {any[]} message */
+  receive([type, , second, third]) {
+    if (type === FROM_SERVER.BYE) this.#notBefore = performance.now() + second;
+    if (type === FROM_SERVER.PONG) {
+      this.emit('latency', performance.now() - this.#pinged);
+      this.#pinged = 0;
+    }
+    if (type === FROM_SERVER.WELCOME) {
+      const socket = this.#socket;
+      this.member = second;
+      this.server = Object.freeze(third);
+      this.emit('welcome', this.server);
+      if (socket === this.#socket) this.#become('online');
+    }
   }
 
   /** @param {ArrayBuffer} data */
-  #receive(data) {
-    const socket = this.#socket;
+  #hear(data) {
     this.#schedule(SILENCE, () => this.#ask(PATIENCE));
     try {
-      const message = /** @type {any} */ (decode(new Uint8Array(data)));
-      if (message[0] === FROM_SERVER.BYE) this.#notBefore = performance.now() + message[2];
-      if (message[0] === FROM_SERVER.PONG) {
-        this.#handlers.latency(performance.now() - this.#pinged);
-        this.#pinged = 0;
-      }
-      this.#handlers.message(message);
-      if (message[0] === FROM_SERVER.WELCOME && socket === this.#socket) this.#become('online');
+      this.receive(/** @type {any} */ (decode(new Uint8Array(data))));
     } catch (error) {
       // What it would have told us we do not know: start afresh.
       this.#lose();
-      this.#handlers.error(/** @type {Error} */ (error));
+      this.report(/** @type {Error} */ (error));
     }
   }
 
   #lose(code = 0, reason = '') {
     if (code >= CLOSE.FOR_GOOD) {
       const why = `the server ended the connection: ${reason || 'it gave no reason'} (${code})`;
-      return this.stop(code <= CLOSE.MISTAKE ? 'closed' : 'unauthorized', why);
+      return this.close(code <= CLOSE.MISTAKE ? 'closed' : 'unauthorized', why);
     }
     const now = performance.now();
     if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = 0;
@@ -138,6 +150,13 @@ export class Socket {
     else this.reconnect();
   }
 
+  /** Find out whether the server is there, and how far away. @param {number} patience */
+  #ask(patience) {
+    if (!this.send(PING)) return;
+    this.#pinged = performance.now();
+    this.#schedule(patience, () => this.#lose());
+  }
+
   /** There is one thing to wait for at a time. @param {number} delay @param {() => void} then */
   #schedule(delay, then) {
     clearTimeout(this.#timer);
@@ -148,6 +167,6 @@ export class Socket {
   #become(status, why = '') {
     if (this.status === status) return;
     this.status = status;
-    this.#handlers.status(status, why);
+    this.emit('status', status, why);
   }
 }
