@@ -58,14 +58,14 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
     else if (Array.isArray(value)) {
       head(ARRAY, value.length);
       for (const item of value) write(item, depth + 1);
-    } else {
-      const entries = Object.entries(plain(value));
+    } else if (isMap(value)) {
+      const entries = Object.entries(value);
       head(MAP, entries.length);
       for (const [key, item] of entries) {
         text(key);
         write(item, depth + 1);
       }
-    }
+    } else throw new MsgpackError(`${Object.prototype.toString.call(value)} cannot be encoded`);
   }
 
   /** @param {number | bigint} value */
@@ -114,12 +114,9 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
   }
 }
 
-/** @param {object} value */
-function plain(value) {
-  const prototype = typeof value === 'object' && Object.getPrototypeOf(value);
-  if (prototype === null || prototype === Object.prototype) return value;
-  throw new MsgpackError(`${Object.prototype.toString.call(value)} cannot be encoded`);
-}
+/** @param {any} value @returns {value is { [key: string]: Value }} */
+const isMap = (value) =>
+  [null, Object.prototype].includes(typeof value === 'object' && Object.getPrototypeOf(value));
 
 /**
  * Decode exactly one value. Maps become objects without a prototype; a 64-bit integer that a number
