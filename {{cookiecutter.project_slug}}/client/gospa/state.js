@@ -89,9 +89,9 @@ function freeze(value) {
 /** @param {any} one @param {any} other @returns {boolean} */
 function equal(one, other) {
   if (Object.is(one, other)) return true;
-  if (!one || !other || typeof one !== 'object' || typeof other !== 'object') return false;
-  if (Array.isArray(one) !== Array.isArray(other)) return false;
-  if (one instanceof Date || other instanceof Date) return Number(one) === Number(other);
+  const [kind, otherKind] = [one, other].map((value) => Object.prototype.toString.call(value));
+  if (typeof one !== 'object' || kind !== otherKind) return false;
+  if (one instanceof Date) return Number(one) === Number(other);
   const keys = Object.keys(one);
   return (
     keys.length === Object.keys(other).length &&
