@@ -1,8 +1,7 @@
 /** The rooms a page is in, and the one connection that they share. */
 
 import { Connection } from './connection.js';
-import { encode } from './msgpack.js';
-import { FROM_CLIENT, FROM_SERVER, RoomError, checked } from './protocol.js';
+import { FROM_SERVER, RoomError, checked } from './protocol.js';
 import { Room } from './room.js';
 import { keep, take } from './storage.js';
 
@@ -30,11 +29,11 @@ export class Client extends Connection {
   /** @param {string | URL} url @param {Options} [options] */
   constructor(url, { persist = false } = {}) {
     super();
-    this.on('status', (status, why) => {
-      for (const room of this.#rooms.values()) room.follow(status, why);
-    });
-    if (persist) this.#outliveThePage(`gospa:${url}`);
-    this.connect(url);
+    const address = new URL(url, window.location.href);
+    address.protocol = address.protocol.replace(/^http/, 'ws');
+    this.on('status', () => this.#rooms.forEach((room) => room.enter()));
+    if (persist) this.#outliveThePage(`gospa:${address}`);
+    this.connect(address);
   }
 
   /**
@@ -43,19 +42,17 @@ export class Client extends Connection {
    */
   room(name, details) {
     const known = this.#rooms.get(checked(name));
-    if (known && details !== undefined) known.introduce(details);
-    const room = known ?? new Room(name, this, details);
+    const room = known ?? new Room(name, this);
+    if (!known || details !== undefined) room.enter(details);
     this.#rooms.set(name, room);
     return room;
   }
 
   // For the rooms
 
-  /** @param {Room} room */
+  /** @param {Room} room @returns whether it was not forgotten before */
   forget(room) {
-    if (this.#rooms.get(room.name) !== room) return;
-    this.#rooms.delete(room.name);
-    this.send(encode([FROM_CLIENT.LEAVE, room.name]));
+    return this.#rooms.get(room.name) === room && this.#rooms.delete(room.name);
   }
 
   /** There may be more or fewer mutations without an answer. */
@@ -67,9 +64,7 @@ export class Client extends Connection {
     // What earlier pages left to do comes first, each under its own name.
     const left = this.#unanswered().find(({ client }) => client !== this.identity);
     const speaker = left?.client ?? this.identity;
-    if (speaker === this.speaker) return;
-    this.speaker = speaker;
-    this.reconnect();
+    if (speaker !== this.speaker) this.reconnect(speaker);
   }
 
   /** @param {any[]} message */
@@ -111,8 +106,4 @@ export class Client extends Connection {
  * @param {string | URL} [url] by default `/ws` where the page came from
  * @param {Options} [options]
  */
-export function connect(url = '/ws', options = {}) {
-  const address = new URL(url, window.location.href);
-  address.protocol = address.protocol.replace(/^http/, 'ws');
-  return new Client(address, options);
-}
+export const connect = (url = '/ws', options = {}) => new Client(url, options);

@@ -13,8 +13,6 @@ const STABLE = 5_000; // a connection that lasted so long was a good one
 /** @type {[number, number]} */
 const RECONNECT = [500, 20_000];
 
-const PING = encode([FROM_CLIENT.PING]);
-
 /** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized'} Status */
 
 /**
@@ -26,11 +24,12 @@ const PING = encode([FROM_CLIENT.PING]);
  */
 export class Connection extends Emitter {
   /** @type {Status} */ status = 'connecting';
+  why = ''; // it is closed or unauthorized, which is for good
   /** @type {Readonly<Record<string, any>> | null} what the server said of itself */
   server = null;
   /** @type {string | null} the name under which others see this page */
   member = null;
-  /** Who says HELLO, from the next connection on: 16 bytes, each a character. */
+  /** The client that says HELLO: 16 bytes, each a character. */
   speaker = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
   /** @type {string | URL | undefined} */ #url;
   /** @type {WebSocket | undefined} */ #socket;
@@ -46,12 +45,9 @@ export class Connection extends Emitter {
     if (!this.#pinged) this.#ask(PATIENCE);
   }
 
-  /** Disconnect for good. @param {Status} [status] @param {string} [why] */
-  close(status = 'closed', why = 'the page closed the connection') {
-    clearTimeout(this.#timer);
-    this.#listening.abort();
-    this.#drop();
-    this.#become(status, why);
+  /** Disconnect for good. */
+  close() {
+    this.#stop('closed', 'the page closed the connection');
   }
 
   /** Tell those who listen for errors, or else the console. @param {Error} error */
@@ -72,14 +68,15 @@ export class Connection extends Emitter {
     this.reconnect();
   }
 
-  /** Leave the connection, if there is one, for another. */
-  reconnect() {
+  /** Leave the connection, if there is one, for another. @param {string} [speaker] */
+  reconnect(speaker = this.speaker) {
+    this.speaker = speaker;
     if (!this.#url || this.#listening.signal.aborted) return; // it has not begun, or is over
     this.#drop();
     const socket = new WebSocket(this.#url, SUBPROTOCOL);
-    const speaker = Uint8Array.from(this.speaker, (character) => character.charCodeAt(0));
+    const client = Uint8Array.from(speaker, (character) => character.charCodeAt(0));
     socket.binaryType = 'arraybuffer';
-    socket.onopen = () => socket.send(encode([FROM_CLIENT.HELLO, speaker]));
+    socket.onopen = () => socket.send(encode([FROM_CLIENT.HELLO, client]));
     socket.onmessage = ({ data }) => socket === this.#socket && this.#hear(data);
     socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lose(code, reason);
     this.#socket = socket;
@@ -125,7 +122,7 @@ export class Connection extends Emitter {
   #lose(code = 0, reason = '') {
     if (code >= CLOSE.FOR_GOOD) {
       const why = `the server ended the connection: ${reason || 'it gave no reason'} (${code})`;
-      return this.close(code <= CLOSE.MISTAKE ? 'closed' : 'unauthorized', why);
+      return this.#stop(code <= CLOSE.MISTAKE ? 'closed' : 'unauthorized', why);
     }
     const now = performance.now();
     if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = 0;
@@ -135,12 +132,19 @@ export class Connection extends Emitter {
     this.#become('offline');
   }
 
+  /** For good. @param {Status} status @param {string} why */
+  #stop(status, why) {
+    clearTimeout(this.#timer);
+    this.#listening.abort();
+    this.#drop();
+    this.#become(status, why);
+  }
+
   /** Without waiting for the close event: a dead network may hold it up for a minute. */
   #drop() {
-    const socket = this.#socket;
+    this.#socket?.close();
     this.#socket = undefined;
     this.#pinged = 0;
-    socket?.close();
   }
 
   /** The network changed, or somebody may be looking: find out now how things stand. */
@@ -152,7 +156,7 @@ export class Connection extends Emitter {
 
   /** Find out whether the server is there, and how far away. @param {number} patience */
   #ask(patience) {
-    if (!this.send(PING)) return;
+    if (!this.send(encode([FROM_CLIENT.PING]))) return;
     this.#pinged = performance.now();
     this.#schedule(patience, () => this.#lose());
   }
@@ -166,7 +170,7 @@ export class Connection extends Emitter {
   /** @param {Status} status @param {string} why */
   #become(status, why = '') {
     if (this.status === status) return;
-    this.status = status;
+    Object.assign(this, { status, why });
     this.emit('status', status, why);
   }
 }

@@ -10,7 +10,6 @@ import { UNKNOWN, advance, changedKeys, preview } from './state.js';
 /** @typedef {import('./state.js').State} State */
 /** @typedef {import('./state.js').Mutation} Mutation */
 /** @typedef {import('./state.js').Optimistic} Optimistic */
-/** @typedef {import('./connection.js').Status} Status */
 
 const MAX_PENDING = 500; // mutations
 const MAX_DETAILS = 1024; // bytes, of which the server takes no more
@@ -34,18 +33,16 @@ export class Room extends Emitter {
   /** @type {Mutation[]} whose effects are not in the ground */ #mutations = [];
   /** @type {Record<string, Optimistic>} */ #optimistic = Object.create(null);
   #changes = new Emitter();
-  #details;
+  /** @type {Value | undefined} */ #details;
   /** @type {'awaited' | 'joined' | RoomError} */ #membership = 'awaited';
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
 
-  /** @param {string} name @param {import('./client.js').Client} client @param {Value} [details] */
-  constructor(name, client, details) {
+  /** @param {string} name @param {import('./client.js').Client} client */
+  constructor(name, client) {
     super();
     this.name = name;
     this.#client = client;
-    this.#details = details;
-    this.follow(client.status, `the connection is ${client.status}`);
   }
 
   /** Mutations that the server has not answered yet, oldest first. */
@@ -113,23 +110,23 @@ export class Room extends Emitter {
 
   /** What is pending is rejected with the code `left`; the server may have done it already. */
   leave() {
-    this.#client.forget(this);
+    if (this.#client.forget(this)) this.#client.send(this.#frame([FROM_CLIENT.LEAVE, this.name]));
     this.#halt(new RoomError('left', `you left ${this.name}`, this.name));
   }
 
   // For the client
 
-  /** @param {Value} details what the others are told */
-  introduce(details) {
+  /**
+   * Ask, anew if need be, for what happened since the state held here, or for the whole.
+   * @param {Value} [details] what the others are told
+   */
+  enter(details = this.#details) {
+    const { status, why } = this.#client;
+    this.#halt(why ? new RoomError(status, why, this.name) : 'awaited');
+    const { version, tag } = this.#replica;
+    const told = details === undefined ? [] : [details];
+    this.#client.send(this.#frame([FROM_CLIENT.JOIN, this.name, tag && version, tag, ...told]));
     this.#details = details;
-    this.#join();
-  }
-
-  /** The connection changed. @param {Status} status @param {string} why */
-  follow(status, why) {
-    const over = status === 'closed' || status === 'unauthorized';
-    this.#halt(over ? new RoomError(status, why, this.name) : 'awaited');
-    if (status === 'online') this.#join();
   }
 
   /** What is no answer. @param {any[]} message */
@@ -139,14 +136,15 @@ export class Room extends Emitter {
     this.#replica = advance(this.#replica, message);
     if (type === FROM_SERVER.EVENT) this.emit(event, payload, sender);
     else if (this.#replica.tag !== null) {
-      if (type === FROM_SERVER.SNAPSHOT) this.#release();
+      // A new chain, whatever its versions, has all that was acknowledged.
+      if (type === FROM_SERVER.SNAPSHOT) for (const each of this.#mutations) each.version &&= 0;
       if (type === FROM_SERVER.JOINED) {
         this.#membership = 'joined';
         this.#attempt = 0;
-        for (const mutation of this.pending) this.#send(mutation);
+        this.pending.forEach((each) => this.#send(each));
       }
       this.#show();
-    } else if (tag !== null) this.#join(); // for the whole, once; what was true stays shown
+    } else if (tag !== null) this.enter(); // for the whole, once; what was true stays shown
   }
 
   /** @param {Mutation} mutation @param {any[]} message ACK or ERROR */
@@ -158,8 +156,8 @@ export class Room extends Emitter {
     this.#attempt = 0;
     if (type === FROM_SERVER.ACK) {
       Object.assign(mutation, { version: second, inDoubt: false }).resolve(third);
+      this.#show();
     } else this.#reject([mutation], new RoomError(second, third, this.name));
-    this.#show();
   }
 
   /** A join or an event was refused. @param {RoomError} error */
@@ -179,17 +177,10 @@ export class Room extends Emitter {
     return new Promise((resolve, reject) => {
       const mutation = { client, message, sent: false, inDoubt, version: null, resolve, reject };
       this.#mutations.push(mutation);
+      // The server lets none pass one that it put off.
       if (this.#membership === 'joined' && !this.#retry) this.#send(mutation);
       this.#show();
     });
-  }
-
-  /** Ask for what happened since the state held here, or for the whole. */
-  #join() {
-    const { version, tag } = this.#replica;
-    const details = this.#details === undefined ? [] : [this.#details];
-    const bytes = this.#frame([FROM_CLIENT.JOIN, this.name, tag && version, tag, ...details]);
-    if (this.#client.send(bytes)) this.#membership = 'awaited';
   }
 
   /**
@@ -202,24 +193,22 @@ export class Room extends Emitter {
     this.#membership = membership;
     for (const mutation of this.pending) mutation.inDoubt ||= mutation.sent;
     if (membership instanceof RoomError) this.#reject(this.pending, membership);
-    this.#show();
   }
 
   /** Try again what the server could not do without its store. */
   #later() {
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
-      if (this.#membership === 'joined') for (const mutation of this.pending) this.#send(mutation);
-      else this.#join();
+      if (this.#membership === 'joined') this.pending.forEach((each) => this.#send(each));
+      else this.enter();
     }, backoff(this.#attempt++, ...RETRY));
   }
 
   /** @param {number} type @param {Value} what @param {Value} more @returns {Promise<any>} */
   #mutate(type, what, more) {
     if (this.#membership instanceof RoomError) throw this.#membership;
-    if (this.#mutations.length >= MAX_PENDING) {
-      throw new RoomError('overflow', 'too many changes are waiting to be sent', this.name);
-    }
+    const full = this.#mutations.length >= MAX_PENDING;
+    if (full) throw new RoomError('overflow', 'too many changes are waiting to be sent', this.name);
     this.#client.lastMid += 1;
     const bytes = this.#frame([type, this.#client.lastMid, this.name, what, more]);
     return this.add(this.#client.identity, decode(bytes));
@@ -235,15 +224,11 @@ export class Room extends Emitter {
     }
   }
 
-  /** A new chain, whatever its versions, has all that was acknowledged. */
-  #release() {
-    for (const mutation of this.#mutations) if (mutation.version !== null) mutation.version = 0;
-  }
-
   /** @param {Mutation[]} mutations @param {unknown} error */
   #reject(mutations, error) {
     this.#mutations = this.#mutations.filter((mutation) => !mutations.includes(mutation));
     for (const { reject } of mutations) reject(error);
+    this.#show();
   }
 
   /**
