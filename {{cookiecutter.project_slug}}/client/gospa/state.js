@@ -76,7 +76,8 @@ function perform([type, , , what, more], draft, optimistic) {
 
 /** The keys whose values differ. @param {State} before @param {State} after */
 export function changedKeys(before, after) {
-  return Object.keys({ ...before, ...after }).filter((key) => !equal(before[key], after[key]));
+  const gone = Object.keys(before).filter((key) => !(key in after));
+  return Object.keys(after).filter((key) => !equal(before[key], after[key])).concat(gone);
 }
 
 /** With all it holds, but for bytes, which cannot be frozen. @param {any} value */
@@ -93,8 +94,6 @@ function equal(one, other) {
   if (typeof one !== 'object' || kind !== otherKind) return false;
   if (one instanceof Date) return Number(one) === Number(other);
   const keys = Object.keys(one);
-  return (
-    keys.length === Object.keys(other).length &&
-    keys.every((key) => Object.hasOwn(other, key) && equal(one[key], other[key]))
-  );
+  const { length } = Object.keys(other);
+  return keys.length === length && keys.every((key) => key in other && equal(one[key], other[key]));
 }
