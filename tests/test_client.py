@@ -477,9 +477,22 @@ def test_the_latency_is_told(server: Server, page: Page) -> None:
     server.sees("window.latency > 0")
 
 
+def test_a_key_may_hold_a_time_and_then_something_else(server: Server, page: Page) -> None:
+    page.evaluate("void room.subscribe((state, keys) => { window.keys = keys; })")
+    time = msgpack.Timestamp(1)
+    values: list[Any] = [time, {}, time, {"seconds": 1}, [], None]
+    for version, at in enumerate(values, 2):
+        state = {"count": version, "at": at, "same": [time, {"at": time}]}
+        server.send(SNAPSHOT, "a", version, tag(version), state)
+        server.sees(f"room.state.count === {version}")
+        assert page.evaluate("keys") == ["count", "at"] + ["same"] * (version == 2)
+
+
 def test_members_are_told_and_asked_for(server: Server, page: Page) -> None:
     page.evaluate("void (window.members = room.members({ name: 'Ann' }))")
     assert server.expect(JOIN) == [JOIN, "a#members", None, None, {"name": "Ann"}]
+    page.evaluate("void room.members({ name: 'Annie' })")
+    assert server.expect(JOIN) == [JOIN, "a#members", None, None, {"name": "Annie"}]
     entry = {"pid": 1, "worker": "w", "details": {"name": "Ann"}}
     server.send(SNAPSHOT, "a#members", 1, tag(1), {"me": entry})
     server.send(JOINED, "a#members", 1, tag(1))

@@ -10,17 +10,18 @@
  * calls an action: a button with the arguments in `data-args`, a form with its fields as well.
  */
 
-/** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Field */
+/** @typedef {HTMLInputElement} Field or a textarea or select, which have what is used of it here */
+/** @typedef {import('./room.js').Room} Room */
 
 /** @param {import('./client.js').Client} client @param {ParentNode} [root] */
 export function bind(client, root = document) {
   const report = (/** @type {Error} */ error) => client.report(error);
-  const all = (/** @type {string} */ selector) =>
-    /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(selector));
-  /** @param {any} element */
-  const roomOf = (element) => client.room(element.closest('[data-room]').dataset.room);
-  for (const element of all('[data-room] [data-bind]')) {
-    const room = roomOf(element);
+  /** @param {string} selector @returns {[HTMLElement, Room][]} */
+  const inRooms = (selector) =>
+    [...root.querySelectorAll(`[data-room] ${selector}`)].map((/** @type {any} */ element) => {
+      return [element, client.room(element.closest('[data-room]').dataset.room)];
+    });
+  for (const [element, room] of inRooms('[data-bind]')) {
     const key = element.dataset.bind ?? '';
     const show = () => write(element, room.state[key]);
     room.subscribe(show);
@@ -28,8 +29,7 @@ export function bind(client, root = document) {
     if (!isField(element)) continue;
     element.addEventListener('change', () => void room.set(key, read(element)).catch(report));
   }
-  for (const element of all('[data-room] [data-call]')) {
-    const room = roomOf(element);
+  for (const [element, room] of inRooms('[data-call]')) {
     const form = element instanceof HTMLFormElement ? element : null;
     element.addEventListener(form ? 'submit' : 'click', (event) => {
       event.preventDefault();
@@ -45,24 +45,21 @@ const isField = (element) => element.matches('input, textarea, select');
 /** @param {HTMLElement} element @param {any} value */
 function write(element, value) {
   const text = String(value ?? '');
-  if (element instanceof HTMLInputElement && element.type === 'checkbox') element.checked = !!value;
-  else if (!isField(element)) element.textContent = text;
+  if (!isField(element)) element.textContent = text;
+  else if (element.type === 'checkbox') element.checked = Boolean(value);
   else if (element !== document.activeElement) element.value = text;
 }
 
 /** @param {Field} field */
 function read(field) {
-  if (!(field instanceof HTMLInputElement)) return field.value;
   if (field.type === 'checkbox') return field.checked;
   return ['number', 'range'].includes(field.type) ? field.valueAsNumber : field.value;
 }
 
 /** @param {HTMLElement} element @param {HTMLFormElement | null} form */
 function collect(element, form) {
-  const args = JSON.parse(element.dataset.args ?? '{}');
-  for (const field of [...(form?.elements ?? [])].filter(isField)) {
-    const skipped = field.matches('[type=radio]:not(:checked)') || !field.name;
-    if (!skipped) args[field.name] = read(field);
-  }
-  return args;
+  const fields = [...(form?.elements ?? [])].filter(isField);
+  const told = fields.filter(({ name, type, checked }) => name && (type !== 'radio' || checked));
+  const entries = told.map((field) => [field.name, read(field)]);
+  return { ...JSON.parse(element.dataset.args ?? '{}'), ...Object.fromEntries(entries) };
 }

@@ -1,17 +1,15 @@
 /** Listeners, by the name of what they listen to. */
 
 /** @template {string} Name */
-export class Emitter {
-  #target = new EventTarget();
-
+export class Emitter extends EventTarget {
   /** @param {Name} name @param {(...news: any[]) => void} listener @returns stops listening */
   on(name, listener) {
     const own = (/** @type {any} */ event) => {
       event.preventDefault();
       listener(...event.detail);
     };
-    this.#target.addEventListener(name, own);
-    return () => this.#target.removeEventListener(name, own);
+    this.addEventListener(name, own);
+    return () => this.removeEventListener(name, own);
   }
 
   /**
@@ -20,6 +18,6 @@ export class Emitter {
    * @param {Name} name @param {any[]} news
    */
   emit(name, ...news) {
-    return !this.#target.dispatchEvent(new CustomEvent(name, { detail: news, cancelable: true }));
+    return !this.dispatchEvent(new CustomEvent(name, { detail: news, cancelable: true }));
   }
 }

@@ -58,14 +58,14 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
     else if (Array.isArray(value)) {
       head(ARRAY, value.length);
       for (const item of value) write(item, depth + 1);
-    } else {
-      const entries = Object.entries(plain(value));
+    } else if (isMap(value)) {
+      const entries = Object.entries(value);
       head(MAP, entries.length);
       for (const [key, item] of entries) {
         text(key);
         write(item, depth + 1);
       }
-    }
+    } else throw new MsgpackError(`${Object.prototype.toString.call(value)} cannot be encoded`);
   }
 
   /** @param {number | bigint} value */
@@ -87,9 +87,8 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
 
   /** @param {number} milliseconds */
   function timestamp(milliseconds) {
-    if (!(milliseconds >= YEARS[0] && milliseconds <= YEARS[1])) {
-      throw new MsgpackError('a Date is invalid, or not in the years 1 to 9999');
-    }
+    const known = milliseconds >= YEARS[0] && milliseconds <= YEARS[1];
+    if (!known) throw new MsgpackError('a Date is invalid, or not in the years 1 to 9999');
     const seconds = Math.floor(milliseconds / 1000);
     put('Uint32', (milliseconds - seconds * 1000) * NANOSECONDS, 0xc7, 12, TIMESTAMP);
     put('BigInt64', BigInt(seconds));
@@ -115,12 +114,9 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
   }
 }
 
-/** @param {object} value */
-function plain(value) {
-  const prototype = typeof value === 'object' && Object.getPrototypeOf(value);
-  if (prototype === null || prototype === Object.prototype) return value;
-  throw new MsgpackError(`${Object.prototype.toString.call(value)} cannot be encoded`);
-}
+/** @param {any} value @returns {value is { [key: string]: Value }} */
+const isMap = (value) =>
+  [null, Object.prototype].includes(typeof value === 'object' && Object.getPrototypeOf(value));
 
 /**
  * Decode exactly one value. Maps become objects without a prototype; a 64-bit integer that a number
@@ -130,14 +126,20 @@ export function decode(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   /** @param {number} count */
   const raw = (count) => bytes.subarray(skip(count), at);
+  /** @param {number} length */
+  const text = (length) => fromUtf8.decode(raw(length));
   let at = 0;
-  const value = read(0);
-  if (at < bytes.length) throw new MsgpackError('bytes follow the value');
-  return value;
+  try {
+    const value = read(0);
+    if (at === bytes.length) return value;
+  } catch (cause) {
+    throw new MsgpackError(/** @type {Error} */ (cause).message, { cause });
+  }
+  throw new MsgpackError('bytes follow the value');
 
   /** @param {number} depth @returns {Value} */
   function read(depth) {
-    if (depth > MAX_DEPTH) throw new MsgpackError(`nested deeper than ${MAX_DEPTH} levels`);
+    if (depth > MAX_DEPTH) throw new RangeError(`nested deeper than ${MAX_DEPTH} levels`);
     const first = bytes[skip(1)];
     if (first < 0x80) return first;
     if (first < 0x90) return map(first & 15, depth);
@@ -156,7 +158,7 @@ export function decode(bytes) {
       case 0xde: case 0xdf: return map(number(LENGTHS[first - 0xde + 1]), depth);
     }
     if (first >= 0xca && first < 0xd4) return number(NUMBERS[first - 0xca]);
-    throw new MsgpackError(`0x${first.toString(16)} begins no value known here`);
+    throw new RangeError(`0x${first.toString(16)} begins no value known here`);
   }
 
   /** @param {number} length @param {number} depth */
@@ -171,35 +173,24 @@ export function decode(bytes) {
     const entries = Object.create(null); // so that `__proto__` is a key like any other
     for (let left = length; left > 0; left -= 1) {
       const key = read(depth + 1);
-      if (typeof key !== 'string') throw new MsgpackError('a key of a map is not text');
+      if (typeof key !== 'string') throw new TypeError('a key of a map is not text');
       entries[key] = read(depth + 1);
     }
     return entries;
   }
 
-  /** @param {number} length */
-  function text(length) {
-    const encoded = raw(length);
-    try {
-      return fromUtf8.decode(encoded);
-    } catch (cause) {
-      throw new MsgpackError('a text is not valid UTF-8', { cause });
-    }
-  }
-
   /** In 4 bytes seconds; in 8 both, as 30 bits and 34; in 12 both. @param {number} length */
   function timestamp(length) {
     const type = number('Uint8');
-    if (type !== TIMESTAMP || ![4, 8, 12].includes(length)) {
-      throw new MsgpackError(`extension type ${type} with ${length} bytes is not known`);
-    }
+    const known = type === TIMESTAMP && [4, 8, 12].includes(length);
+    if (!known) throw new RangeError(`extension type ${type} with ${length} bytes is not known`);
     const head = length > 4 ? number('Uint32') : 0;
     const low = number(length === 12 ? 'BigInt64' : 'Uint32');
     const seconds = length === 12 ? Number(low) : (head & 3) * 2 ** 32 + low;
     const nanoseconds = length === 8 ? head >>> 2 : head;
     const date = new Date(seconds * 1000 + Math.floor(nanoseconds / NANOSECONDS));
     if (nanoseconds < 1e9 && !Number.isNaN(date.getTime())) return date;
-    throw new MsgpackError('a timestamp is out of range');
+    throw new RangeError('a timestamp is out of range');
   }
 
   /** @param {Kind} kind @returns {any} a BigInt where a number is not exact */
@@ -210,7 +201,7 @@ export function decode(bytes) {
 
   /** @param {number} count */
   function skip(count) {
-    if (count > bytes.length - at) throw new MsgpackError('the input is truncated');
+    if (count > bytes.length - at) throw new RangeError('the input is truncated');
     at += count;
     return at - count;
   }

@@ -1,6 +1,6 @@
 /** The messages of the protocol `gospa.v1`, by their first element, and how requests fail. */
 
-import { MsgpackError, encode } from './msgpack.js';
+import { encode } from './msgpack.js';
 
 export const SUBPROTOCOL = 'gospa.v1';
 // Close codes: from which on the server would refuse us again, and up to which the mistake is ours
@@ -41,8 +41,7 @@ export function frame(message, room, server) {
     const bytes = encode(message, frame_depth, frame_elements);
     if (bytes.length <= size) return bytes;
   } catch (error) {
-    if (error instanceof MsgpackError) throw new RoomError('invalid', error.message, room);
-    throw error;
+    throw new RoomError('invalid', /** @type {Error} */ (error).message, room);
   }
   throw new RoomError('too_large', `a message has at most ${size} bytes`, room);
 }

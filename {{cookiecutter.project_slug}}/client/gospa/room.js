@@ -3,45 +3,51 @@
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { decode } from './msgpack.js';
-import { Mutations } from './mutations.js';
 import { FROM_CLIENT, FROM_SERVER, MEMBERS, RoomError, checked, frame } from './protocol.js';
-import { Replica, changedKeys } from './replica.js';
+import { UNKNOWN, advance, changedKeys, preview } from './state.js';
 
 /** @typedef {import('./msgpack.js').Value} Value */
-/** @typedef {import('./replica.js').State} State */
+/** @typedef {import('./state.js').State} State */
+/** @typedef {import('./state.js').Mutation} Mutation */
+/** @typedef {import('./state.js').Optimistic} Optimistic */
 
 const MAX_PENDING = 500; // mutations
 const MAX_DETAILS = 1024; // bytes, of which the server takes no more
 /** @type {[number, number]} milliseconds, while the server's store is away */
 const RETRY = [300, 5_000];
 
-export class Room {
+/**
+ * It tells of the events in it: the payload, and which `client.member` sent it.
+ * @extends {Emitter<string>}
+ */
+export class Room extends Emitter {
   #client;
-  #replica = new Replica();
+  #replica = UNKNOWN;
+  /** @type {State | null} below the effects of mutations; null as long as none is known */
+  #ground = null;
   /**
    * As the server confirmed it last, with what is pending here applied to it. Each change makes a
    * new object, frozen with all it holds.
    */
-  state = this.#replica.state;
-  #mutations = new Mutations();
+  state = UNKNOWN.state;
+  /** @type {Mutation[]} whose effects are not in the ground */ #mutations = [];
+  /** @type {Record<string, Optimistic>} */ #optimistic = Object.create(null);
   #changes = new Emitter();
-  #events = new Emitter();
-  #details;
-  #joined = false;
+  /** @type {Value | undefined} */ #details;
+  /** @type {'awaited' | 'joined' | RoomError} */ #membership = 'awaited';
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
-  /** @type {RoomError | null} */ #refusal = null;
 
-  /** @param {string} name @param {import('./client.js').Client} client @param {Value} [details] */
-  constructor(name, client, details) {
+  /** @param {string} name @param {import('./client.js').Client} client */
+  constructor(name, client) {
+    super();
     this.name = name;
     this.#client = client;
-    this.#details = details;
   }
 
   /** Mutations that the server has not answered yet, oldest first. */
   get pending() {
-    return this.#mutations.unanswered;
+    return this.#mutations.filter(({ version }) => version === null);
   }
 
   /**
@@ -53,21 +59,13 @@ export class Room {
   }
 
   /**
-   * @param {string} event @returns stops listening
-   * @param {(payload: any, sender: string) => void} listener told by which `client.member`
-   */
-  on(event, listener) {
-    return this.#events.on(event, listener);
-  }
-
-  /**
    * Show an action's effect before the server has answered. `perform` changes a copy of the state
    * key by key: the values in it are frozen. It runs again whenever the state below it changes, and
    * its effect goes with a refusal.
-   * @param {string} action @param {import('./mutations.js').Optimistic} perform
+   * @param {string} action @param {Optimistic} perform
    */
   optimistic(action, perform) {
-    this.#mutations.optimistic[action] = perform;
+    this.#optimistic[action] = perform;
     this.#show();
   }
 
@@ -97,7 +95,7 @@ export class Room {
    */
   send(event, payload) {
     const bytes = this.#frame([FROM_CLIENT.SEND, this.name, checked(event), payload]);
-    return this.#joined && this.#client.send(bytes);
+    return this.#membership === 'joined' && this.#client.send(bytes);
   }
 
   /**
@@ -112,48 +110,45 @@ export class Room {
 
   /** What is pending is rejected with the code `left`; the server may have done it already. */
   leave() {
-    this.#client.forget(this);
-    this.#end(new RoomError('left', `you left ${this.name}`, this.name));
+    if (this.#client.forget(this)) this.#client.send(this.#frame([FROM_CLIENT.LEAVE, this.name]));
+    this.#halt(new RoomError('left', `you left ${this.name}`, this.name));
   }
 
   // For the client
 
-  /** @param {Value} details what the others are told */
-  introduce(details) {
+  /**
+   * Ask, anew if need be, for what happened since the state held here, or for the whole.
+   * @param {Value} [details] what the others are told
+   */
+  enter(details = this.#details) {
+    const { status, why } = this.#client;
+    this.#halt(why ? new RoomError(status, why, this.name) : 'awaited');
+    const { version, tag } = this.#replica;
+    const told = details === undefined ? [] : [details];
+    this.#client.send(this.#frame([FROM_CLIENT.JOIN, this.name, tag && version, tag, ...told]));
     this.#details = details;
-    if (this.#joined) this.#join();
-  }
-
-  /** The connection changed. @param {import('./socket.js').Status} status @param {string} why */
-  follow(status, why) {
-    if (status === 'online') this.#join();
-    else if (status === 'connecting' || status === 'offline') this.#disconnected();
-    else this.#end(new RoomError(status, why, this.name));
   }
 
   /** What is no answer. @param {any[]} message */
   receive(message) {
     const [type, , event, payload, sender] = message;
     const { tag } = this.#replica;
-    if (type === FROM_SERVER.EVENT) this.#events.emit(event, payload, sender);
-    else if (this.#replica.follow(message)) {
-      if (type === FROM_SERVER.SNAPSHOT) this.#mutations.release();
+    this.#replica = advance(this.#replica, message);
+    if (type === FROM_SERVER.EVENT) this.emit(event, payload, sender);
+    else if (this.#replica.tag !== null) {
+      // A new chain, whatever its versions, has all that was acknowledged.
+      if (type === FROM_SERVER.SNAPSHOT) for (const each of this.#mutations) each.version &&= 0;
       if (type === FROM_SERVER.JOINED) {
-        this.#joined = true;
-        this.#refusal = null;
+        this.#membership = 'joined';
         this.#attempt = 0;
-        this.#send();
+        this.pending.forEach((each) => this.#send(each));
       }
       this.#show();
-    } else if (tag !== null) this.#join(); // for the whole, once; what was true stays shown
+    } else if (tag !== null) this.enter(); // for the whole, once; what was true stays shown
   }
 
-  /** ACK or ERROR of a mutation, if it is one of this room's. @param {any[]} message */
-  answer([type, mid, second, third]) {
-    const mutation = this.pending.find(
-      ({ client, message }) => client === this.#client.speaker && message[1] === mid,
-    );
-    if (!mutation) return;
+  /** @param {Mutation} mutation @param {any[]} message ACK or ERROR */
+  answer(mutation, [type, , second, third]) {
     if (type === FROM_SERVER.ERROR && second === 'unavailable') {
       mutation.inDoubt = true;
       return this.#later();
@@ -161,15 +156,15 @@ export class Room {
     this.#attempt = 0;
     if (type === FROM_SERVER.ACK) {
       Object.assign(mutation, { version: second, inDoubt: false }).resolve(third);
-    } else this.#mutations.reject([mutation], new RoomError(second, third, this.name));
-    this.#show();
+      this.#show();
+    } else this.#reject([mutation], new RoomError(second, third, this.name));
   }
 
   /** A join or an event was refused. @param {RoomError} error */
   refuse(error) {
-    const entered = this.#joined && this.#replica.tag !== null;
-    if (!entered && error.code === 'unavailable') return this.#later();
-    if (!entered) this.#end(error);
+    const joined = this.#membership === 'joined';
+    if (!joined && error.code === 'unavailable') return this.#later();
+    if (!joined) this.#halt(error);
     this.#client.report(error);
   }
 
@@ -181,70 +176,73 @@ export class Room {
   add(client, message, inDoubt = false) {
     return new Promise((resolve, reject) => {
       const mutation = { client, message, sent: false, inDoubt, version: null, resolve, reject };
-      this.#mutations.pending.push(mutation);
-      if (this.#joined && !this.#retry) this.#send([mutation]);
+      this.#mutations.push(mutation);
+      // The server lets none pass one that it put off.
+      if (this.#membership === 'joined' && !this.#retry) this.#send(mutation);
       this.#show();
     });
   }
 
-  /** Ask for what happened since the state held here, or for the whole. */
-  #join() {
-    this.#refusal = null;
-    const { version, tag } = this.#replica;
-    const details = this.#details === undefined ? [] : [this.#details];
-    this.#client.send(this.#frame([FROM_CLIENT.JOIN, this.name, tag && version, tag, ...details]));
-  }
-
-  #disconnected() {
+  /**
+   * It is not joined any more, and after an error will not be again, at least on this connection.
+   * @param {'awaited' | RoomError} membership
+   */
+  #halt(membership) {
     clearTimeout(this.#retry);
     this.#retry = undefined;
-    this.#joined = false;
+    this.#membership = membership;
     for (const mutation of this.pending) mutation.inDoubt ||= mutation.sent;
-  }
-
-  /** It will not be joined, at least not on this connection. @param {RoomError} error */
-  #end(error) {
-    this.#disconnected();
-    this.#refusal = error;
-    this.#mutations.reject(this.pending, error);
-    this.#show();
+    if (membership instanceof RoomError) this.#reject(this.pending, membership);
   }
 
   /** Try again what the server could not do without its store. */
   #later() {
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
-      if (this.#joined && this.#replica.tag !== null) this.#send();
-      else this.#join();
+      if (this.#membership === 'joined') this.pending.forEach((each) => this.#send(each));
+      else this.enter();
     }, backoff(this.#attempt++, ...RETRY));
   }
 
   /** @param {number} type @param {Value} what @param {Value} more @returns {Promise<any>} */
   #mutate(type, what, more) {
-    if (this.#refusal) throw this.#refusal;
-    if (this.#mutations.pending.length >= MAX_PENDING) {
-      throw new RoomError('overflow', 'too many changes are waiting to be sent', this.name);
-    }
+    if (this.#membership instanceof RoomError) throw this.#membership;
+    const full = this.#mutations.length >= MAX_PENDING;
+    if (full) throw new RoomError('overflow', 'too many changes are waiting to be sent', this.name);
     this.#client.lastMid += 1;
     const bytes = this.#frame([type, this.#client.lastMid, this.name, what, more]);
     return this.add(this.#client.identity, decode(bytes));
   }
 
-  /** In order: the server lets none pass one that it put off. */
-  #send(mutations = this.pending) {
-    for (const mutation of mutations) {
-      if (mutation.client !== this.#client.speaker) continue; // its numbers need its own connection
-      try {
-        mutation.sent = this.#client.send(this.#frame(mutation.message)) || mutation.sent;
-      } catch (error) {
-        this.#mutations.reject([mutation], error); // it is too large for this server
-      }
+  /** @param {Mutation} mutation */
+  #send(mutation) {
+    if (mutation.client !== this.#client.speaker) return; // its numbers need its own connection
+    try {
+      mutation.sent = this.#client.send(this.#frame(mutation.message)) || mutation.sent;
+    } catch (error) {
+      this.#reject([mutation], error); // it is too large for this server
     }
   }
 
+  /** @param {Mutation[]} mutations @param {unknown} error */
+  #reject(mutations, error) {
+    this.#mutations = this.#mutations.filter((mutation) => !mutations.includes(mutation));
+    for (const { reject } of mutations) reject(error);
+    this.#show();
+  }
+
+  /**
+   * While one does not know whether a mutation was applied, the ground stays as it was: so its
+   * effect is never shown twice.
+   */
   #show() {
     const before = this.state;
-    this.state = this.#mutations.preview(this.#replica) ?? before;
+    const { state, version } = this.#replica;
+    if (version !== null && !this.#mutations.some(({ inDoubt }) => inDoubt)) {
+      this.#ground = state;
+      this.#mutations = this.#mutations.filter((each) => (each.version ?? Infinity) > version);
+    }
+    if (this.#ground) this.state = preview(this.#ground, this.#mutations, this.#optimistic);
     const keys = changedKeys(before, this.state);
     if (keys.length > 0) this.#changes.emit('change', this.state, keys);
     this.#client.count();

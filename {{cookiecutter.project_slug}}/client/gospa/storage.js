@@ -9,7 +9,7 @@
 import { decode, encode } from './msgpack.js';
 import { checked } from './protocol.js';
 
-/** @param {string} key @param {import('./mutations.js').Mutation[]} pending */
+/** @param {string} key @param {import('./state.js').Mutation[]} pending */
 export function keep(key, pending) {
   const bytes = encode(pending.map(({ client, message }) => [client, message]));
   if (pending.length === 0) sessionStorage.removeItem(key);

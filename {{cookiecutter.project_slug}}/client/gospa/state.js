@@ -1,0 +1,99 @@
+/** A room's state, as the server confirmed it and as it shows, in plain functions. */
+
+import { FROM_CLIENT, FROM_SERVER } from './protocol.js';
+
+/** @typedef {Readonly<Record<string, any>>} State */
+
+/**
+ * @typedef {object} Replica what the server confirmed: a chain of commits, followed without a gap
+ * @property {State} state
+ * @property {number | bigint | null} version null as long as no state is known
+ * @property {Uint8Array | null} tag of the last commit; null if a link is missing
+ */
+
+/**
+ * @typedef {object} Mutation
+ * @property {string} client whose mutation it is
+ * @property {any[]} message a CALL or WRITE, with its number among the mutations of the client
+ * @property {boolean} sent
+ * @property {boolean} inDoubt it may have been applied without our hearing of it
+ * @property {number | bigint | null} version of its commit, once it is acknowledged
+ * @property {(result: any) => void} resolve
+ * @property {(error: unknown) => void} reject
+ */
+
+/** @typedef {(state: Record<string, any>, args: any) => void} Optimistic */
+
+/** @type {Replica} */
+export const UNKNOWN = { state: Object.freeze(Object.create(null)), version: null, tag: null };
+
+/**
+ * The replica after a message: without a tag if a link is missing, until the next SNAPSHOT.
+ * @param {Replica} replica @param {any[]} message @returns {Replica}
+ */
+export function advance(replica, [type, , version, first, second, set, deleted]) {
+  const { state, tag } = replica;
+  const broken = { ...replica, tag: null };
+  if (type === FROM_SERVER.SNAPSHOT) return { state: freeze(second), version, tag: first };
+  if (type === FROM_SERVER.JOINED) return same(tag, first) ? replica : broken;
+  if (type !== FROM_SERVER.PATCH || same(tag, second)) return replica;
+  if (!same(tag, first)) return broken;
+  /** @type {Record<string, any>} */ const changed = { __proto__: null, ...state, ...set };
+  for (const key of deleted) delete changed[key];
+  return { state: freeze(changed), version, tag: second };
+}
+
+/** @param {Uint8Array | null} one @param {Uint8Array | null} other */
+const same = (one, other) => String(one) === String(other);
+
+/**
+ * The state as it will be if nothing is refused.
+ * @param {State} state @param {Mutation[]} mutations
+ * @param {Record<string, Optimistic>} optimistic what actions will do, as far as the page can tell
+ */
+export function preview(state, mutations, optimistic) {
+  if (mutations.length === 0) return state;
+  /** @type {Record<string, any>} */ const draft = { __proto__: null, ...state };
+  for (const { message } of mutations) perform(message, draft, optimistic);
+  return freeze(draft);
+}
+
+/**
+ * @param {any[]} message @param {Record<string, any>} draft
+ * @param {Record<string, Optimistic>} optimistic
+ */
+function perform([type, , , what, more], draft, optimistic) {
+  try {
+    if (type === FROM_CLIENT.CALL) optimistic[what]?.(draft, more);
+    else {
+      Object.assign(draft, what);
+      for (const key of more) delete draft[key];
+    }
+  } catch (error) {
+    reportError(error); // for the page to see: it is its function
+  }
+}
+
+/** The keys whose values differ. @param {State} before @param {State} after */
+export function changedKeys(before, after) {
+  const gone = Object.keys(before).filter((key) => !(key in after));
+  return Object.keys(after).filter((key) => !equal(before[key], after[key])).concat(gone);
+}
+
+/** With all it holds, but for bytes, which cannot be frozen. @param {any} value */
+function freeze(value) {
+  const open = !Object.isFrozen(value) && !ArrayBuffer.isView(value);
+  if (open) Object.values(Object.freeze(value)).forEach(freeze);
+  return value;
+}
+
+/** @param {any} one @param {any} other @returns {boolean} */
+function equal(one, other) {
+  if (Object.is(one, other)) return true;
+  const [kind, otherKind] = [one, other].map((value) => Object.prototype.toString.call(value));
+  if (typeof one !== 'object' || kind !== otherKind) return false;
+  if (one instanceof Date) return Number(one) === Number(other);
+  const keys = Object.keys(one);
+  const { length } = Object.keys(other);
+  return keys.length === length && keys.every((key) => key in other && equal(one[key], other[key]));
+}
