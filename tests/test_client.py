@@ -393,6 +393,34 @@ def test_what_is_refused_while_a_room_is_asked_for_anew_does_not_end_it(
     assert server.expect(CALL)[4] == {"amount": 5}
 
 
+def test_what_a_page_left_is_done_by_the_one_before_when_that_is_shown_again(page: Page) -> None:
+    server = Server(page)
+    page.evaluate(START, {"persist": True})
+    identity = server.welcome()
+    server.join(1, 10)
+    page.evaluate("void add(1)")
+    own = server.expect(CALL)
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    left = [CALL, 1, "a", "add", {"amount": 5}]
+    page.evaluate(
+        """left => {
+            const [key] = Object.keys(sessionStorage);
+            const kept = sessionStorage.getItem(key).slice(1);
+            sessionStorage.setItem(key, '\x92' + kept + String.fromCharCode(...left));
+        }""",
+        list(msgpack.packb(["x" * 16, left])),
+    )
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    server.sees("client.pending === 2")
+    assert server.welcome() == b"x" * 16
+    server.join(1, 10)
+    assert server.expect(CALL) == left
+    server.send(ACK, 1, 2, None)
+    assert server.welcome() == identity
+    server.join(2, 15)
+    assert server.expect(CALL) == own
+
+
 @pytest.mark.parametrize("kept", ["", "nonsense", "\\x91\\x92\\xc4\\x00\\xc0", "\\u1234"])
 def test_what_lies_in_storage_and_is_not_ours_is_ignored(page: Page, kept: str) -> None:
     server = Server(page)

@@ -90,15 +90,20 @@ export class Client extends Connection {
 
   /** @param {string} key */
   #outliveThePage(key) {
-    for (const { client, message, room } of take(key)) {
-      this.room(room).add(client, message, true).catch((error) => this.report(error));
-    }
+    const adopt = () => {
+      const own = this.#unanswered().map(({ client }) => client).concat(this.identity);
+      for (const { client, message, room } of take(key)) {
+        if (own.includes(client)) continue; // this page is back, and still has them
+        this.room(room).add(client, message, true).catch((error) => this.report(error));
+      }
+    };
+    adopt();
     const leave = () => keep(key, this.#unanswered());
     window.addEventListener('pagehide', () => {
       this.on('pending', leave);
       leave(); // which may throw: storage is full, or forbidden
     });
-    window.addEventListener('pageshow', ({ persisted }) => persisted && take(key));
+    window.addEventListener('pageshow', ({ persisted }) => persisted && adopt());
   }
 }
 
