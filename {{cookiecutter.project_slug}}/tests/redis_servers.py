@@ -280,6 +280,12 @@ class ClusterServers:
         slots = await _slots(await self._any())
         return next(self.fronts[port] for (a, z), port in slots.items() if a <= slot <= z)
 
+    async def replica(self, primary: RedisServer) -> RedisServer:
+        """The server that follows a primary."""
+        name = await primary.client.execute_command("CLUSTER MYID")
+        (address,) = await primary.client.execute_command("CLUSTER REPLICAS", name)
+        return self.fronts[int(address.partition(":")[2])]
+
     async def migrate(self, key: str) -> None:
         """Move a key's slot with all its keys to another shard, as `redis-cli` does."""
         source, slot = await self.owner(key), key_slot(key.encode())
