@@ -32,9 +32,11 @@ class Cluster(RedisCluster):
 
     PUBLISH = "SPUBLISH"  # to the shard that has the room's keys
     _looking: asyncio.Task[None] | None = None
+    _looked = 0.0
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *, socket_timeout: float, **options: Any) -> None:
+        super().__init__(socket_timeout=socket_timeout, **options)
+        self._patience = socket_timeout
         self._pipes: dict[str, Pipe] = {}  # to each server
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -42,7 +44,8 @@ class Cluster(RedisCluster):
 
         Those of one slot stay in order.
         """
-        await self.initialize()
+        if self._initialize:  # where the slots are is not known yet
+            await asyncio.wait([self._look_again()], timeout=self._patience)
         parts: defaultdict[int, list[Command]] = defaultdict(list)
         slots = [self.keyslot(_key(command)) for command in commands]
         for slot, command in zip(slots, commands, strict=True):
@@ -109,16 +112,19 @@ class Cluster(RedisCluster):
         finally:
             node.release(connection)
 
-    def _look_again(self) -> None:
-        if self._looking is None or self._looking.done():
+    def _look_again(self) -> asyncio.Task[None]:
+        """One look for all, however many miss their server."""
+        recent = asyncio.get_running_loop().time() < self._looked + LOOK_AGAIN
+        if self._looking is None or (self._looking.done() and not recent):
             self._looking = background.start(self._look(), "slots of the cluster")
+        return self._looking
 
     async def _look(self) -> None:
         try:
-            await self.nodes_manager.initialize()
+            await (self.initialize() if self._initialize else self.nodes_manager.initialize())
         except FAILURES as error:
             logger.warning("the Redis cluster does not say where its slots are: %s", error)
-        await asyncio.sleep(LOOK_AGAIN)
+        self._looked = asyncio.get_running_loop().time()
 
 
 def _key(command: Command) -> Any:

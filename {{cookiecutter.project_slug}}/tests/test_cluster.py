@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from msgspec import structs
 from redis import exceptions
 from redis.crc import key_slot
 
@@ -204,6 +205,20 @@ class TestClusterStateStore(StateStoreConformance):
             await until(before.is_replica)
             answers = await asyncio.gather(*(ask(client, ("INCR", "{a}")) for _ in range(many)))
             assert sorted(answers) == [[n] for n in range(2, many + 2)]
+            await until(cluster.settled)
+
+    async def test_who_first_asks_a_cluster_that_hangs_hears_of_it_in_time(
+        self, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        settings = structs.replace(cluster_settings, store_timeout=0.3)
+        async with contextlib.AsyncExitStack() as halted, connect(settings) as client:
+            for server in cluster.servers:
+                await halted.enter_async_context(server.halted())
+            asking = [asyncio.create_task(ask(client, ("GET", "a"))) for _ in range(100)]
+            async with asyncio.timeout(10):  # one look takes 3 s, where each had one it were 300
+                outcomes = await asyncio.gather(*asking, return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        async with cluster.clients():
             await until(cluster.settled)
 
     async def test_commands_of_one_room_stay_in_order_where_it_moved(
