@@ -36,7 +36,7 @@ class Cluster(RedisCluster):
 
     def __init__(self, *, socket_timeout: float, **options: Any) -> None:
         super().__init__(socket_timeout=socket_timeout, **options)
-        self._patience = socket_timeout
+        self._patience = 2 * socket_timeout  # one of the servers asked may hang
         self._pipes: dict[str, Pipe] = {}  # to each server
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
