@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from redis import exceptions
-from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from sanic.log import logger
 
 from server import background
@@ -92,7 +92,9 @@ class Cluster(RedisCluster):
         if isinstance(answer, exceptions.MovedError):
             self._owner(slot)  # without one it would not be known what to replace
             await self.nodes_manager.move_slot(answer)
-        return f"{answer.host}:{answer.port}"
+        node = ClusterNode(answer.host, answer.port, **self.nodes_manager.connection_kwargs)
+        self.nodes_manager.nodes_cache.setdefault(node.name, node)  # a new one has no slots yet
+        return str(node.name)
 
     def _pipe(self, server: str) -> Pipe:
         if server not in self._pipes:

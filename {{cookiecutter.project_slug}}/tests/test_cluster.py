@@ -221,6 +221,24 @@ class TestClusterStateStore(StateStoreConformance):
         async with cluster.clients():
             await until(cluster.settled)
 
+    async def test_a_key_is_served_while_it_moves_to_a_server_without_slots(
+        self, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        key = f"{cluster_settings.key_prefix}moves"
+        slot = "CLUSTER SETSLOT", key_slot(key.encode())
+        async with (
+            cluster.clients(),
+            cluster.newcomer() as newcomer,
+            connect(cluster_settings) as client,
+        ):
+            assert await ask(client, ("GET", key)) == [None]
+            owner = await cluster.owner(key)
+            names = [await s.client.execute_command("CLUSTER MYID") for s in (owner, newcomer)]
+            await newcomer.client.execute_command(*slot, "IMPORTING", names[0])
+            await owner.client.execute_command(*slot, "MIGRATING", names[1])
+            assert await ask(client, ("SET", key, "a"), ("GET", key)) == [True, b"a"]
+            await owner.client.execute_command(*slot, "STABLE")
+
     async def test_commands_of_one_room_stay_in_order_where_it_moved(
         self, cluster: ClusterServers, cluster_settings: Settings
     ) -> None:
