@@ -17,7 +17,6 @@ from typing import Any
 
 import msgspec
 import redis.asyncio as aioredis
-from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import SSLConnection, parse_url
@@ -29,7 +28,7 @@ from sanic.log import logger
 from server import background, devstore
 from server.cluster import FAILURES, LOST, Cluster
 from server.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
-from server.pipe import LANES, Command, Pipe
+from server.pipe import LANES, Command, Packed, Pipe, exchange
 from server.settings import Settings, SettingsError
 
 OLDEST = (6, 2)
@@ -43,7 +42,8 @@ _UNAVAILABLE = (
     exceptions.ClusterError,
     exceptions.RedisClusterException,
     exceptions.ReadOnlyError,
-    exceptions.MovedError,  # a server that was left and does not know it
+    exceptions.AskError,  # also where a slot has moved: a server that was left and does not know it
+    exceptions.TryAgainError,
 )
 # Answers of a server that is alive but cannot serve this now; those to a script are of no type.
 _PASSING = (
@@ -137,25 +137,19 @@ class Server(aioredis.Redis):
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """The answers to commands that are sent together, exceptions among them."""
-        # Packed here, as what cannot be packed is a mistake of this caller alone.
-        return await self._pipe.send(
-            [(name, pack_command((name, *rest))) for name, *rest in commands]
-        )
+        return await self._pipe.send(commands)
 
-    async def _exchange(self, packed: list[tuple[str, bytes]]) -> list[Any]:
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001
+        await self._pipe.aclose()
+        await super().aclose(close_connection_pool)
+
+    async def _exchange(self, commands: list[Packed]) -> list[Any]:
         """As redis-py's pipeline does, which packs in Python."""
-        connection: Any = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         try:
-            await connection.send_packed_command(b"".join([command for _, command in packed]))
-            return [await self._answer(connection, name) for name, _ in packed]
+            return await exchange(self, connection, commands)
         finally:
             await self.connection_pool.release(connection)
-
-    async def _answer(self, connection: Any, name: str) -> Any:
-        try:
-            return await self.parse_response(connection, name)
-        except exceptions.ResponseError as error:
-            return error
 
 
 @asynccontextmanager
@@ -222,10 +216,15 @@ async def ask(client: Any, *commands: Command) -> list[Any]:
     """The answers to commands that are sent together. Raises StoreError if one is an error."""
     with store_errors():
         answers: list[Any] = await client.send(commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
+    for answer in answers:
+        check(answer)
     return answers
+
+
+def check(answer: Any) -> None:
+    """Raise StoreError for an answer that is an exception, which stays as it is: others have it."""
+    if isinstance(answer, Exception):
+        raise translate(answer)
 
 
 class store_errors(AbstractContextManager[None]):  # noqa: N801 - like contextlib's own

@@ -198,14 +198,8 @@ class ClusterServers:
         version = re.findall(r"\d+", said.stdout)[:2]
         if tuple(map(int, version)) < OLDEST_CLUSTER:
             pytest.skip(f"Redis {'.'.join(version)} has no sharded pub/sub, which a cluster needs")
-        self.servers = [
-            RedisServer(
-                *(directory, *PERSISTENT, "--cluster-enabled", "yes"),
-                *("--cluster-node-timeout", "1000", "--cluster-port", str(free_port())),
-                *("--cluster-require-full-coverage", "no"),
-            )
-            for _ in range(6)
-        ]
+        self._directory = directory
+        self.servers = [self._new() for _ in range(6)]
         self.fronts: dict[int, RedisServer] = {}
         self._front = front
 
@@ -226,9 +220,7 @@ class ClusterServers:
             await server.start()
         for number, server in enumerate(self.servers):
             await server.client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-            bus = (await server.client.config_get("cluster-port"))["cluster-port"]
-            meet = ("CLUSTER MEET", "127.0.0.1", server.port, bus)
-            await self.servers[0].client.execute_command(*meet)
+            await self._meet(server)
         for number, server in enumerate(self.servers[:3]):
             span = number * SLOTS // 3, (number + 1) * SLOTS // 3 - 1
             await server.client.execute_command("CLUSTER ADDSLOTSRANGE", *span)
@@ -245,6 +237,40 @@ class ClusterServers:
             yield
         finally:
             await asyncio.gather(*(server.client.aclose() for server in self.servers))
+
+    @asynccontextmanager
+    async def newcomer(self) -> AsyncIterator[RedisServer]:
+        """One more server, which has no slots, for a while."""
+        server = await self._new().start()
+        try:
+            await self._meet(server)
+            everybody = [*self.servers, server]
+            names = [await s.client.execute_command("CLUSTER MYID") for s in everybody]
+
+            async def belongs() -> bool:
+                views = [str(await s.client.execute_command("CLUSTER NODES")) for s in everybody]
+                info = await server.client.execute_command("CLUSTER INFO")
+                known = all(name.decode() in view for name in names for view in views)
+                return known and info["cluster_state"] == "ok"
+
+            await until(belongs)
+            yield server
+        finally:
+            await server.close()
+        for other in self.servers:
+            await other.client.execute_command("CLUSTER FORGET", names[-1])
+
+    def _new(self) -> RedisServer:
+        return RedisServer(
+            *(self._directory, *PERSISTENT, "--cluster-enabled", "yes"),
+            *("--cluster-node-timeout", "1000", "--cluster-port", str(free_port())),
+            *("--cluster-require-full-coverage", "no"),
+        )
+
+    async def _meet(self, server: RedisServer) -> None:
+        bus = (await server.client.config_get("cluster-port"))["cluster-port"]
+        meet = ("CLUSTER MEET", "127.0.0.1", server.port, bus)
+        await self.servers[0].client.execute_command(*meet)
 
     async def _all_known(self) -> bool:
         infos = [await server.client.execute_command("CLUSTER INFO") for server in self.servers]
@@ -279,6 +305,12 @@ class ClusterServers:
         slot = key_slot(key.encode())
         slots = await _slots(await self._any())
         return next(self.fronts[port] for (a, z), port in slots.items() if a <= slot <= z)
+
+    async def replica(self, primary: RedisServer) -> RedisServer:
+        """The server that follows a primary."""
+        name = await primary.client.execute_command("CLUSTER MYID")
+        (address,) = await primary.client.execute_command("CLUSTER REPLICAS", name)
+        return self.fronts[int(address.partition(":")[2])]
 
     async def migrate(self, key: str) -> None:
         """Move a key's slot with all its keys to another shard, as `redis-cli` does."""

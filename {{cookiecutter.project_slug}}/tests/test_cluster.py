@@ -6,11 +6,15 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from msgspec import structs
+from redis import exceptions
+from redis.crc import key_slot
 
 from server.errors import StoreError, StoreUnavailable
 from server.pubsub import PubSub
 from server.pubsub import cluster as backend
 from server.pubsub.redis import open_pubsub
+from server.redis import CONNECTIONS, ask, connect
 from server.settings import Settings
 from server.state.redis import open_state
 from server.state.store import Commit, StateStore, channel
@@ -143,6 +147,108 @@ class TestClusterStateStore(StateStoreConformance):
         snapshot = await store.load(ROOM)
         assert snapshot is not None
         assert snapshot.version == done + 1
+
+    async def test_a_mistake_in_a_command_is_its_callers_alone(
+        self, cluster_settings: Settings
+    ) -> None:
+        async with connect(cluster_settings) as client:
+            outcomes = await asyncio.gather(
+                ask(client, ("SET", "{a}1", "\ud800")),
+                ask(client, ("SET", "{a}2", "1")),
+                return_exceptions=True,
+            )
+        assert isinstance(outcomes[0], UnicodeEncodeError)
+        assert outcomes[1] == [True]
+
+    async def test_connections_that_the_servers_closed_are_opened_again(
+        self, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        async with connect(cluster_settings) as client, cluster.clients():
+            await ask(client, *(("GET", room) for room in ROOMS))
+            for server in cluster.servers:
+                await server.client.execute_command("CLIENT KILL TYPE normal SKIPME yes")
+            await ask(client, *(("GET", room) for room in ROOMS))
+
+    async def test_a_slot_that_no_server_has_is_unavailable_until_one_has_it(
+        self, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        key = cluster_settings.key_prefix + "nowhere"
+        slot = key_slot(key.encode())
+        async with cluster.clients():
+            owner = await cluster.owner(key)
+            others = [server for server in cluster.servers if server is not owner]
+            for server in (owner, *others):  # which would learn it again from the owner
+                with contextlib.suppress(exceptions.ResponseError):
+                    await server.client.execute_command("CLUSTER DELSLOTS", slot)
+            async with connect(cluster_settings) as client:
+                with pytest.raises(StoreUnavailable):
+                    await ask(client, ("GET", key))
+                await owner.client.execute_command("CLUSTER ADDSLOTS", slot)
+
+                async def is_served() -> bool:
+                    with contextlib.suppress(StoreUnavailable):
+                        return await ask(client, ("GET", key)) == [None]
+                    return False
+
+                await until(is_served)
+            await until(cluster.settled)
+
+    async def test_all_commands_follow_a_primary_that_was_replaced(
+        self, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        many = 2 * CONNECTIONS
+        async with connect(cluster_settings) as client, cluster.clients():
+            await ask(client, ("SET", "{a}", "1"))
+            before = await cluster.owner("{a}")
+            replica = await cluster.replica(before)
+            await replica.client.execute_command("CLUSTER FAILOVER")
+            await until(before.is_replica)
+            answers = await asyncio.gather(*(ask(client, ("INCR", "{a}")) for _ in range(many)))
+            assert sorted(answers) == [[n] for n in range(2, many + 2)]
+            await until(cluster.settled)
+
+    async def test_who_first_asks_a_cluster_that_hangs_hears_of_it_in_time(
+        self, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        settings = structs.replace(cluster_settings, store_timeout=0.3)
+        async with contextlib.AsyncExitStack() as halted, connect(settings) as client:
+            for server in cluster.servers:
+                await halted.enter_async_context(server.halted())
+            asking = [asyncio.create_task(ask(client, ("GET", "a"))) for _ in range(100)]
+            async with asyncio.timeout(10):  # one look takes 3 s, where each had one it were 300
+                outcomes = await asyncio.gather(*asking, return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        async with cluster.clients():
+            await until(cluster.settled)
+
+    async def test_a_key_is_served_while_it_moves_to_a_server_without_slots(
+        self, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        key = f"{cluster_settings.key_prefix}moves"
+        slot = "CLUSTER SETSLOT", key_slot(key.encode())
+        async with (
+            cluster.clients(),
+            cluster.newcomer() as newcomer,
+            connect(cluster_settings) as client,
+        ):
+            assert await ask(client, ("GET", key)) == [None]
+            owner = await cluster.owner(key)
+            names = [await s.client.execute_command("CLUSTER MYID") for s in (owner, newcomer)]
+            await newcomer.client.execute_command(*slot, "IMPORTING", names[0])
+            await owner.client.execute_command(*slot, "MIGRATING", names[1])
+            assert await ask(client, ("SET", key, "a"), ("GET", key)) == [True, b"a"]
+            await owner.client.execute_command(*slot, "STABLE")
+
+    async def test_commands_of_one_room_stay_in_order_where_it_moved(
+        self, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        key = f"{cluster_settings.key_prefix}{{moves}}"
+        steps = [("APPEND", key, f"{number},") for number in range(50)]
+        async with connect(cluster_settings) as client, cluster.clients():
+            await ask(client, ("SET", key, ""))
+            await cluster.migrate(key)
+            await ask(client, *steps)
+            assert await ask(client, ("GET", key)) == ["".join(s for *_, s in steps).encode()]
 
     async def test_one_shard_that_hangs_leaves_the_rooms_of_the_others_alone(
         self, store: StateStore, cluster: ClusterServers, cluster_settings: Settings

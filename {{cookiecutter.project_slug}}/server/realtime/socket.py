@@ -47,7 +47,7 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
     try:
         visitors.knock(request.client_ip)
         session, set_cookie = await cookie.start_session(request)
-        visitors.check_room_for(session)
+        visitors.check_room_for(session, request.client_ip)
     except TooMany as error:
         raise SanicException(
             str(error), 429, quiet=True, headers={"Retry-After": str(RETRY_AFTER)}

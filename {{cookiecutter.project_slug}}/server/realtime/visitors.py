@@ -64,14 +64,18 @@ class Visitors:
         bucket = self._handshakes.setdefault(address, TokenBucket(rate, now))
         if address and not bucket.take(1, now):
             raise TooMany("too many handshakes from this address")
-        if address and self._addresses[address] >= self._settings.connections_per_address:
-            raise TooMany("too many connections from this address")
+        self._check_address(address)
 
-    def check_room_for(self, session: Session) -> None:
-        """Raise TooMany if the session has all the connections that it may have."""
+    def check_room_for(self, session: Session, address: str) -> None:
+        """Raise TooMany if session or address have all the connections that they may have."""
+        self._check_address(address)  # again, as others may have come since it knocked
         present = len(self._present.get(session.identity, ()))
         if present >= self._settings.connections_per_session:
             raise TooMany("too many connections of this session")
+
+    def _check_address(self, address: str) -> None:
+        if address and self._addresses[address] >= self._settings.connections_per_address:
+            raise TooMany("too many connections from this address")
 
     def add(self, connection: Connection, session: Session, address: str) -> None:
         """Count a connection until it ends, and keep it informed of its session."""

@@ -103,13 +103,13 @@ async def start_session(request: Request) -> tuple[Session, str | None]:
 
 async def _touch(request: Request) -> Touched:
     assert isinstance(request, SessionRequest)  # noqa: S101 - the application's only kind
-    touched = request.touched
-    if touched is None:
+    if request.touched is None:
         # Sanic's own `get` also takes cookies of other names, which a sibling domain may set.
         (token, *_) = dict.get(request.cookies, _name(request)) or (None,)
         ticket = await _store(request).load(token) if token else None
-        touched = request.touched = Touched(ticket or _store(request).create())
-    return touched
+        if request.touched is None:  # still: no other task of this request was quicker
+            request.touched = Touched(ticket or _store(request).create())
+    return request.touched
 
 
 async def finish(request: Request, response: BaseHTTPResponse, touched: Touched) -> None:

@@ -12,7 +12,7 @@ from redis import exceptions
 from server.errors import StoreCorrupt, StoreUnavailable
 from server.pipe import Command
 from server.pubsub import PubSub
-from server.redis import ask, connect, prepare, store_errors, translate
+from server.redis import ask, check, connect, prepare, store_errors, translate
 from server.settings import Settings
 from server.state import store
 from server.state.store import Change, Commit, Conflict, Refused, Snapshot, channel
@@ -127,8 +127,7 @@ class RedisStateStore:
             if isinstance(answer, exceptions.NoScriptError):
                 # The server was restarted or flushed; it learns the script by EVAL.
                 (answer,) = await self._client.send([("EVAL", SCRIPT, *command[2:])])
-            if isinstance(answer, Exception):
-                raise answer
+        check(answer)
         answers: list[Any] = answer
         return answers
 

@@ -455,6 +455,36 @@ async def test_too_many_connections_are_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("limit", ["connections_per_session", "connections_per_address"])
+async def test_of_handshakes_at_once_no_more_are_taken_than_may_be(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    async with open_app(**{limit: 2}) as (app, address):
+        cookie = await logged_in(app, "ann")
+        find, all_came, over = app.ctx.sessions.find, asyncio.Barrier(6), asyncio.Event()
+        outcomes: list[bool] = []
+
+        async def held_up(identity: str) -> Any:
+            await all_came.wait()
+            return await find(identity)
+
+        async def come() -> None:
+            try:
+                async with Member.connect(address, cookie=cookie):
+                    outcomes.append(True)
+                    await over.wait()
+            except InvalidStatus:
+                outcomes.append(False)
+
+        monkeypatch.setattr(app.ctx.sessions, "find", held_up)
+        async with asyncio.TaskGroup() as coming:
+            for _ in range(6):
+                coming.create_task(come())
+            await until(lambda: len(outcomes) == 6)
+            over.set()
+        assert outcomes.count(True) == 2
+
+
+@pytest.mark.parametrize("limit", ["connections_per_session", "connections_per_address"])
 async def test_who_has_gone_leaves_room_for_another(open_app: OpenApp, limit: str) -> None:
     async with open_app(**{limit: 1}) as (app, address):
         cookie = await logged_in(app, "ann")

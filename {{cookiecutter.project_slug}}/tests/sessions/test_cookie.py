@@ -43,6 +43,14 @@ async def put(request: Request) -> HTTPResponse:
     return json({})
 
 
+async def put_side_by_side(request: Request) -> HTTPResponse:
+    async def put_one(key: str) -> None:
+        (await session_of(request))[key] = 1
+
+    await asyncio.gather(put_one("a"), put_one("b"))
+    return json({})
+
+
 async def append(request: Request) -> HTTPResponse:
     session = await session_of(request)
     session.setdefault("list", []).append(1)
@@ -161,7 +169,7 @@ async def fail(request: Request) -> HTTPResponse:
 HANDLERS: tuple[Any, ...] = (
     *(untouched, read, put, append, slow_put, login, logout, fail, login_as, renew, slow_login),
     *(login_fails, change_user, login_and_out, logout_fails, logout_everywhere, whoami, stream),
-    *(late_stream, unserializable, flash, take_flashes),
+    *(late_stream, unserializable, flash, take_flashes, put_side_by_side),
 )
 
 
@@ -195,6 +203,13 @@ async def test_what_is_put_in_a_session_is_there_at_the_next_request(served: Ser
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
     assert (await client.get("/read")).json() == {"a": 1}
+
+
+async def test_tasks_of_one_request_share_its_session(served: Served) -> None:
+    _, client = served
+    await client.post("/put", json={"before": 1})
+    await client.post("/put_side_by_side")
+    assert (await client.get("/read")).json() == {"before": 1, "a": 1, "b": 1}
 
 
 async def test_a_touched_session_is_not_cached(served: Served) -> None:
