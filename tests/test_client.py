@@ -622,6 +622,25 @@ def test_attributes_show_a_room_and_change_it(server: Server, page: Page) -> Non
     assert page.locator("[name=text]").input_value() == ""
 
 
+def test_a_field_that_is_left_shows_what_came_meanwhile(server: Server, page: Page) -> None:
+    page.evaluate(BIND, MARKUP)
+    field = page.locator("#field")
+    field.focus()
+    server.send(PATCH, "a", 2, tag(1), tag(2), {"text": "of others"}, [])
+    server.sees("room.state.text === 'of others'")
+    assert field.input_value() == ""
+    field.blur()
+    assert field.input_value() == "of others"
+
+    field.fill("refused")
+    field.press("Enter")
+    server.send(ERROR, server.expect(WRITE)[1], "invalid", "too short", "a")
+    server.sees("errors.includes('too short')")
+    assert field.input_value() == "refused"
+    field.blur()
+    assert field.input_value() == "of others"
+
+
 def test_what_attributes_asked_for_and_was_refused_is_reported(server: Server, page: Page) -> None:
     page.evaluate(BIND, MARKUP)
     page.click("#button")
