@@ -179,6 +179,27 @@ def test_both_sides_edit_while_one_is_offline(
     expect_only_lost_connections(complaints)
 
 
+def test_who_wrote_offline_sees_the_notes_in_the_order_of_all_others(
+    visitor: BrowserContext, relay: Relay
+) -> None:
+    away, here = open_tab(visitor, "order", relay.address), open_tab(visitor, "order")
+    first, second = (f"#notes li:nth-child({number}) textarea" for number in (1, 2))
+    relay.cut()
+    expect(away.locator("#strip")).to_have_attribute("data-state", "offline")
+    for page, text in ((away, "milk"), (here, "bread")):
+        page.fill("#note-text", text)
+        page.click("#add-note")
+        expect(page.locator(first)).to_have_value(text)
+    expect_saved(here)
+    away.focus(first)
+    relay.mend()
+    away.evaluate("dispatchEvent(new Event('online'))")
+    for page in (away, here):
+        expect(page.locator(first)).to_have_value("milk")
+        expect(page.locator(second)).to_have_value("bread")
+    expect(away.locator(first)).to_be_focused()
+
+
 def test_a_page_left_with_pending_changes_has_them_done_once(
     visitor: BrowserContext, store: Store
 ) -> None:

@@ -505,6 +505,30 @@ def test_the_latency_is_told(server: Server, page: Page) -> None:
     server.sees("window.latency > 0")
 
 
+def test_an_answer_to_a_second_ping_is_no_latency(server: Server, page: Page) -> None:
+    page.evaluate("void (window.told = 0, client.on('latency', () => { window.told += 1; }))")
+    page.evaluate("client.ping(), dispatchEvent(new Event('offline'))")
+    for _ in range(2):
+        server.expect(PING)
+        server.send(PONG)
+    server.patch(2, 11)
+    server.sees("room.state.count === 11")
+    assert page.evaluate("told") == 1
+
+
+def test_who_listens_hears_of_the_newest_state_last_though_another_listener_changes_it(
+    server: Server, page: Page
+) -> None:
+    page.evaluate("""() => {
+      const heard = window.heard = [];
+      room.subscribe(({ count }) => count === 11 && void add(5));
+      room.subscribe((state, keys) => heard.push([state.count, ...keys]));
+    }""")
+    server.patch(2, 11)
+    server.sees("heard.length")
+    assert page.evaluate("heard") == [[16, "count"], [16, "count"]]
+
+
 def test_a_key_may_hold_a_time_and_then_something_else(server: Server, page: Page) -> None:
     page.evaluate("void room.subscribe((state, keys) => { window.keys = keys; })")
     time = msgpack.Timestamp(1)
@@ -531,6 +555,15 @@ def test_members_are_told_and_asked_for(server: Server, page: Page) -> None:
       try { room.members('x'.repeat(1024)); } catch ({ code }) { return code; }
     }""")
     assert refused == "too_large"
+
+
+def test_details_that_cannot_be_sent_leave_the_room_as_it_was(server: Server, page: Page) -> None:
+    refused = page.evaluate("""() => {
+      try { client.room('a', () => 1); } catch ({ code }) { return code; }
+    }""")
+    assert refused == "invalid"
+    page.evaluate("void add(5)")
+    assert server.expect(CALL)[4] == {"amount": 5}
 
 
 def test_leaving_a_room_rejects_what_is_pending_there(server: Server, page: Page) -> None:
@@ -587,6 +620,25 @@ def test_attributes_show_a_room_and_change_it(server: Server, page: Page) -> Non
         {"kind": "tea", "text": "hot", "count": 3, "now": False, "size": "large", "milk": "oat"},
     ]
     assert page.locator("[name=text]").input_value() == ""
+
+
+def test_a_field_that_is_left_shows_what_came_meanwhile(server: Server, page: Page) -> None:
+    page.evaluate(BIND, MARKUP)
+    field = page.locator("#field")
+    field.focus()
+    server.send(PATCH, "a", 2, tag(1), tag(2), {"text": "of others"}, [])
+    server.sees("room.state.text === 'of others'")
+    assert field.input_value() == ""
+    field.blur()
+    assert field.input_value() == "of others"
+
+    field.fill("refused")
+    field.press("Enter")
+    server.send(ERROR, server.expect(WRITE)[1], "invalid", "too short", "a")
+    server.sees("errors.includes('too short')")
+    assert field.input_value() == "refused"
+    field.blur()
+    assert field.input_value() == "of others"
 
 
 def test_what_attributes_asked_for_and_was_refused_is_reported(server: Server, page: Page) -> None:

@@ -36,7 +36,8 @@ board.optimistic('add', (state, { amount }) => {
   state.count += amount;
 });
 board.optimistic('add_note', (state, { id, text, color }) => {
-  state[`note:${id}`] = { text, color, at: Date.now() };
+  const at = Number(cardOf(id)?.dataset.at ?? Date.now()); // until the server says when
+  state[`note:${id}`] = { text, color, at };
 });
 board.optimistic('edit_note', (state, { id, text }) => {
   const note = state[`note:${id}`];
@@ -75,26 +76,41 @@ for (const [id, amount] of Object.entries({ increment: 1, decrement: -1 })) {
 /** @param {string} id @param {Note | undefined} note undefined once removed */
 function showNote(id, note) {
   if (!note) removeCard(id);
-  else if (fields.has(id)) fields.get(id)?.refresh();
-  else addCard(id, note);
+  else {
+    const card = cardOf(id) ?? newCard(id, note);
+    fields.get(id)?.refresh();
+    place(card, note.at);
+  }
 }
 
 /** @param {string} id @param {Note} note */
-function addCard(id, note) {
+function newCard(id, note) {
   const { firstElementChild: empty } = page.noteTemplate.content;
   const card = /** @type {HTMLLIElement} */ (empty?.cloneNode(true));
   const text = /** @type {HTMLTextAreaElement} */ (card.querySelector('textarea'));
-  Object.assign(card.dataset, { noteId: id, color: note.color, at: note.at });
+  Object.assign(card.dataset, { noteId: id, color: note.color });
   const save = (/** @type {string} */ text) => board.call('edit_note', { id, text });
   const field = new SavedField(text, () => board.state[`note:${id}`]?.text ?? '', save);
   fields.set(id, field);
-  field.refresh();
   text.addEventListener('input', () => tellTyping(id));
   card.querySelector('.remove')?.addEventListener('click', () => {
     board.call('remove_note', { id }).catch(report);
   });
-  const cards = /** @type {HTMLLIElement[]} */ ([...page.notes.children]);
-  page.notes.insertBefore(card, cards.find((other) => Number(other.dataset.at) <= note.at) ?? null);
+  return card;
+}
+
+/**
+ * The newest first, for everyone alike: one's own moves when the server says that others came
+ * between. @param {HTMLElement} card @param {number} at
+ */
+function place(card, at) {
+  card.dataset.at = String(at);
+  const order = (/** @type {any} */ { dataset }) => `${dataset.at} ${dataset.noteId}`;
+  const next = [...page.notes.children].find((other) => order(other) < order(card)) ?? null;
+  if (card.parentNode && card.nextElementSibling === next) return;
+  const active = /** @type {HTMLElement | null} */ (document.activeElement);
+  page.notes.insertBefore(card, next);
+  if (card.contains(active)) active?.focus();
 }
 
 /** @param {string} id @returns {HTMLElement | null} */

@@ -27,6 +27,7 @@ export function bind(client, root = document) {
     room.subscribe(show);
     show();
     if (!isField(element)) continue;
+    element.addEventListener('blur', show); // what came, or was refused, while it had the focus
     element.addEventListener('change', () => void room.set(key, read(element)).catch(report));
   }
   for (const [element, room] of inRooms('[data-call]')) {

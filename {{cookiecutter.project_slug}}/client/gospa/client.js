@@ -8,7 +8,8 @@ import { keep, take } from './storage.js';
 /**
  * @typedef {object} Options
  * @property {boolean} [persist] what is pending when the page is left is kept in sessionStorage,
- *   and done by the next page of the tab that connects so, for whoever is signed in by then
+ *   and done by the next page of the tab that connects so, for whoever is signed in by then; for
+ *   one client of a page
  */
 
 /**

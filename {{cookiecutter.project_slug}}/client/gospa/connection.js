@@ -94,7 +94,7 @@ export class Connection extends Emitter {
   /** Take a message of the server. @param {any[]} message */
   receive([type, , second, third]) {
     if (type === FROM_SERVER.BYE) this.#notBefore = performance.now() + second;
-    if (type === FROM_SERVER.PONG) {
+    if (type === FROM_SERVER.PONG && this.#pinged) {
       this.emit('latency', performance.now() - this.#pinged);
       this.#pinged = 0;
     }
@@ -157,7 +157,7 @@ export class Connection extends Emitter {
   /** Find out whether the server is there, and how far away. @param {number} patience */
   #ask(patience) {
     if (!this.send(encode([FROM_CLIENT.PING]))) return;
-    this.#pinged = performance.now();
+    this.#pinged ||= performance.now();
     this.#schedule(patience, () => this.#lose());
   }
 

@@ -55,7 +55,8 @@ export class Room extends Emitter {
    * @returns stops listening
    */
   subscribe(listener) {
-    return this.#changes.on('change', listener);
+    // The newest state: a listener before this one may have changed it again.
+    return this.#changes.on('change', (keys) => listener(this.state, keys));
   }
 
   /**
@@ -121,11 +122,12 @@ export class Room extends Emitter {
    * @param {Value} [details] what the others are told
    */
   enter(details = this.#details) {
-    const { status, why } = this.#client;
-    this.#halt(why ? new RoomError(status, why, this.name) : 'awaited');
     const { version, tag } = this.#replica;
     const told = details === undefined ? [] : [details];
-    this.#client.send(this.#frame([FROM_CLIENT.JOIN, this.name, tag && version, tag, ...told]));
+    const asked = this.#frame([FROM_CLIENT.JOIN, this.name, tag && version, tag, ...told]);
+    const { status, why } = this.#client;
+    this.#halt(why ? new RoomError(status, why, this.name) : 'awaited');
+    this.#client.send(asked);
     this.#details = details;
   }
 
@@ -244,7 +246,7 @@ export class Room extends Emitter {
     }
     if (this.#ground) this.state = preview(this.#ground, this.#mutations, this.#optimistic);
     const keys = changedKeys(before, this.state);
-    if (keys.length > 0) this.#changes.emit('change', this.state, keys);
+    if (keys.length > 0) this.#changes.emit('change', keys);
     this.#client.count();
   }
 

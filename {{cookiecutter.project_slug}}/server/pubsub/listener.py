@@ -14,7 +14,7 @@ from typing import Any
 
 from sanic.log import logger
 
-from server import metrics
+from server import background, metrics
 from server.errors import StoreError
 from server.pubsub import Subscription
 from server.redis import store_errors
@@ -109,11 +109,16 @@ class Listener:
             self._confirmed.clear()
             self._heard = asyncio.get_running_loop().time()
             await self._send("SUBSCRIBE", probe, *self._channels)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._watch(client, probe))
-                tasks.create_task(self._read(connection))
-        except* Exception as group:  # noqa: BLE001 - passed on
-            raise group.exceptions[0] from None
+            # No TaskGroup: on Python 3.11 it leaves this task marked as cancelled, and there
+            # `asyncio.timeout`, by which redis-py connects, then ends it.
+            tasks = [
+                asyncio.create_task(work)
+                for work in (self._watch(client, probe), self._read(connection))
+            ]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                await background.stop(*tasks)
         finally:
             self._connection = None  # first: sending on a closed connection would open it again
             await connection.disconnect(nowait=True)

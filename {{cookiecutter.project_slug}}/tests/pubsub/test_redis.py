@@ -36,6 +36,17 @@ class TestRedisPubSub(PubSubConformance):
         async with asyncio.timeout(5):
             assert await heard.get() == b"again"
 
+    async def test_a_lost_connection_leaves_its_task_fit_for_the_next(
+        self, pubsub: PubSub, settings: Settings
+    ) -> None:
+        gaps: list[bool] = []
+        await pubsub.subscribe("c", lambda _: None, lambda: gaps.append(True))
+        async with connect(settings) as client:
+            await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(lambda: bool(gaps))
+        [task] = [task for task in asyncio.all_tasks() if task.get_name() == "pub/sub"]
+        assert task.cancelling() == 0
+
     async def test_a_server_that_hangs_is_noticed_and_found_again(self, tmp_path: Path) -> None:
         with devstore.run(tmp_path) as url:
             gaps: list[bool] = []
