@@ -582,6 +582,8 @@ def test_keys_are_set_and_deleted_and_events_told(server: Server, page: Page) ->
     page.evaluate("void room.on('wave', (...said) => { window.heard = said; })")
     assert page.evaluate("room.send('wave', [1])")
     assert server.expect(SEND) == [SEND, "a", "wave", [1]]
+    assert page.evaluate("room.send('wave')")
+    assert server.expect(SEND) == [SEND, "a", "wave", None]
     server.send(EVENT, "a", "wave", [2], "ann")
     server.sees("JSON.stringify(window.heard) === '[[2],\"ann\"]'")
 

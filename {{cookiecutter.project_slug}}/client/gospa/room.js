@@ -92,9 +92,9 @@ export class Room extends Emitter {
 
   /**
    * Tell everyone who is in the room now; at most once, and not at all without a connection.
-   * @param {string} event @param {Value} payload @returns whether it was sent
+   * @param {string} event @param {Value} [payload] @returns whether it was sent
    */
-  send(event, payload) {
+  send(event, payload = null) {
     const bytes = this.#frame([FROM_CLIENT.SEND, this.name, checked(event), payload]);
     return this.#membership === 'joined' && this.#client.send(bytes);
   }
