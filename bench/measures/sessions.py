@@ -45,7 +45,7 @@ def measure(setting: Setting) -> Iterator[Sample]:
             (CHANGED, ours().name, own, CHANGE),
         ]
         cookie = _cookie(own[1])
-        for number in setting.rounds(5):
+        for number in setting.rounds(7):
             for crowd, clients in CLIENTS.items():
                 setting.say(f"sessions, round {number + 1}: {crowd}")
                 for case, subject, (server, port), path in routes:
@@ -65,7 +65,7 @@ def _cookie(port: int) -> str:
 def _run(
     setting: Setting, server: Child, port: int, request: str, clients: int
 ) -> Iterator[tuple[str, float]]:
-    requests = 500 if setting.quick else 3000
+    requests = (500 if setting.quick else 2000) * (5 if clients > 1 else 1)
     _ask(port, request, clients, requests // 10)
     cpu, began = server.cpu(), time.perf_counter()
     _ask(port, request, clients, requests)
