@@ -2,15 +2,12 @@
 
 import re
 import shutil
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from tests.baking import CHECKS, DEFAULT, Baked, assert_succeeds, name_of, run
+from tests.baking import CHECKS, Baked, assert_succeeds
 
 VOTE = """
 from rooms import ROOMS
@@ -30,33 +27,8 @@ def test_passes(project: Path, check: str) -> None:
     assert_succeeds(CHECKS[check], project)
 
 
-@pytest.fixture(scope="session")
-def outcomes(
-    request: pytest.FixtureRequest,
-    matrix: dict[str, Baked],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, subprocess.CompletedProcess[str]]:
-    """What the tests of each selected project say; of two at a time, as they mostly wait."""
-    selected = [
-        name_of(DEFAULT | cast("dict[str, str]", item.callspec.params["baked"]))
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and item.originalname == "test_passes_its_own_tests"
-    ]
-
-    def test(name: str) -> subprocess.CompletedProcess[str]:
-        project = shutil.copytree(matrix[name].path, tmp_path_factory.mktemp("tested") / "project")
-        return run((sys.executable, "-m", "pytest", "-q"), project)
-
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(selected, pool.map(test, selected), strict=True))
-
-
-@pytest.mark.timeout(1800)
-def test_passes_its_own_tests(
-    baked: Baked, outcomes: dict[str, subprocess.CompletedProcess[str]]
-) -> None:
-    done = outcomes[name_of(baked.answers)]
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+def test_passes_its_own_tests(project: Path) -> None:
+    assert_succeeds((sys.executable, "-m", "pytest", "-q"), project)
 
 
 def test_the_room_that_the_readme_adds_works_and_passes_the_checks(
