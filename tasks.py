@@ -185,7 +185,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def remove(project: Path) -> None:
     """Remove an application made earlier, and nothing else."""
-    if not (project / "server/factory.py").is_file():
+    if not (project / "gospa/app.py").is_file():
         raise TaskError(f"{project} is no demo of ours. Remove it yourself, or use --output")
     lock = project / ".devstore/lock"
     if lock.is_file():
@@ -200,19 +200,19 @@ def remove(project: Path) -> None:
 
 def check_backends(project: Path, options: argparse.Namespace) -> None:
     """Raise TaskError if the application there was made with other backends than asked for."""
-    wanted = {"state": options.state_backend, "sessions": options.session_backend}
-    for package, backend in wanted.items():
-        if backend and backend != backend_of(project, package):
+    wanted = {"state": options.state_backend, "storage": options.session_backend}
+    for role, backend in wanted.items():
+        if backend and backend != backend_of(project, role):
             raise TaskError(
-                f"the application in {project} was made with another backend for {package}. "
+                f"the application in {project} was made with another backend for its {role}. "
                 "Add --fresh to make it anew"
             )
 
 
-def backend_of(project: Path, package: str) -> str:
-    """The backend that an application's app.py names."""
+def backend_of(project: Path, role: str) -> str:
+    """The backend that an application's app.py names for a role."""
     source = (project / "app.py").read_text(encoding="utf-8")
-    named = re.search(rf"^from server\.{package} import (\w+)", source, re.MULTILINE)
+    named = re.search(rf"^from gospa\.backends\.(\w+) import {role}\b", source, re.MULTILINE)
     return named[1] if named else ""
 
 
@@ -295,7 +295,7 @@ def end(server: subprocess.Popen[bytes]) -> None:
 
 def default_workers(project: Path) -> int:
     """One where a backend keeps to its process, so that two tabs see the same."""
-    kept = {backend_of(project, package) for package in ("state", "sessions")}
+    kept = {backend_of(project, role) for role in ("state", "storage")}
     return 1 if "memory" in kept else 4
 
 

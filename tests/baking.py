@@ -42,9 +42,9 @@ class Baked(NamedTuple):
 
     @property
     def backends(self) -> dict[str, str]:
-        """The backend of each package that has several."""
+        """The backend of each role."""
         state, sessions = self.answers["state_backend"], self.answers["session_backend"]
-        return {"pubsub": state, "sessions": sessions, "state": state}
+        return {"pubsub": state, "state": state, "storage": sessions}
 
 
 def combinations(*names: str) -> list[dict[str, str]]:

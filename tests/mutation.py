@@ -30,20 +30,29 @@ QUICKLY = f"-x -q --noconftest --assert=plain {PLUGINS}"
 TARGETS = {
     "hooks/pre_gen_project.py": (".", f"tests/test_hooks.py {UNIT}"),
     "hooks/post_gen_project.py": (".", f"tests/test_hooks.py {UNIT}"),
-    "server/state/codec.py": (APP, "tests/state/test_codec_limits.py tests/state/test_codec.py"),
-    "server/state/draft.py": (APP, "tests/state/test_store.py tests/state/test_draft.py"),
-    "server/state/store.py": (APP, "tests/state/test_store.py"),
-    "server/realtime/wire.py": (
+    "gospa/store/codec.py": (
         APP,
-        "tests/realtime/test_wire_limits.py tests/state/test_store.py tests/realtime/test_wire.py",
+        "tests/gospa/store/test_codec_limits.py tests/gospa/store/test_codec.py",
     ),
-    "server/realtime/replica.py": (
+    "gospa/store/draft.py": (
         APP,
-        "tests/realtime/test_replica_limits.py tests/realtime/test_replica.py",
+        "tests/gospa/store/test_contract.py tests/gospa/store/test_draft.py",
     ),
-    "server/sessions/session.py": (
+    "gospa/store/contract.py": (APP, "tests/gospa/store/test_contract.py"),
+    "gospa/live/wire.py": (
         APP,
-        "tests/sessions/test_session_limits.py tests/sessions/test_session.py",
+        (
+            "tests/gospa/live/test_wire_limits.py tests/gospa/store/test_contract.py "
+            "tests/gospa/live/test_wire.py"
+        ),
+    ),
+    "gospa/live/replica.py": (
+        APP,
+        "tests/gospa/live/test_replica_limits.py tests/gospa/live/test_replica.py",
+    ),
+    "gospa/sessions/session.py": (
+        APP,
+        "tests/gospa/sessions/test_session_limits.py tests/gospa/sessions/test_session.py",
     ),
 }
 HEADINGS = {"---", "+++"}
@@ -60,7 +69,7 @@ EXPLAINED = {
     "hooks/post_gen_project.py": {
         'if __name__ <= "__main__":': "the names of modules are in lower case, and sort after it",
     },
-    "server/state/codec.py": {
+    "gospa/store/codec.py": {
         "elif kind == list:": SAME_TYPES,
         "if kind == str:": SAME_TYPES,
         "elif kind == dict:": SAME_TYPES,
@@ -71,25 +80,25 @@ EXPLAINED = {
         "elif type(item) == dict:": SAME_TYPES,
         "def check_size(value: Any, /, elements: int, depth: int) -> None:": AS_CALLED,
     },
-    "server/state/store.py": {
+    "gospa/store/contract.py": {
         f"MAX_REFUSED = {n}  # mutations remembered of a client: more than it may have under way": (
             "any number above that will do"
         )
         for n in (127, 129)
     },
-    "server/realtime/wire.py": {
+    "gospa/live/wire.py": {
         (
             "def error(code: str, text: str, /, mutation: int | None = None, "
             "room: str | None = None) -> bytes:"
         ): AS_CALLED,
     },
-    "server/realtime/replica.py": {
+    "gospa/live/replica.py": {
         (
             "if tag == self.tag > NO_TAG:  "
             "# without commits, what a room starts with may have changed"
         ): "a tag has eight bytes, and none sort before zeros",
     },
-    "server/sessions/session.py": {
+    "gospa/sessions/session.py": {
         **{
             f"return session if isfinite(record.created {sign} record.renewed) else None": (
                 "whatever is made of times is only finite if both are"

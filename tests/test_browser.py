@@ -10,15 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.baking import bake
-from tests.browsing import (
-    TIMEOUT,
-    Site,
-    open_tab,
-    open_tabs_on_workers,
-    serving,
-    wait_for,
-    worker,
-)
+from tests.browsing import TIMEOUT, Site, open_tab, open_tabs_on_workers, serving, wait_for, worker
 
 BACKENDS = {
     "redis, 4 workers": ({"state_backend": "redis", "session_backend": "redis"}, 4),
@@ -179,7 +171,7 @@ def test_what_a_stranger_says_of_itself_may_be_anything(
     page, stranger = open_tab(visitor, "strange"), open_tab(visitor, "elsewhere")
     stranger.evaluate(
         """async () => {
-            const { connect } = await import('/client/gospa/gospa.js');
+            const { connect } = await import('/gospa/gospa.js');
             const board = connect().room('board/strange');
             board.members({ name: {} });
             board.subscribe(() => {

@@ -36,7 +36,7 @@ WATCH = """() => {
   watch(strip, () => shown.strips.push(strip.dataset.state));
 }"""
 JOIN = """
-  const { connect } = await import('/client/gospa/gospa.js');
+  const { connect } = await import('/gospa/gospa.js');
   const client = connect();
   const board = client.room(`board/${name}`);
   const failed = (promise) => promise.then(() => null, ({ code, message }) => ({ code, message }));

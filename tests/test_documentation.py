@@ -44,7 +44,7 @@ from tests.snippets import commands, snippets
 HERE = "PATH_OR_URL_OF_THIS_REPOSITORY"
 REDIS = {**DEFAULT, "state_backend": "redis", "session_backend": "redis"}
 CHANGED = '{"state_backend": "redis", "session_backend": "redis"}'
-CHAOS = "python -m tests.chaos.run"
+CHAOS = "python -m tests.gospa.chaos.run"
 
 
 def template_pages() -> dict[str, str]:
@@ -216,8 +216,8 @@ def runs_what_the_guide_adds(command: str, workplace: Workplace) -> None:
 
 
 def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
-    """What it sends, `tests/process/test_graceful.py` sends to a whole server."""
-    sent = (workplace.project / "tests/process/test_graceful.py").read_text()
+    """What it sends, `tests/gospa/fleet/test_graceful.py` sends to a whole server."""
+    sent = (workplace.project / "tests/gospa/fleet/test_graceful.py").read_text()
     action, option = shlex.split(command)[2:]
     assert f"/{action}" in sent
     assert option.removeprefix("--").replace("-", "_") in sent
@@ -227,8 +227,8 @@ def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
 COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     generates: (f"cookiecutter {HERE}", f"cruft create {HERE}"),
     explains_itself: (
-        "python -m server",
-        "python -m tests.process.capacity",
+        "python -m gospa",
+        "python -m tests.gospa.fleet.capacity",
         "cruft create",
         "cruft link",
         "python3 -m venv .venv",
@@ -268,8 +268,8 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "make test",
     ),
     knows_its_options: (
-        ".venv/bin/python -m server --help",
-        ".venv/bin/python -m tests.fuzz --inputs 1000000",
+        ".venv/bin/python -m gospa --help",
+        ".venv/bin/python -m tests.gospa.fuzz --inputs 1000000",
         f"{CHAOS} --store cluster --seconds 150 --seed 7 --workers 2 --clients 16",
         f"{CHAOS} --store sentinel --seconds 150 --seed 7 --workers 2 --clients 16",
         f"{CHAOS} --store sentinel",
@@ -300,7 +300,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "sanic app --workers 4",
     ),
     shows_changes: ("git diff tests/snapshots",),
-    works: ("make", "python -m tests.settings_reference", "python3 tasks.py --help"),
+    works: ("make", "python -m tests.gospa.settings_reference", "python3 tasks.py --help"),
 }
 
 
@@ -348,7 +348,7 @@ def test_the_page_on_updates_can_be_followed(template: Path, tmp_path: Path) -> 
         assert done.returncode == 0, done.stdout + done.stderr
         assert "rej" not in done.stdout
     assert (project / "client/index.html").read_text() == newest
-    assert (project / "server/state/redis.py").exists()
+    assert (project / "gospa/backends/redis/state.py").exists()
 
 
 # Code
@@ -453,7 +453,7 @@ async ({ user, password }) => {
 """
 JOIN = """
 async () => {
-  const { connect } = await import('/client/gospa/gospa.js');
+  const { connect } = await import('/gospa/gospa.js');
   const club = connect().room('club');
   await club.call('say', { text: 'hello' });
   return 'in';

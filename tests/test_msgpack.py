@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from tests.baking import APP
 
-CODEC = APP / "client/gospa/msgpack.js"
+CODEC = APP / "gospa/client/msgpack.js"
 YEAR_ONE = -62_135_596_800  # in seconds; no date before it is sent, Python has none
 # Each case is one value's bytes. What comes back are the bytes it has after a round trip through
 # JavaScript, or the name of the error.

@@ -11,8 +11,16 @@ from tests.packages import install
 FLOOR = re.compile(r'^ +"([\w-]+(?:\[\w+\])?)>=([\w.]+)', re.MULTILINE)
 # What touches the packages most: frames, cookies, each form of Redis.
 SUITES = (
-    *("tests/realtime/test_socket.py", "tests/sessions/test_cookie.py", "tests/test_cluster.py"),
-    *("tests/test_metrics.py", "tests/test_redis.py", "tests/test_redis_forms.py"),
+    *(
+        "tests/gospa/live/test_socket.py",
+        "tests/gospa/sessions/test_cookie.py",
+        "tests/gospa/backends/redis/test_cluster.py",
+    ),
+    *(
+        "tests/gospa/extras/test_metrics.py",
+        "tests/gospa/backends/redis/test_client.py",
+        "tests/gospa/backends/redis/test_addresses.py",
+    ),
 )
 
 

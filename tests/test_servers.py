@@ -15,8 +15,11 @@ from tests.packages import install
 
 SUITES = (
     *(f"tests/{part}/test_redis.py" for part in ("pubsub", "sessions", "state")),
-    *("tests/realtime/test_presence.py", "tests/test_redis.py"),
-    *("tests/test_redis_forms.py::TestOneServer", "tests/test_cluster.py"),
+    *("tests/gospa/live/test_presence.py", "tests/gospa/backends/redis/test_client.py"),
+    *(
+        "tests/gospa/backends/redis/test_addresses.py::TestOneServer",
+        "tests/gospa/backends/redis/test_cluster.py",
+    ),
 )
 # What the server says it is, the package, and where the program is in it.
 SERVERS = {

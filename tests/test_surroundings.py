@@ -98,7 +98,7 @@ def test_generation_that_was_interrupted_can_be_repeated_as_the_readme_says(
 ) -> None:
     """Cookiecutter removes what it wrote if a hook fails, but not on Ctrl-C; hooks hear nothing."""
     halting = shutil.copytree(template, tmp_path / "template")
-    pipe = halting / APP.name / "server/halt"
+    pipe = halting / APP.name / "gospa/halt"
     os.mkfifo(pipe)
     command = (*QUIETLY, str(halting))
     with (
@@ -147,7 +147,7 @@ def test_any_name_makes_a_folder(name: str, template: Path, tmp_path: Path) -> N
     assert re.fullmatch("[a-z_]{1,64}", project.name)
 
 
-@pytest.mark.parametrize("name", ["7 Wonders", "Con", "Server"])
+@pytest.mark.parametrize("name", ["7 Wonders", "Con", "Gospa"])
 def test_name_that_makes_no_folder_is_refused_with_a_remedy(
     name: str, template: Path, tmp_path: Path
 ) -> None:

@@ -249,7 +249,7 @@ def test_a_folder_that_is_not_ours_is_never_removed(tmp_path: Path) -> None:
 
 def test_a_demo_that_runs_is_not_removed(tmp_path: Path) -> None:
     project = tmp_path / tasks.DEMO_SLUG
-    for name in ("server/factory.py", ".devstore/lock"):
+    for name in ("gospa/app.py", ".devstore/lock"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).touch()
     with (project / ".devstore/lock").open() as lock:
@@ -263,7 +263,8 @@ def test_a_demo_that_runs_is_not_removed(tmp_path: Path) -> None:
 
 def test_backends_asked_for_have_to_be_those_there(tmp_path: Path) -> None:
     app = (
-        "from server.sessions import redis as sessions\nfrom server.state import memory as state\n"
+        "from gospa.backends.memory import state as state_backend\n"
+        "from gospa.backends.redis import storage as session_backend\n"
     )
     (tmp_path / "app.py").write_text(app)
     tasks.check_backends(tmp_path, options())

@@ -26,17 +26,17 @@ SLUG = "my_live_app"
 OLDER = "# as an older version had it\n"
 SINCE_CHANGED = (
     *("pyproject.toml", "Makefile", ".editorconfig", "app.py"),
-    *("rooms/__init__.py", "server/settings.py", "server/factory.py"),
+    *("rooms/__init__.py", "gospa/settings.py", "gospa/app.py"),
 )
-SINCE_ADDED, SINCE_REMOVED = "docs/protocol.md", "server/older.py"
-QUICK_TESTS = ("tests/state", "tests/sessions", "tests/test_settings.py")
+SINCE_ADDED, SINCE_REMOVED = "docs/protocol.md", "gospa/older.py"
+QUICK_TESTS = ("tests/gospa/store", "tests/gospa/sessions", "tests/gospa/test_settings.py")
 
 # What a user does to a project: insert lines, add files, remove one.
 EDITS = {
-    "app.py": ("from rooms import ROOMS\n", "from rooms import ROOMS  # mine\n"),
+    "app.py": ("from views import VIEWS\n", "from views import VIEWS  # mine\n"),
     "rooms/__init__.py": ("ROOMS = [", "# Mine too.\nROOMS = ["),
     "rooms/board.py": ("MAX_NOTES = ", "MAX_NOTES = 1 + "),
-    "server/settings.py": ('PREFIX = "GOSPA_"\n', 'PREFIX = "GOSPA_"\nMINE = "kept"\n'),
+    "gospa/settings.py": ('PREFIX = "GOSPA_"\n', 'PREFIX = "GOSPA_"\nMINE = "kept"\n'),
     "client/index.html": ("</body>", "<p>mine</p></body>"),
     "README.md": ("## Add a room\n", "Mine too.\n\n## Add a room\n"),
 }

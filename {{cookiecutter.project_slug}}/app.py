@@ -1,12 +1,12 @@
 """The application that `sanic app` serves; the only module that knows which backends are used."""
 
+from gospa.app import Backends, create_app
+from gospa.backends.redis import pubsub as pubsub_backend
+from gospa.backends.redis import state as state_backend
+from gospa.backends.redis import storage as session_backend
 from rooms import ROOMS
-from server.factory import Backends, create_app
-from server.pubsub import redis as pubsub
-from server.sessions import redis as sessions
-from server.state import redis as state
 from views import VIEWS
 
-BACKENDS = Backends(state=state, pubsub=pubsub, sessions=sessions)
+BACKENDS = Backends(state=state_backend, pubsub=pubsub_backend, sessions=session_backend)
 
 app = create_app("app", BACKENDS, ROOMS, views=VIEWS)

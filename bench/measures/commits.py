@@ -61,7 +61,7 @@ def _mutations(
 
 def _redis_benchmark(setting: Setting, kind: str) -> float:
     """What one C program with 50 connections gets out of Redis with this script."""
-    script = (APP / "server/state/commit.lua").read_bytes()
+    script = (APP / "gospa/backends/redis/commit.lua").read_bytes()
     setting.ask_redis("-x", "script", "load", stdin=script)
     digest = hashlib.sha1(script, usedforsecurity=False).hexdigest()
     key = f"{PREFIX}{{{new_room()}}}"

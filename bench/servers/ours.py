@@ -1,11 +1,11 @@
 """The template's application with a room to measure; runs in the template's inner tree."""
 
 import app as chosen
+from gospa.app import create_app
+from gospa.room import Draft, Room, Session, action
+from gospa.sessions.cookie import session_of
 from sanic import HTTPResponse, Request
 from sanic.response import text
-from server.factory import create_app
-from server.realtime.room import Draft, Room, Session, action
-from server.sessions.cookie import session_of
 
 
 class Bench(Room):

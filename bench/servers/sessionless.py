@@ -3,9 +3,9 @@
 from typing import Any
 
 import sanic
+from gospa.web.application import HEADERS
 from ours import app
 from sanic.response import BaseHTTPResponse
-from server.application import HEADERS
 
 __all__ = ["app"]
 

@@ -1,6 +1,6 @@
 /** The account page: who is logged in, where else, and a room for users alone. */
 
-import { connect } from './gospa/gospa.js';
+import { connect } from '/gospa/gospa.js';
 import { element } from './page.js';
 
 /** @param {string} id @param {string[]} texts */

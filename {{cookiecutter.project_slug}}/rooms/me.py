@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from server.realtime.room import Room, Session
+from gospa.room import Room, Session
 
 
 class Me(Room):

@@ -12,14 +12,14 @@ import pytest
 from sanic import Blueprint, Sanic
 
 import app as chosen
+from gospa.app import create_app
+from gospa.pubsub import PubSub
+from gospa.room import Room
+from gospa.settings import Settings, load_settings
+from gospa.store.contract import StateStore
 from rooms import ROOMS
-from server.factory import create_app
-from server.pubsub import PubSub
-from server.realtime.room import Room
-from server.settings import Settings, load_settings
-from server.state.store import StateStore
-from tests.member import Member
-from tests.serving import serve
+from tests.gospa.member import Member
+from tests.gospa.serving import serve
 
 _numbers = itertools.count()
 

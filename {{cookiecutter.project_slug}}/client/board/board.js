@@ -1,6 +1,6 @@
 /** The demo page: a shared board with those who are on it, and a note of one's own. */
 
-import { connect } from '../gospa/gospa.js';
+import { connect } from '/gospa/gospa.js';
 import { element, report, say } from '../page.js';
 import { SavedField } from './field.js';
 import { showPeople, showTyping } from './people.js';

@@ -3,8 +3,8 @@
 import { counted, element, hue, report } from '../page.js';
 import { SavedField } from './field.js';
 
-/** @typedef {import('../gospa/gospa.js').Client} Client */
-/** @typedef {import('../gospa/gospa.js').Room} Room */
+/** @typedef {import('/gospa/gospa.js').Client} Client */
+/** @typedef {import('/gospa/gospa.js').Room} Room */
 
 const MOODS = ['Brisk', 'Calm', 'Curious', 'Gentle', 'Happy', 'Merry', 'Quiet', 'Sunny'];
 const ANIMALS = ['Badger', 'Crane', 'Finch', 'Heron', 'Lynx', 'Marten', 'Otter', 'Wren'];

@@ -30,7 +30,7 @@ function showRecovered() {
   calming = setTimeout(() => show('calm', ''), RECOVERED_TIME);
 }
 
-/** @param {import('../gospa/gospa.js').Client} client */
+/** @param {import('/gospa/gospa.js').Client} client */
 export function showConnection(client) {
   let wasOnline = false;
   /** @type {ReturnType<typeof setTimeout>[]} */ let timers = [];

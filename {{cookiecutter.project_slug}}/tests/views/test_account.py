@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import OpenApp
-from tests.member import Member, Refused
+from tests.gospa.member import Member, Refused
 from views import VIEWS
 
 

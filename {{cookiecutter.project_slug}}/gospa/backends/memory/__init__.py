@@ -1,0 +1,1 @@
+"""State, messages and bytes in the memory of this process."""

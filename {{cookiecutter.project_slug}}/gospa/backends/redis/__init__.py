@@ -1,0 +1,1 @@
+"""State, messages and bytes in Redis or Valkey."""

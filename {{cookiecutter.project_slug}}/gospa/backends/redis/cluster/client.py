@@ -1,0 +1,133 @@
+"""A client of a Redis cluster in which one server that fails is no reason for others to.
+
+redis-py's own pipeline fails as a whole with any of its servers, and then closes the connections to
+all of them, on which other commands wait. This one asks where the slots are, and closes nothing.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from redis import exceptions
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from sanic.log import logger
+
+from gospa import tasks
+from gospa.backends.redis.batch import Command, Packed, Pipe, exchange
+
+LOOK_AGAIN = 0.1  # seconds between looks at where the slots are, while servers fail
+TURNS = 10  # times that a command is sent again where its slot moves
+PAUSE = 0.05  # seconds until the next, while keys of a command are here and there
+ASKING = ("ASKING",)  # for a slot that arrives; without effect on others
+REDIRECTED = (exceptions.AskError, exceptions.TryAgainError)  # MovedError is an AskError
+LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+ASTRAY = (*LOST, exceptions.ClusterDownError, exceptions.SlotNotCoveredError)
+FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+
+
+class Cluster(RedisCluster):
+    """redis-py's client, with a way of our own to send several commands together."""
+
+    PUBLISH = "SPUBLISH"  # to the shard that has the room's keys
+    _looking: asyncio.Task[None] | None = None
+    _looked = 0.0
+
+    def __init__(self, *, socket_timeout: float, **options: Any) -> None:
+        super().__init__(socket_timeout=socket_timeout, **options)
+        self._patience = 2 * socket_timeout  # one of the servers asked may hang
+        self._pipes: dict[str, Pipe] = {}  # to each server
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to commands of one key each, exceptions among them.
+
+        Those of one slot stay in order.
+        """
+        if self._initialize:  # where the slots are is not known yet
+            await asyncio.wait([self._look_again()], timeout=self._patience)
+        parts: defaultdict[int, list[Command]] = defaultdict(list)
+        slots = [self.keyslot(_key(command)) for command in commands]
+        for slot, command in zip(slots, commands, strict=True):
+            parts[slot].append(command)
+        answers = await asyncio.gather(*(self._send(*part) for part in parts.items()))
+        rest = dict(zip(parts, map(iter, answers), strict=True))
+        return [next(rest[slot]) for slot in slots]
+
+    async def aclose(self) -> None:
+        if self._looking:
+            await tasks.stop(self._looking)
+        await asyncio.gather(*(pipe.aclose() for pipe in self._pipes.values()))
+        await super().aclose()
+
+    async def _send(self, slot: int, commands: list[Command]) -> list[Any]:
+        """Send them to the server that has the slot, and again what it does not answer itself."""
+        try:
+            answers = await self._pipe(self._owner(slot)).send(commands)
+            for _ in range(TURNS):
+                left = [n for n, answer in enumerate(answers) if isinstance(answer, REDIRECTED)]
+                if not left:
+                    break
+                pipe = self._pipe(await self._next(slot, answers[left[-1]]))
+                again = await pipe.send([part for n in left for part in (ASKING, commands[n])])
+                for n, answer in zip(left, again[1::2], strict=True):
+                    answers[n] = answer
+        except exceptions.SlotNotCoveredError as error:
+            answers = [error] * len(commands)
+        if any(isinstance(answer, ASTRAY) for answer in answers):
+            self._look_again()
+        return answers
+
+    def _owner(self, slot: int) -> str:
+        nodes = self.nodes_manager.slots_cache.get(slot)
+        if not nodes:
+            raise exceptions.SlotNotCoveredError(f"no server of the cluster has slot {slot}")
+        return str(nodes[0].name)
+
+    async def _next(self, slot: int, answer: Any) -> str:
+        """The server to ask after such an answer."""
+        if isinstance(answer, exceptions.TryAgainError):
+            await asyncio.sleep(PAUSE)
+            return self._owner(slot)
+        if isinstance(answer, exceptions.MovedError):
+            self._owner(slot)  # without one it would not be known what to replace
+            await self.nodes_manager.move_slot(answer)
+        node = ClusterNode(answer.host, answer.port, **self.nodes_manager.connection_kwargs)
+        self.nodes_manager.nodes_cache.setdefault(node.name, node)  # a new one has no slots yet
+        return str(node.name)
+
+    def _pipe(self, server: str) -> Pipe:
+        if server not in self._pipes:
+            self._pipes[server] = Pipe(partial(self._exchange, server))
+        return self._pipes[server]
+
+    async def _exchange(self, server: str, commands: list[Packed]) -> list[Any]:
+        node = self.get_node(node_name=server)
+        if node is None:
+            raise exceptions.ConnectionError(f"{server} is not known to be of the cluster")
+        connection = node.acquire_connection()
+        try:
+            await node.disconnect_if_needed(connection)
+            if connection.is_connected and await connection.can_read():
+                await connection.disconnect()  # the server closed it; what is sent opens it again
+            return await exchange(node, connection, commands)
+        finally:
+            node.release(connection)
+
+    def _look_again(self) -> asyncio.Task[None]:
+        """One look for all, however many miss their server."""
+        recent = asyncio.get_running_loop().time() < self._looked + LOOK_AGAIN
+        if self._looking is None or (self._looking.done() and not recent):
+            self._looking = tasks.start(self._look(), "slots of the cluster")
+        return self._looking
+
+    async def _look(self) -> None:
+        try:
+            await (self.initialize() if self._initialize else self.nodes_manager.initialize())
+        except FAILURES as error:
+            logger.warning("the Redis cluster does not say where its slots are: %s", error)
+        self._looked = asyncio.get_running_loop().time()
+
+
+def _key(command: Command) -> Any:
+    return command[3 if command[0] in ("EVAL", "EVALSHA") else 1]

@@ -1,0 +1,163 @@
+"""A connection of this worker on which it hears the channels of one Redis server.
+
+Redis keeps nothing for those who do not listen, and redis-py neither notices a hung server nor
+says that it subscribed anew. So the connection is ours. In silence it publishes to itself; what it
+does not hear means a new connection, and each new connection tells every handler of a gap.
+"""
+
+import asyncio
+import contextlib
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+from sanic.log import logger
+
+from gospa import tasks
+from gospa.backends.redis.client import store_errors
+from gospa.errors import StoreError
+from gospa.extras import metrics
+from gospa.pubsub import Subscription
+
+PROBE_AFTER = 1.0  # seconds of silence
+DEAF_AFTER = 3.0  # seconds in which nothing was heard, not even the probe
+RECONNECT_DELAYS = (0.05, 2.0)  # seconds: the first, and the longest
+
+
+class Channel:
+    """Who listens to one channel, named as in Redis."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.subscriptions = list[Subscription]()
+        self.confirmed = asyncio.Event()
+
+    def hear(self, message: bytes) -> None:
+        for subscription in list(self.subscriptions):
+            subscription.on_message(message)
+
+    def confirm(self) -> None:
+        """It is heard from now on. If it was before, what came in between was missed."""
+        if self.confirmed.is_set():
+            for subscription in list(self.subscriptions):
+                subscription.on_gap()
+        self.confirmed.set()
+
+
+class Listener:
+    """Hears channels, reconnecting for as long as it runs.
+
+    `probe_name` names a channel of its own; raises StoreError if it can have none. `on_lost` takes
+    a channel that the server has no more, None if that may be so of all. `letter` is S for the
+    commands that stay within a shard.
+    """
+
+    def __init__(
+        self,
+        probe_name: Callable[[], str],
+        on_lost: Callable[[Channel | None], None] = lambda _: None,
+        letter: str = "",
+    ) -> None:
+        self._probe_name = probe_name
+        self._on_lost = on_lost
+        self._letter = letter
+        self._channels: dict[str, Channel] = {}
+        self._confirmed: set[str] = set()  # of these, on this connection
+        self._connection: Any = None
+        self._heard = 0.0
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    async def enter(self, channel: Channel) -> None:
+        """Hear it. Redis confirms when that is so."""
+        self._channels[channel.name] = channel
+        await self._send("SUBSCRIBE", channel.name)
+
+    async def leave(self, channel: Channel) -> None:
+        if self._channels.get(channel.name) is channel:
+            del self._channels[channel.name]
+            self._confirmed.discard(channel.name)
+            await self._send("UNSUBSCRIBE", channel.name)
+
+    async def run(self, client: Any) -> None:
+        """Listen until cancelled, over as many connections as it takes."""
+        now = asyncio.get_running_loop().time
+        delay, longest = RECONNECT_DELAYS
+        while True:
+            began = now()
+            try:
+                with store_errors():
+                    await self._listen(client)
+            except StoreError as error:
+                metrics.RECONNECTS.inc()
+                logger.warning("pub/sub connection lost (%s); connecting again", error)
+            self._on_lost(None)
+            if now() - began > longest:
+                delay = RECONNECT_DELAYS[0]
+            await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
+            delay = min(delay * 2, longest)
+
+    async def _listen(self, client: Any) -> None:
+        probe = self._probe_name()
+        connection = client.connection_pool.make_connection()
+        try:
+            await connection.connect()
+            logger.info("pub/sub connected")
+            self._connection = connection
+            self._confirmed.clear()
+            self._heard = asyncio.get_running_loop().time()
+            await self._send("SUBSCRIBE", probe, *self._channels)
+            # No TaskGroup: on Python 3.11 it leaves this task marked as cancelled, and there
+            # `asyncio.timeout`, by which redis-py connects, then ends it.
+            work = [
+                asyncio.create_task(part)
+                for part in (self._watch(client, probe), self._read(connection))
+            ]
+            try:
+                await asyncio.gather(*work)
+            finally:
+                await tasks.stop(*work)
+        finally:
+            self._connection = None  # first: sending on a closed connection would open it again
+            await connection.disconnect(nowait=True)
+
+    async def _read(self, connection: Any) -> None:
+        now = asyncio.get_running_loop().time
+        while True:
+            reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+            self._heard = now()
+            if channel := self._channels.get(reply[1].decode()):
+                self._take(reply[0], channel, reply[2])
+
+    def _take(self, kind: bytes, channel: Channel, value: Any) -> None:
+        match kind:
+            case b"message" | b"smessage":
+                channel.hear(value)
+            case b"subscribe" | b"ssubscribe":
+                self._confirmed.add(channel.name)
+                channel.confirm()
+            case b"sunsubscribe" if channel.name in self._confirmed:  # else it was ours, earlier
+                self._confirmed.remove(channel.name)
+                del self._channels[channel.name]
+                self._on_lost(channel)
+
+    async def _watch(self, client: Any, probe: str) -> None:
+        now = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(PROBE_AFTER / 2)
+            silence = now() - self._heard
+            if silence > DEAF_AFTER:
+                raise TimeoutError("it hears nothing")
+            if silence > PROBE_AFTER:
+                with contextlib.suppress(StoreError), store_errors():  # if it is heard, counts
+                    await client.execute_command(f"{self._letter}PUBLISH", probe, b"")
+
+    async def _send(self, command: str, *names: str) -> None:
+        # Without a connection the next one subscribes to all that is wanted by then.
+        if self._connection is not None:
+            commands = [(self._letter + command, name) for name in names]  # of different slots
+            with contextlib.suppress(StoreError), store_errors():
+                await self._connection.send_packed_command(self._connection.pack_commands(commands))

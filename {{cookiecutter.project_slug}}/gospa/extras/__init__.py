@@ -1,0 +1,1 @@
+"""Optional parts: each is one module and one line in app.py."""

@@ -1,0 +1,185 @@
+"""A room that someone in this worker is in: its replica kept true, its members kept informed."""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sanic.log import logger
+
+from gospa import tasks
+from gospa.errors import StoreError
+from gospa.live import wire
+from gospa.live.fanout import Fanout
+from gospa.live.mutations import MutationQueue
+from gospa.live.presence import Attendance, Members
+from gospa.live.replica import Link, Replica
+from gospa.live.writer import Outbox, framed
+from gospa.pubsub import PubSub, Subscription
+from gospa.room import Room
+from gospa.stats import Counters
+from gospa.store.contract import NO_TAG, Snapshot, StateStore, channel
+
+BUFFER = 1024  # messages kept while the room is being loaded
+GRACE = 0.25  # seconds that a commit may take from the store to here
+RELOAD_DELAYS = (0.1, 2.0)  # seconds: the first, and the longest
+MISSED = "a commit was missed"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all rooms of a worker share; `on_gap` has their heads compared with the store's."""
+
+    worker: str
+    store: StateStore
+    pubsub: PubSub
+    on_gap: Callable[[], None]
+    counters: Counters
+    room_size: float = math.inf
+
+
+class LocalRoom:
+    """Follows the room's channel; loads the room where a link of the chain is missing."""
+
+    def __init__(self, key: str, room: Room, services: Services) -> None:
+        self.key = key
+        self.room = room
+        self.fanout = Fanout(self)
+        self._services = services
+        self._absent = Snapshot(0, NO_TAG, room.initial_fields)
+        self.replica = Replica(self._absent)
+        self.mutations = MutationQueue(
+            key,
+            room.name,
+            self._absent,
+            services.store,
+            lambda: self.replica.snapshot,
+            limit=services.room_size,
+        )
+        self.attendance = (
+            Attendance(services.worker, self.mutations, lambda: self.replica.snapshot.fields)
+            if isinstance(room, Members)
+            else None
+        )
+        self._subscription: Subscription | None = None
+        self._buffer: list[bytes] | None = []
+        self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
+        self._repairing: asyncio.Task[None] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody in this worker needs it any more."""
+        settled = self.attendance is None or self.attendance.settled
+        return not len(self.fanout) and self.mutations.idle and settled
+
+    async def open(self) -> None:
+        """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
+        self._subscription = await self._services.pubsub.subscribe(
+            channel(self.key), self._receive, self._services.on_gap
+        )
+        while not self._catch_up(await self._load()):
+            pass
+
+    async def close(self) -> None:
+        if self._repairing:
+            await tasks.stop(self._repairing)
+        if self._subscription:
+            await self._subscription.close()
+
+    def join(self, outbox: Outbox, tag: bytes | None) -> None:
+        """Bring a member up to date, from the commit with `tag` on if that is still kept."""
+        self.fanout.add(outbox)
+        missed = None if tag is None else self.replica.missed(tag)
+        frames = [self.snapshot_frame()] if missed is None else missed
+        done = wire.joined(self.room.name, self.replica.version, self.replica.tag)
+        outbox.write(b"".join([*frames, framed(done)]))
+
+    def snapshot_frame(self) -> bytes:
+        """The room's state as a framed SNAPSHOT, encoded once per version."""
+        self.fanout.flush()
+        if self._snapshot is None or self._snapshot[0] != self.replica.tag:
+            frame = framed(wire.snapshot(self.room.name, self.replica.snapshot))
+            self._snapshot = (self.replica.tag, frame)
+        return self._snapshot[1]
+
+    async def send_event(self, name: str, payload: object, sender: str) -> None:
+        """Publish a member's ephemeral event to those on all workers. Raises StoreError."""
+        event = wire.event(self.room.name, name, payload, sender)
+        await self._services.pubsub.publish(channel(self.key), event)
+
+    async def compare(self, head: bytes, since: bytes) -> None:
+        """Load the room if the store stands at `head`, unlike our chain from `since` on."""
+        if self.replica.passed(head, since):
+            return
+        if not self.replica.knows(head):
+            await asyncio.sleep(GRACE)
+            if self.replica.knows(head):
+                return
+        self._repair("the store is at another commit")
+
+    def _receive(self, message: bytes) -> None:
+        if self._buffer is None:
+            self._follow(message)
+        elif len(self._buffer) < BUFFER:
+            self._buffer.append(message)
+
+    def _follow(self, message: bytes) -> None:
+        if wire.is_event(message):
+            self.fanout.send(framed(message))
+            return
+        frame = framed(message)
+        match self._apply(self.replica, message, frame):
+            case Link.NEXT:
+                self.mutations.published(self.replica.tag, self.replica.version)
+                self.fanout.send(frame)
+            case Link.GAP:
+                self._repair(MISSED)
+            case Link.DOUBT:  # its head tells whether the message was late or the store went back
+                self._services.on_gap()
+
+    @staticmethod
+    def _apply(replica: Replica, message: bytes, frame: bytes) -> Link:
+        try:
+            return replica.apply(wire.read_patch(message), frame)
+        except wire.WireError:
+            return Link.DOUBT  # deleted, or not of this application: the store knows
+
+    def _repair(self, reason: str) -> None:
+        if self._repairing is None or self._repairing.done():
+            logger.info("loading room %s again: %s", self.key, reason)
+            if reason == MISSED:
+                self._services.counters.loads_missed += 1
+            else:
+                self._services.counters.loads_other += 1
+            self._buffer = []
+            self._repairing = tasks.start(self._reload(), f"repair of {self.key}")
+
+    async def _reload(self) -> None:
+        delay, longest = RELOAD_DELAYS
+        loaded = False
+        while not loaded:
+            try:
+                loaded = self._catch_up(await self._load())
+            except StoreError as error:
+                logger.warning("room %s cannot be loaded yet: %s", self.key, error)
+                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
+                delay = min(delay * 2, longest)
+
+    async def _load(self) -> Snapshot:
+        self._buffer = []
+        return await self._services.store.load(self.key) or self._absent
+
+    def _catch_up(self, snapshot: Snapshot) -> bool:
+        """Go on from a snapshot with what arrived while it was loaded; False if that has a gap."""
+        buffered = self._buffer or []
+        patches = [message for message in buffered if not wire.is_event(message)]
+        replica = Replica(snapshot)
+        links = [self._apply(replica, message, framed(message)) for message in patches]
+        if Link.GAP in links or len(buffered) == BUFFER:
+            return False
+        shown, self.replica, self._buffer = self.replica.tag, replica, None
+        self.mutations.restart()
+        if replica.tag != shown and len(self.fanout):
+            self.fanout.send(self.snapshot_frame())
+        return True

@@ -1,0 +1,74 @@
+"""A worker's copy of a room: a chain of commits that shows when a link is missing."""
+
+from collections import deque
+from enum import Enum, auto
+
+from gospa.live.wire import Patch
+from gospa.store.contract import NO_TAG, Snapshot
+
+RING_FRAMES = 256
+RING_BYTES = 256 * 1024
+
+
+class Link(Enum):
+    """How a patch stands to the chain."""
+
+    NEXT = auto()  # it continued the chain and was applied
+    KNOWN = auto()  # it had been applied before
+    GAP = auto()  # something before it is missing: the room has to be loaded
+    DOUBT = auto()  # older than the copy but not of its chain: late, or the store lost commits
+
+
+class Replica:
+    """The room as of the last patch, and the last frames for clients that come back."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.version = snapshot.version
+        self.tag = snapshot.tag
+        self._fields = dict(snapshot.fields)
+        self._frames: deque[tuple[bytes, bytes, bytes]] = deque()  # parent, tag, frame
+        self._bytes = 0
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.version, self.tag, self._fields)
+
+    def apply(self, patch: Patch, frame: bytes) -> Link:
+        """Follow the chain with `patch`, published as `frame`, or say why that cannot be."""
+        if patch.parent != self.tag:
+            if self.knows(patch.tag):
+                return Link.KNOWN
+            return Link.GAP if patch.version > self.version else Link.DOUBT
+        self._fields = {**self._fields, **patch.set}
+        for key in patch.delete:
+            self._fields.pop(key, None)
+        self.version = patch.version
+        self.tag = patch.tag
+        self._frames.append((patch.parent, patch.tag, frame))
+        self._bytes += len(frame)
+        while len(self._frames) > RING_FRAMES or self._bytes > RING_BYTES:
+            self._bytes -= len(self._frames.popleft()[2])
+        return Link.NEXT
+
+    def knows(self, tag: bytes) -> bool:
+        """Whether the chain is at `tag` or recently passed it."""
+        return tag == self.tag or any(tag == link for _, link, _ in self._frames)
+
+    def passed(self, tag: bytes, since: bytes) -> bool:
+        """Whether `tag` is `since` or a later link of the chain."""
+        for _, link, _ in reversed(self._frames):
+            if link == tag:
+                return True
+            if link == since:
+                return False
+        return tag == since
+
+    def missed(self, tag: bytes) -> list[bytes] | None:
+        """The frames that lead from `tag` to now, or None if they are not kept."""
+        if tag == self.tag != NO_TAG:  # without commits, what a room starts with may have changed
+            return []
+        frames = iter(self._frames)
+        for parent, _, frame in frames:
+            if parent == tag:
+                return [frame, *(later for _, _, later in frames)]
+        return None

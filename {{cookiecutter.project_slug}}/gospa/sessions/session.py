@@ -1,0 +1,208 @@
+"""A session as data: what it holds, how long it lasts, how two versions of it merge. No I/O."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterator, MutableMapping
+from hmac import compare_digest
+from math import isfinite
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gospa.store.codec import CodecError, check, check_keys, pack, pack_fields, unpack
+
+# The session's identity, and a secret of 256 random bits in base64url; OWASP ASVS 5 (7.2.3) asks
+# for at least 128. Only a hash of the secret is stored: who reads the store takes over no session.
+TOKEN = re.compile(r"([0-9a-f]{32})([A-Za-z0-9_-]{43})")
+RENEWAL = 0.1  # of the idle time has to pass before a session is renewed
+FLASH = "flash:"  # starts the keys of messages, one each, so that none is lost in a merge
+
+
+class SessionTooLarge(ValueError):
+    """More was put in a session than the setting `session_size` allows."""
+
+
+class Access(NamedTuple):
+    """Who logged in, if somebody did, and what opens the session, as hashes.
+
+    That is its token, and until a time the one that this replaced.
+    """
+
+    user: str | None = None
+    token: bytes = b""
+    replaced: bytes = b""
+    until: float = 0.0
+
+
+class _Record(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """What is stored; `values` are bytes of their own, to be compared with."""
+
+    identity: str
+    created: float
+    renewed: float
+    access: Access
+    values: msgspec.Raw
+
+
+ANONYMOUS = Access()
+EMPTY = pack({})
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(_Record)
+
+
+class Session(MutableMapping[str, Any]):
+    """What is remembered of one visitor, as a dict with text keys and state values.
+
+    Values inside values may be changed in place. `identity` is the visitor's random name within
+    the application; unlike the token it is no secret that opens anything, and it stays when the
+    token changes.
+    """
+
+    def __init__(
+        self,
+        identity: str,
+        created: float,
+        renewed: float,
+        stored: bytes = EMPTY,
+        access: Access = ANONYMOUS,
+    ) -> None:
+        self.identity = identity
+        self.created = created
+        self.renewed = renewed
+        self.access = access
+        self._values = unpack(stored)
+        if not isinstance(self._values, dict):
+            raise CodecError("what a session holds is a map")
+        check(self._values)  # that it can be stored again
+        self._stored = stored
+        self._stored_access = access
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        check_keys((key,), "the session")
+        self._values[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def user(self) -> str | None:
+        """Who logged in, if somebody did."""
+        return self.access.user
+
+    def log_in(self, user: str, now: float) -> None:
+        """Make it the session of `user`, which begins now."""
+        self.access, self.created = self.access._replace(user=user), now
+
+    @property
+    def changed(self) -> bool:
+        """Whether it differs from what was loaded. Raises CodecError for unstorable values."""
+        return pack(self._values) != self._stored
+
+    def flash(self, text: str) -> None:
+        """Keep a message for the next page that takes it."""
+        self[FLASH + secrets.token_hex(4)] = text
+
+    def take_flashes(self) -> list[str]:
+        """The messages kept so far, oldest first; they are told once."""
+        return [self.pop(key) for key in list(self) if key.startswith(FLASH)]
+
+    def merged_into(self, stored: "Session") -> "Session | None":
+        """The session as another request stored it meanwhile, with this one's changes.
+
+        None if both gave it a new token: only one of them can tell the browser.
+        """
+        newest = stored
+        if self.access != self._stored_access:
+            if stored.access != self._stored_access:
+                return None
+            newest = self
+        mine, loaded = pack_fields(self._values), pack_fields(unpack(self._stored))
+        values = dict(stored)
+        for key in mine.keys() | loaded.keys():
+            if mine.get(key) == loaded.get(key):
+                continue
+            if key in mine:
+                values[key] = self._values[key]
+            else:
+                values.pop(key, None)
+        renewed = max(stored.renewed, self.renewed)
+        return Session(stored.identity, newest.created, renewed, pack(values), newest.access)
+
+    def rotate(self, now: float, grace: float) -> str:
+        """A new token that opens it; the one before does so for `grace` seconds more."""
+        secret = secrets.token_urlsafe(32)
+        replaced = self.access.token
+        until = now + grace if replaced else 0.0
+        self.access = Access(self.user, _hash(secret), replaced, until)
+        return self.identity + secret
+
+    def keep_access(self) -> None:
+        """Take back a new token, and a login."""
+        self.access = self._stored_access
+
+    def opened_by(self, secret: str) -> bool:
+        """Whether this is the secret of its token."""
+        return compare_digest(_hash(secret), self.access.token)
+
+    def was_opened_by(self, secret: str, now: float, grace: float) -> bool:
+        """Whether this was the secret of its token until a moment ago."""
+        left = self.access.until - now  # more than `grace`, if the clock was set back
+        return 0 < left <= grace and compare_digest(_hash(secret), self.access.replaced)
+
+    def encode(self, limit: int) -> bytes:
+        """The bytes to store. Raises CodecError, or SessionTooLarge above `limit` bytes."""
+        values = msgspec.Raw(pack(self._values))
+        record = _Record(self.identity, self.created, self.renewed, self.access, values)
+        raw = _ENCODER.encode(record)
+        if len(raw) > limit:
+            raise SessionTooLarge(
+                f"the session takes {len(raw)} bytes and {limit} are allowed: keep large things "
+                "in a room or a database, or raise GOSPA_SESSION_SIZE"
+            )
+        return raw
+
+    def remaining(self, now: float, idle: float, absolute: float) -> float:
+        """Seconds until it ends unless it is renewed; not positive: it has ended.
+
+        What lies in the future says that the clock was set back, which lengthens no session.
+        """
+        return min(min(self.renewed, now) + idle, min(self.created, now) + absolute) - now
+
+    def due(self, now: float, idle: float) -> bool:
+        """Whether it is time to renew it."""
+        return not 0 <= now - self.renewed <= idle * RENEWAL
+
+
+def new_session(now: float) -> Session:
+    return Session(secrets.token_hex(16), now, now)
+
+
+def decode(raw: bytes) -> Session | None:
+    """The session in stored bytes, or None if they are not of this form."""
+    try:
+        record = _DECODER.decode(raw)
+        stored = bytes(record.values)
+        session = Session(record.identity, record.created, record.renewed, stored, record.access)
+        return session if isfinite(record.created + record.renewed) else None
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # of text that is none, and ours
+        return None
+
+
+def read_token(token: str) -> tuple[str, str] | None:
+    """The identity and the secret in a token, None for what cannot be one."""
+    match = TOKEN.fullmatch(token)
+    return (match[1], match[2]) if match else None
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

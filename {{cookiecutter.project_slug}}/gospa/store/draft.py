@@ -1,0 +1,102 @@
+"""A working copy of a room's state that records what was read and what was changed."""
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from gospa.store.codec import check_keys, pack, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What a draft read and changed; `all_keys`: it looked at which keys there are."""
+
+    read: Mapping[str, bytes | None]
+    all_keys: bool
+    set: Mapping[str, bytes]
+    delete: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.set or self.delete)
+
+    def then(self, later: "Edits") -> "Edits":
+        """Both as one; `later` was made on the state that these leave."""
+        own = {*self.set, *self.delete}
+        kept = {key: raw for key, raw in self.set.items() if key not in later.delete}
+        deleted = dict.fromkeys((*self.delete, *later.delete))
+        return Edits(
+            read={**{k: raw for k, raw in later.read.items() if k not in own}, **self.read},
+            all_keys=self.all_keys or later.all_keys,
+            set={**kept, **later.set},
+            delete=tuple(key for key in deleted if key not in later.set),
+        )
+
+    def applied(self, fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """The state that these leave of another."""
+        kept = {key: raw for key, raw in fields.items() if key not in self.delete}
+        return {**kept, **self.set}
+
+
+NO_EDITS = Edits(read={}, all_keys=False, set={}, delete=())
+
+
+class Draft(MutableMapping[str, Any]):
+    """A room's state as a dict, for an action to read and change.
+
+    Values inside values may be changed in place: `draft["note"]["text"] = "new"` is noticed.
+    Assigning a key without reading it is a blind write, which never conflicts.
+    """
+
+    def __init__(self, fields: Mapping[str, bytes]) -> None:
+        self._fields = fields
+        self._values: dict[str, Any] = {}  # decoded when read, or assigned
+        self._assigned: set[str] = set()
+        self._deleted: set[str] = set()
+        self._read: dict[str, bytes | None] = {}
+        self._all_keys = False
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._values:
+            return self._values[key]
+        if key in self._deleted:
+            raise KeyError(key)
+        raw = self._read[key] = self._fields.get(key)
+        if raw is None:
+            raise KeyError(key)
+        value = self._values[key] = unpack(raw)
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        check_keys((key,), "the state")
+        self._values[key] = value
+        self._assigned.add(key)
+        self._deleted.discard(key)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._values.pop(key, None)
+        self._assigned.discard(key)
+        self._deleted.add(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._all_keys = True
+        yield from [key for key in self._fields if key not in self._deleted]
+        yield from [key for key in self._values if key not in self._fields]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def edits(self) -> Edits:
+        """What was read and changed so far. Raises CodecError for a value state cannot hold."""
+        changed = {key: pack(value) for key, value in self._values.items()}
+        return Edits(
+            read=dict(self._read),
+            all_keys=self._all_keys,
+            set={
+                key: raw
+                for key, raw in changed.items()
+                if key in self._assigned or raw != self._read[key]
+            },
+            delete=tuple(key for key in self._deleted if key in self._fields),
+        )

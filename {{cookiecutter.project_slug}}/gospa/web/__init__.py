@@ -1,0 +1,1 @@
+"""HTTP requests: headers, CSRF, static files, health."""

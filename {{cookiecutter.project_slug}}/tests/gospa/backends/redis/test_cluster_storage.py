@@ -1,0 +1,54 @@
+"""Sessions on a cluster of three shards with a replica each."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from gospa.backends.redis.storage import open_storage
+from gospa.errors import StoreError
+from gospa.settings import Settings
+from gospa.storage import Storage
+from tests.gospa.backends.storage_conformance import StorageConformance
+from tests.gospa.redis_servers import ClusterServers, no_front, started
+
+KEYS = [f"session:{number}" for number in range(30)]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
+    with started(ClusterServers(tmp_path_factory.mktemp("cluster"), no_front)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_settings(cluster: ClusterServers) -> Settings:
+    return Settings(redis_url=cluster.url, key_prefix=f"t{next(_numbers)}:")
+
+
+class TestClusterStorage(StorageConformance):
+    @pytest.fixture
+    async def storage(self, cluster_settings: Settings) -> AsyncIterator[Storage]:
+        async with open_storage(cluster_settings) as storage:
+            yield storage
+
+    async def test_one_shard_that_hangs_leaves_the_keys_of_the_others_alone(
+        self, storage: Storage, cluster: ClusterServers, cluster_settings: Settings
+    ) -> None:
+        await storage.get(KEYS[0])  # to know where the slots are, before a replica has them
+        async with cluster.clients():
+            prefix = cluster_settings.key_prefix
+            owners = {key: await cluster.owner(prefix + key) for key in KEYS}
+        hung = owners[KEYS[0]]
+        async with hung.halted():
+            outcomes = await asyncio.gather(
+                *(storage.replace(key, None, b"x") for key in KEYS), return_exceptions=True
+            )
+        for key, outcome in zip(KEYS, outcomes, strict=True):
+            if owners[key] is hung:
+                assert isinstance(outcome, StoreError), (key, outcome)
+            else:
+                assert outcome is True, (key, outcome)

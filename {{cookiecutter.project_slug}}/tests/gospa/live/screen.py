@@ -1,0 +1,63 @@
+"""A transport that shows what a browser at its other end would see."""
+
+import asyncio
+from typing import Any
+
+import msgpack
+
+from gospa.live.writer import Outbox
+from gospa.stats import Counters
+
+
+class Screen(asyncio.Transport):
+    """Follows the frames written to it as a client does; a patch that does not fit fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.messages: list[list[Any]] = []
+        self.state: dict[str, Any] = {}
+        self.shown: list[dict[str, Any]] = []  # every state that was ever shown
+        self.tag = b""
+        self.counters = Counters()
+        self.outbox = Outbox(self, self.counters)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+        rest = bytes(data)
+        while rest:
+            message, rest = _first_frame(rest)
+            self._follow(msgpack.unpackb(message, timestamp=3))
+
+    def kinds(self) -> list[int]:
+        """The types of all messages so far."""
+        return [message[0] for message in self.messages]
+
+    def _follow(self, message: list[Any]) -> None:
+        self.messages.append(message)
+        match message:
+            case [0, _, _, tag, state]:
+                self.state, self.tag = state, tag
+            case [1, _, _, parent, tag, changed, deleted]:
+                assert parent == self.tag, "a patch that does not fit was delivered"
+                self.state, self.tag = {**self.state, **changed}, tag
+                for key in deleted:
+                    self.state.pop(key, None)
+        self.shown.append(dict(self.state))
+
+
+def _first_frame(data: bytes) -> tuple[bytes, bytes]:
+    """The payload of an unmasked frame, and what follows it."""
+    assert data[0] == 0x82, "not one whole binary frame"
+    start, length = 2, data[1]
+    if length == 126:
+        start, length = 4, int.from_bytes(data[2:4])
+    elif length == 127:
+        start, length = 10, int.from_bytes(data[2:10])
+    return data[start : start + length], data[start + length :]

@@ -1,0 +1,316 @@
+"""A room's queue of mutations, on a store that does what a test tells it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+
+from gospa.errors import StoreError, StoreFull, StoreUnavailable
+from gospa.live import mutations
+from gospa.live.mutations import Lane, Mutation, MutationQueue
+from gospa.room import RoomError
+from gospa.store.codec import pack_fields, unpack_fields
+from gospa.store.contract import NO_TAG, Change, Commit, Conflict, Refused, Snapshot
+
+INITIAL = Snapshot(0, NO_TAG, pack_fields({"count": 0, "title": "new"}))
+Draft = Any
+
+
+class Store:
+    """Commits everything, unless `outcomes` has something else to do first."""
+
+    def __init__(self) -> None:
+        self.snapshot: Snapshot | None = None
+        self.changes: list[Change] = []
+        self.outcomes: list[Conflict | Exception | Commit | Refused] = []
+
+    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+        self.changes.append(change)
+        if self.outcomes:
+            outcome = self.outcomes.pop(0)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+        before = self.snapshot or Snapshot(0, NO_TAG, {})
+        kept = {k: v for k, v in before.fields.items() if k not in change.delete}
+        self.snapshot = Snapshot(before.version + 1, change.tag, {**kept, **change.set})
+        return Commit(self.snapshot.version, before.tag)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        assert self.snapshot is not None
+        return unpack_fields(self.snapshot.fields)
+
+
+class Room:
+    """A queue, whose worker's replica never hears of anything."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.queue = MutationQueue("a", "a", INITIAL, self.store, lambda: INITIAL)  # type: ignore[arg-type]
+        self.answers: list[list[Any]] = []
+        self.number = 0
+        self.lane = Lane()
+
+    def submit(self, run: Callable[[Draft], Any]) -> None:
+        self.number += 1
+        self.repeat(self.number, run)
+
+    def repeat(self, number: int, run: Callable[[Draft], Any]) -> None:
+        self.queue.submit(Mutation(b"c" * 16, number, self.lane, run, self._keep))
+
+    async def together(self, *runs: Callable[[Draft], Any]) -> list[list[Any]]:
+        """Each by a client of its own, as mutation 1, 2, ...; returns their answers."""
+        for number, run in enumerate(runs, 1):
+            client = number.to_bytes(16)
+            self.queue.submit(Mutation(client, number, Lane(), run, self._keep))
+        await self.queue.settled()
+        return self.answers
+
+    async def run(self, run: Callable[[Draft], Any]) -> list[Any]:
+        self.submit(run)
+        await self.queue.settled()
+        return self.answers[-1]
+
+    def _keep(self, answer: bytes) -> None:
+        self.answers.append(msgpack.unpackb(answer, timestamp=3))
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+def add(draft: Draft) -> int:
+    draft["count"] += 1
+    return int(draft["count"])
+
+
+def look(draft: Draft) -> int:
+    return int(draft["count"])
+
+
+async def test_the_first_commit_carries_the_initial_state(room: Room) -> None:
+    assert await room.run(add) == [3, 1, 1, 1]
+    assert room.store.state == {"count": 1, "title": "new"}
+    assert room.store.changes[0].exists is False
+
+
+async def test_what_the_first_commit_deletes_is_gone_for_all_who_were_shown_it(room: Room) -> None:
+    def untitle(draft: Draft) -> None:
+        del draft["title"]
+
+    def count_keys(draft: Draft) -> int:
+        return len(draft)
+
+    await room.run(untitle)
+    change = room.store.changes[0]
+    assert (unpack_fields(change.set), change.delete) == ({"count": 0}, ("title",))
+    assert await room.run(count_keys) == [3, 2, 1, 1]
+
+
+async def test_one_after_another_each_sees_what_the_one_before_did(room: Room) -> None:
+    for _ in range(50):
+        room.submit(add)
+    await room.queue.settled()
+    assert [answer[3] for answer in room.answers] == list(range(1, 51))
+    assert room.queue.idle
+
+
+async def test_those_of_different_clients_that_wait_share_a_commit(room: Room) -> None:
+    def rename(draft: Draft) -> None:
+        draft["title"] = f"at {draft['count']}"
+
+    answers = await room.together(add, add, rename, look)
+    assert answers == [[3, 1, 1, 1], [3, 2, 1, 2], [3, 3, 1, None], [3, 4, 1, 2]]
+    assert room.store.state == {"count": 2, "title": "at 2"}
+    assert [mutation.number for mutation in room.store.changes[0].mutations] == [1, 2, 3, 4]
+
+
+async def test_those_that_lost_together_run_again_together(room: Room) -> None:
+    fresh = Snapshot(7, b"othertag", pack_fields({"count": 40, "title": "theirs"}))
+    room.store.snapshot = fresh
+    room.store.outcomes = [Conflict(fresh)]
+    assert await room.together(add, add) == [[3, 1, 8, 41], [3, 2, 8, 42]]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_one_that_fails_fails_alone(room: Room, place: int) -> None:
+    def refuse(draft: Draft) -> None:
+        draft["count"] = 99
+        raise RoomError("no")
+
+    runs: list[Callable[[Draft], Any]] = [add, add]
+    runs.insert(place, refuse)
+    answers = await room.together(*runs)
+    assert [answer[:2] for answer in answers] == [[4 if i == place else 3, i + 1] for i in range(3)]
+    assert room.store.state["count"] == 2
+
+
+@pytest.mark.parametrize("outcome", [Commit(5, repeated=True), Refused()])
+async def test_one_that_was_done_before_is_told_alone(
+    room: Room, outcome: Commit | Refused
+) -> None:
+    room.store.outcomes = [outcome, outcome]  # of all, then of the first alone
+    answers = await room.together(add, add, add)
+    kind = 3 if isinstance(outcome, Commit) else 4
+    assert [answer[:2] for answer in answers] == [[kind, 1], [3, 2], [3, 3]]
+    assert room.store.state["count"] == 2
+
+
+async def test_where_many_come_that_were_done_before_fewer_share_a_commit(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = 2 * mutations.FOLD
+    shared: list[int] = []
+
+    async def say_that_it_was_done(_: str, change: Change) -> Commit:
+        shared.append(len(change.mutations))
+        return Commit(1, repeated=True)
+
+    monkeypatch.setattr(room.store, "commit", say_that_it_was_done)
+    answers = await room.together(*[add] * crowd)
+    assert answers == [[3, number, 1, None] for number in range(1, crowd + 1)]
+    assert shared == [64, 32, 16, 8, 4, 2] + [1] * crowd
+    monkeypatch.undo()
+    await room.together(*[add] * crowd)
+    assert [len(change.mutations) for change in room.store.changes] == [1, 2, 4, 8, 16, 32, 64, 1]
+
+
+async def test_a_store_that_is_away_puts_all_off(room: Room) -> None:
+    room.store.outcomes = [StoreUnavailable("away")]
+    answers = await room.together(add, add)
+    assert [answer[:3] for answer in answers] == [[4, n, "unavailable"] for n in (1, 2)]
+
+
+async def test_what_changes_nothing_is_not_committed(room: Room) -> None:
+    assert await room.run(look) == [3, 1, 0, 0]
+    assert room.store.changes == []
+
+
+async def test_who_lost_runs_again_on_the_fresh_state(room: Room) -> None:
+    fresh = Snapshot(7, b"othertag", pack_fields({"count": 40, "title": "theirs"}))
+    room.store.snapshot = fresh
+    room.store.outcomes = [Conflict(fresh)]
+    assert await room.run(add) == [3, 1, 8, 41]
+    assert room.store.state == {"count": 41, "title": "theirs"}
+    assert [change.attempt for change in room.store.changes] == [0, 1]
+
+
+async def test_a_room_that_is_gone_meanwhile_begins_anew(room: Room) -> None:
+    room.store.outcomes = [Conflict(None)]
+    assert await room.run(add) == [3, 1, 1, 1]
+
+
+async def test_who_loses_for_too_long_is_told(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutations, "PATIENCE", 0.02)
+    fresh = Snapshot(7, b"othertag", pack_fields({"count": 40}))
+
+    async def lose(*_: Any) -> Conflict:
+        return Conflict(fresh)
+
+    monkeypatch.setattr(room.store, "commit", lose)
+    assert (await room.run(add))[:3] == [4, 1, "conflict"]
+
+
+async def test_a_repeated_mutation_is_acknowledged_without_a_result(room: Room) -> None:
+    room.store.outcomes = [Commit(5, repeated=True)]
+    assert await room.run(add) == [3, 1, 5, None]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StoreFull("full"), "store_full"),
+        (StoreError("odd"), "internal"),
+    ],
+)
+async def test_a_store_that_fails_is_an_error_and_the_queue_goes_on(
+    room: Room, error: StoreError, code: str
+) -> None:
+    room.store.outcomes = [error]
+    assert (await room.run(add))[:3] == [4, 1, code]
+    assert await room.run(add) == [3, 2, 1, 1]
+
+
+async def test_what_the_store_did_not_answer_is_not_overtaken(room: Room) -> None:
+    room.store.outcomes = [StoreUnavailable("away")]
+    for _ in range(3):
+        room.submit(add)
+    await room.queue.settled()
+    assert [answer[:3] for answer in room.answers] == [[4, n, "unavailable"] for n in (1, 2, 3)]
+    for number in (2, 1, 2, 3):
+        room.repeat(number, add)
+    await room.queue.settled()
+    assert room.answers[3][:3] == [4, 2, "unavailable"]
+    assert room.answers[4:] == [[3, 1, 1, 1], [3, 2, 2, 2], [3, 3, 3, 3]]
+
+
+async def test_the_store_is_told_which_were_refused(room: Room) -> None:
+    def refuse(draft: Draft) -> None:
+        raise RoomError("no")
+
+    await room.run(refuse)
+    await room.run(add)
+    assert list(room.store.changes[-1].mutations[0].refused) == [1]
+
+
+async def test_what_the_store_knows_as_refused_is_refused_again(room: Room) -> None:
+    room.store.outcomes = [Refused()]
+    assert (await room.run(add))[:3] == [4, 1, "refused"]
+
+
+async def test_a_needless_repeat_holds_nothing_up(room: Room) -> None:
+    await room.run(add)
+    room.store.outcomes = [StoreUnavailable("away")]
+    room.repeat(1, add)
+    assert (await room.run(add))[:3] == [3, 2, 2]
+
+
+async def test_one_that_was_put_off_and_then_refused_holds_nothing_up(room: Room) -> None:
+    room.store.outcomes = [StoreUnavailable("away"), StoreFull("full")]
+    await room.run(add)
+    room.repeat(1, add)
+    assert (await room.run(add))[:3] == [3, 2, 1]
+
+
+async def test_an_action_that_refuses_or_fails_changes_nothing(room: Room) -> None:
+    def refuse(draft: Draft) -> None:
+        draft["count"] = 99
+        raise RoomError("not now")
+
+    def fail(draft: Draft) -> None:
+        draft["count"] = 99
+        raise ZeroDivisionError
+
+    def give_what_state_cannot_hold(draft: Draft) -> None:
+        draft["count"] = object()
+
+    def return_what_cannot_be_sent(draft: Draft) -> object:
+        draft["count"] = 99
+        return object()
+
+    assert await room.run(refuse) == [4, 1, "refused", "not now", "a"]
+    assert (await room.run(fail))[:3] == [4, 2, "internal"]
+    assert (await room.run(give_what_state_cannot_hold))[:3] == [4, 3, "invalid"]
+    assert (await room.run(return_what_cannot_be_sent))[:3] == [4, 4, "invalid"]
+    assert room.store.changes == []
+    assert await room.run(add) == [3, 5, 1, 1]
+
+
+async def test_what_is_seen_published_is_done_though_the_store_gives_no_answer(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = room.store.commit
+
+    async def lose_the_answer(key: str, change: Change) -> Commit | Conflict | Refused:
+        await commit(key, change)
+        room.queue.published(change.tag, 1)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(room.store, "commit", lose_the_answer)
+    assert await room.run(add) == [3, 1, 1, 1]
+    monkeypatch.undo()
+    assert (await room.run(look))[:2] == [3, 2], "it waits for a repetition that never comes"
+    assert len(room.answers) == 2

@@ -1,0 +1,295 @@
+"""Lists of members, kept by two workers on one store of the chosen backend."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+import app as chosen
+from gospa import tasks
+from gospa.app import create_app
+from gospa.errors import StoreUnavailable
+from gospa.live import presence
+from gospa.live.hub import Hub
+from gospa.live.presence import Attendance, member_id
+from gospa.pubsub import PubSub
+from gospa.room import Directory
+from gospa.sessions.session import new_session
+from gospa.settings import Settings
+from gospa.store.codec import unpack_fields
+from gospa.store.contract import Change, Commit, Conflict, Refused, StateStore
+from rooms import ROOMS
+from tests.conftest import OpenApp
+from tests.gospa.member import Member
+from tests.gospa.member import Refused as Denied
+from tests.gospa.serving import serve
+from tests.gospa.waiting import until
+
+LIST = "board/a#members"
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "REVIEW", 0.05)
+    monkeypatch.setattr(presence, "LEASE", 1.0)
+
+
+class Worker:
+    """A hub that reviews its rooms and lists until it is killed."""
+
+    def __init__(self, store: StateStore, pubsub: PubSub, settings: Settings) -> None:
+        self.hub = Hub(store, pubsub, Directory(ROOMS), settings)
+        self.tasks = [
+            tasks.start(self.hub.watch_heads(), "heads"),
+            tasks.start(self.hub.watch_presence(), "presence"),
+        ]
+
+    async def open(self) -> None:
+        self.room = await self.hub.enter(LIST, new_session(0))
+
+    @property
+    def attendance(self) -> Attendance:
+        assert self.room.attendance is not None
+        return self.room.attendance
+
+    def lists(self) -> dict[str, Any]:
+        """The details of each member, as this worker knows them."""
+        entries = unpack_fields(self.room.replica.snapshot.fields)
+        return {member: entry["details"] for member, entry in entries.items()}
+
+    async def kill(self) -> None:
+        await tasks.stop(*self.tasks)
+
+
+class Faulty:
+    """A store that can be away for commits."""
+
+    def __init__(self, store: StateStore) -> None:
+        self.away = False
+        self.changes: list[Change] = []
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+        if self.away:
+            raise StoreUnavailable("it is away")
+        self.changes.append(change)
+        return await self._store.commit(room, change)
+
+
+@pytest.fixture
+def faulty(store: StateStore) -> Faulty:
+    return Faulty(store)
+
+
+@pytest.fixture
+async def workers(
+    faulty: Any, pubsub: PubSub, settings: Settings
+) -> AsyncIterator[tuple[Worker, Worker]]:
+    one, other = Worker(faulty, pubsub, settings), Worker(faulty, pubsub, settings)
+    for worker in (one, other):
+        await worker.open()
+    yield one, other
+    for worker in (one, other):
+        await worker.kill()
+        await worker.room.mutations.settled()
+        await worker.room.close()
+
+
+async def test_members_of_all_workers_are_listed_on_each(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    one.attendance.enter("ann", "connection 1", {"name": "Ann"})
+    other.attendance.enter("bob", "connection 2", None)
+    for worker in workers:
+        await until(lambda worker=worker: worker.lists() == {"ann": {"name": "Ann"}, "bob": None})
+
+
+async def test_lists_leave_no_numbers_of_mutations_in_the_store(
+    workers: tuple[Worker, Worker], faulty: Faulty
+) -> None:
+    for worker in workers:
+        worker.attendance.enter("ann", worker, 1)
+    await until(lambda: all(worker.attendance.settled for worker in workers))
+    assert not any(change.mutations for change in faulty.changes)
+
+
+async def test_what_a_member_tells_later_replaces_what_it_told(
+    workers: tuple[Worker, Worker],
+) -> None:
+    one, other = workers
+    for name in ("Ann", "Anna", "Anne"):
+        one.attendance.enter("ann", "connection 1", name)
+    await until(lambda: other.lists() == {"ann": "Anne"})
+
+
+async def test_a_member_is_listed_until_its_last_connection_here_leaves(
+    workers: tuple[Worker, Worker],
+) -> None:
+    one, other = workers
+    one.attendance.enter("ann", "old connection", "old")
+    one.attendance.enter("ann", "new connection", "new")
+    one.attendance.leave("ann", "old connection")
+    await until(lambda: other.lists() == {"ann": "new"})
+    one.attendance.leave("ann", "new connection")
+    await until(lambda: other.lists() == {})
+
+
+async def test_a_member_that_came_back_elsewhere_stays_when_its_old_connection_ends(
+    workers: tuple[Worker, Worker],
+) -> None:
+    one, other = workers
+    one.attendance.enter("ann", "old connection", "here")
+    await until(lambda: other.lists() == {"ann": "here"})
+    other.attendance.enter("ann", "new connection", "there")
+    await until(lambda: one.lists() == {"ann": "there"})
+    one.attendance.leave("ann", "old connection")
+    await until(lambda: one.attendance.settled)
+    assert one.lists() == other.lists() == {"ann": "there"}
+
+
+async def test_members_of_a_worker_that_died_go_when_its_lease_has_ended(
+    workers: tuple[Worker, Worker],
+) -> None:
+    one, other = workers
+    one.attendance.enter("ann", "connection 1", "Ann")
+    other.attendance.enter("bob", "connection 2", "Bob")
+    await until(lambda: other.lists() == {"ann": "Ann", "bob": "Bob"})
+    await one.kill()
+    await until(lambda: other.lists() == {"bob": "Bob"})
+
+
+async def test_members_of_a_worker_that_only_slept_come_back(
+    workers: tuple[Worker, Worker],
+) -> None:
+    one, other = workers
+    other.attendance.enter("ann", "connection 1", "Ann")
+    await until(lambda: one.lists() == {"ann": "Ann"})
+    one.attendance.review(set(one.attendance.workers().values()))
+    await until(lambda: one.room.replica.version == 3)  # listed, removed, listed again
+    await until(lambda: one.lists() == other.lists() == {"ann": "Ann"})
+
+
+async def test_a_list_that_the_store_lost_is_made_again(
+    workers: tuple[Worker, Worker], faulty: Faulty
+) -> None:
+    one, other = workers
+    one.attendance.enter("ann", "connection 1", "Ann")
+    other.attendance.enter("bob", "connection 2", "Bob")
+    await until(lambda: one.lists() == other.lists() == {"ann": "Ann", "bob": "Bob"})
+    await faulty.delete(LIST)
+
+    async def made_again() -> bool:
+        stored = await faulty.load(LIST)
+        return stored is not None and set(stored.fields) == {"ann", "bob"}
+
+    await until(made_again)
+    await until(lambda: one.lists() == other.lists() == {"ann": "Ann", "bob": "Bob"})
+
+
+async def test_who_left_while_the_store_was_away_goes_when_it_is_back(
+    workers: tuple[Worker, Worker], faulty: Faulty
+) -> None:
+    one, other = workers
+    one.attendance.enter("ann", "connection 1", "Ann")
+    await until(lambda: other.lists() == {"ann": "Ann"})
+    faulty.away = True
+    one.attendance.leave("ann", "connection 1")
+    await one.room.mutations.settled()
+    assert not one.room.empty, "it would forget that Ann left"
+    faulty.away = False
+    await until(lambda: one.lists() == other.lists() == {})
+    await until(lambda: one.room.empty)
+
+
+async def test_clients_of_a_worker_that_stops_stay_listed_as_they_will_be_back_elsewhere(
+    settings: Settings,
+) -> None:
+    app = create_app("stopping", chosen.BACKENDS, ROOMS, settings)
+    async with serve(app) as address, Member.connect(address) as member:
+        await member.join(LIST)
+        await member.sees(LIST, lambda state: len(state) == 1)
+        hub, local = app.ctx.hub, app.ctx.hub.rooms[LIST]
+        await hub.close()
+        await local.mutations.settled()
+        stored = await hub._services.store.load(LIST)  # noqa: SLF001 - rooms are closed by now
+        assert list(stored.fields) == [member.welcome[2]]
+
+
+async def test_clients_see_who_is_in_a_room_while_they_are_connected(connect: Connect) -> None:
+    async with connect() as one:
+        async with connect() as two:
+            await one.send(0, LIST, None, None, {"name": "Ann"})
+            await two.send(0, LIST, None, None, {"name": "Bob"})
+            seen = await one.sees(LIST, lambda state: len(state) == 2)
+            assert seen == {
+                member.welcome[2]: {
+                    "pid": os.getpid(),
+                    "worker": seen[member.welcome[2]]["worker"],
+                    "details": {"name": name},
+                }
+                for member, name in ((one, "Ann"), (two, "Bob"))
+            }
+            await two.send(1, LIST)
+            await one.sees(LIST, lambda state: len(state) == 1)
+            await two.join(LIST)
+            await one.sees(LIST, lambda state: len(state) == 2)
+        await one.sees(LIST, lambda state: list(state) == [one.welcome[2]])
+
+
+async def test_a_client_has_the_same_name_for_others_over_all_its_connections(
+    connect: Connect,
+) -> None:
+    client = os.urandom(16)
+    async with connect(client=client) as one:
+        first = one.welcome[2]
+    async with connect(client=client) as again:
+        assert again.welcome[2] == first == member_id(client)
+    assert client.hex() not in first
+
+
+async def test_a_room_without_presence_does_not_tell_who_is_in_it(connect: Connect) -> None:
+    async with connect() as member:
+        for room in ("me#members", "board/a#others", "board/a#members#members", "#members"):
+            with pytest.raises(Denied, match="unknown_room"):
+                await member.join(room)
+
+
+async def test_a_list_of_members_takes_neither_writes_nor_events(connect: Connect) -> None:
+    async with connect() as member:
+        await member.join(LIST)
+        with pytest.raises(Denied, match="invalid"):
+            await member.write(LIST, somebody={"details": "else"})
+        await member.send(4, LIST, "typing", None)
+        assert (await member.until(lambda message: message[0] == 4))[2] == "invalid"
+
+
+async def test_details_are_short(member: Member) -> None:
+    await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
+    assert (await member.until(lambda message: message[0] == 4))[2] == "invalid"
+    assert await member.join("board/a")
+
+
+async def test_a_join_that_was_refused_leaves_nothing_behind(member: Member) -> None:
+    await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
+    with pytest.raises(Denied, match="not_joined"):
+        await member.call(LIST, "add")
+
+
+async def test_who_was_refused_for_its_details_may_try_again(open_app: OpenApp) -> None:
+    async with open_app() as (app, address), Member.connect(address) as member:
+        await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
+        await member.receive()
+        await until(lambda: LIST not in app.ctx.hub.rooms)
+        await member.join(LIST)
+        await member.sees(LIST, lambda listed: len(listed) == 1)
+
+
+@pytest.fixture
+async def member(connect: Connect) -> AsyncIterator[Member]:
+    async with connect() as member:
+        yield member

@@ -1,0 +1,70 @@
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+
+from gospa.live import wire
+from gospa.store.contract import MAX_MUTATION, NO_TAG, Snapshot, splice
+
+NAME = "x" * 128
+Limit = tuple[Callable[[Any], list[Any]], list[Any], list[Any]]
+LIMITS: dict[str, Limit] = {
+    "room of JOIN": (lambda n: [0, n, None, None], [NAME], ["", NAME + "x"]),
+    "room of LEAVE": (lambda n: [1, n], [NAME], ["", NAME + "x"]),
+    "room of CALL": (lambda n: [2, 1, n, "add", {}], [NAME], ["", NAME + "x"]),
+    "room of SEND": (lambda n: [4, n, "wave", None], [NAME], ["", NAME + "x"]),
+    "version of JOIN": (lambda n: [0, "me", n, None], [0, 2**64 - 1], [-1]),
+    "number of CALL": (lambda n: [2, n, "me", "add", {}], [1, MAX_MUTATION], [0, 2**53]),
+    "number of WRITE": (lambda n: [3, n, "me", {}, []], [1, MAX_MUTATION], [0, 2**53]),
+    "action": (lambda n: [2, 1, "me", n, {}], ["", NAME], [NAME + "x"]),
+    "event": (lambda n: [4, "me", n, None], ["", NAME], [NAME + "x"]),
+    "client": (lambda n: [6, n], [bytes(16)], [bytes(15), bytes(17)]),
+    "elements": (lambda n: [5, *n], [[]], [[None]]),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_what_is_just_allowed_is_and_what_is_beyond_is_not(limit: str) -> None:
+    message, allowed, refused = LIMITS[limit]
+    for value in allowed:
+        wire.parse(msgpack.packb(message(value)))
+    for value in refused:
+        with pytest.raises(wire.WireError):
+            wire.parse(msgpack.packb(message(value)))
+
+
+def published(*extra: Any) -> bytes:
+    head, tail = wire.patch_frame("me", b"tag-0001", {}, ())
+    if extra:
+        head = bytes([head[0] + len(extra)]) + head[1:]
+    return splice((head, tail), 1, NO_TAG) + b"".join(msgpack.packb(part) for part in extra)
+
+
+def test_a_patch_with_more_to_it_is_none_of_ours() -> None:
+    assert wire.read_patch(published()).version == 1
+    with pytest.raises(wire.WireError):
+        wire.read_patch(published(None))
+
+
+def test_of_all_messages_only_an_event_is_one_and_only_an_ack() -> None:
+    event, ack = wire.event("me", "wave", None, "ann"), wire.ack(1, 1, None)
+    messages = [
+        wire.snapshot("me", Snapshot(1, NO_TAG, {})),
+        published(),
+        event,
+        ack,
+        wire.error("invalid", "no"),
+        wire.pong(),
+        wire.joined("me", 1, NO_TAG),
+        b"",
+    ]
+    assert [message for message in messages if wire.is_event(message)] == [event]
+    assert [message for message in messages if wire.is_ack(message)] == [ack]
+
+
+def test_close_codes_are_those_of_the_protocol() -> None:
+    assert (wire.CLOSE_RESTART, wire.CLOSE_SILENT) == (1012, 4000)
+    assert (wire.CLOSE_SESSION_CHANGED, wire.CLOSE_TOO_FAST) == (4001, 4002)
+    final = (wire.CLOSE_MALFORMED, wire.CLOSE_NO_HELLO, wire.CLOSE_SESSION_ENDED)
+    assert final == (4500, 4501, 4502)

@@ -1,0 +1,168 @@
+"""Whole servers: several workers, ways to start them, and what happens when one dies."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gospa.extras.metrics import FOLDER
+from gospa.settings import Settings
+from tests.gospa.member import Member
+from tests.gospa.process.server import STOP_TIMEOUT, Server, launch, state_of
+from tests.gospa.waiting import until
+
+CROWD = 120  # clients: more than Sanic lets wait by itself, less than older kernels allow
+
+
+@pytest.fixture
+def server(settings: Settings, tmp_path: Path) -> Iterator[Server]:
+    with launch(settings, tmp_path, "--workers=4") as server:
+        yield server
+
+
+def exists(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits to be collected does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return state_of(pid) != "Z"
+
+
+def metrics_folder(pid: int) -> Path:
+    """Where a worker puts what it counts."""
+    environment = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
+    return Path(dict(line.split("=", 1) for line in environment if line)[FOLDER])
+
+
+async def test_several_workers_answer(server: Server) -> None:
+    await server.ready()
+    assert server.process.pid not in await server.pids(2)
+
+
+async def test_a_crowd_may_wait_to_be_accepted(settings: Settings, tmp_path: Path) -> None:
+    with launch(settings, tmp_path) as server:
+        await server.ready()
+        worker = await server.pid()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(10):  # a queue that is full would not answer at all
+                waiting = [
+                    await asyncio.open_connection(*server.address.split(":")) for _ in range(CROWD)
+                ]
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        for _, writer in waiting:
+            writer.close()
+
+
+async def test_a_worker_that_was_killed_is_replaced(server: Server) -> None:
+    await server.ready()
+    async with server.members(1) as (member,):
+        killed = member.pid
+        os.kill(killed, signal.SIGKILL)
+        await member.websocket.wait_closed()
+    assert killed not in await server.pids(4)
+    assert "died" in server.log
+
+
+async def test_all_workers_killed_at_once_are_replaced(server: Server) -> None:
+    await server.ready()
+    killed = await server.pids(4)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert killed.isdisjoint(await server.pids(4))
+
+
+async def test_on_sigterm_clients_are_told_to_come_back_and_all_is_over(server: Server) -> None:
+    await server.ready()
+    pids = await server.pids(4)
+    async with server.members(2) as members:
+        server.process.send_signal(signal.SIGTERM)
+        for member in members:
+            bye = await member.until(lambda message: message[0] == 6)
+            assert bye[1] == 1012
+            await member.websocket.wait_closed()
+            assert member.websocket.close_code == 1012
+    assert server.process.wait(STOP_TIMEOUT) == 0
+    assert not any(map(exists, pids))
+    assert "Traceback" not in server.log
+
+
+async def test_on_sigterm_what_waits_to_be_done_does_not_hold_up_the_stop(server: Server) -> None:
+    await server.ready()
+    async with server.members(2) as members:
+        for member in members:
+            await member.join("board/a")
+        for number in range(1, 2000):
+            for member in members:
+                await member.send(2, number, "board/a", "add", {})
+        server.process.send_signal(signal.SIGTERM)
+        for member in members:
+            assert (await member.until(lambda message: message[0] == 6))[1] == 1012
+    assert server.process.wait(STOP_TIMEOUT) == 0, server.log
+
+
+async def test_workers_end_and_clear_up_when_the_main_process_is_killed(server: Server) -> None:
+    await server.ready()
+    pids = await server.pids(4)
+    metrics = metrics_folder(min(pids))
+    assert metrics.is_dir()
+    server.process.kill()
+    await until(lambda: not any(map(exists, pids)))
+    assert not metrics.exists()
+
+
+async def test_a_stop_before_the_workers_are_up_is_a_stop(server: Server) -> None:
+    await until(lambda: "Starting worker" in server.log)
+    server.stop()  # with any code: one that is just importing ends by the signal
+
+
+async def test_a_stop_while_a_worker_is_replaced_is_a_stop(server: Server) -> None:
+    await server.ready()
+    os.kill(await server.pid(), signal.SIGKILL)
+    await until(lambda: "died" in server.log)
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--workers=1"], ["--single-process"], ["--dev"], ["--fast"]],
+    ids=lambda arguments: " ".join(arguments) or "no arguments",
+)
+async def test_every_way_to_start_serves(
+    arguments: list[str], settings: Settings, tmp_path: Path
+) -> None:
+    with launch(settings, tmp_path, *arguments) as server:
+        await server.ready()
+        async with Member.connect(server.address) as member:
+            await member.join("board/a")
+            assert await member.call("board/a", "add") == 1
+        server.assert_stops()
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ({"GOSPA_SESSION_IDEL": "60"}, "did you mean GOSPA_SESSION_IDLE"),
+        ({"GOSPA_SESSION_IDLE": "soon"}, "GOSPA_SESSION_IDLE='soon' cannot be used"),
+    ],
+    ids=["unknown", "malformed"],
+)
+@pytest.mark.parametrize("arguments", [["--workers=4"], ["--single-process"]], ids=" ".join)
+async def test_a_wrong_setting_is_said_and_nothing_starts(
+    setting: dict[str, str],
+    problem: str,
+    arguments: list[str],
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    with launch(settings, tmp_path, *arguments, env=setting) as server:
+        await until(lambda: server.process.poll() is not None)
+        assert server.process.returncode != 0
+        assert server.log.count(problem) == 1
+        assert "Traceback" not in server.log
+        assert "Worker ready" not in server.log

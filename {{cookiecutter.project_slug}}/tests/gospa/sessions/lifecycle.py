@@ -1,0 +1,412 @@
+"""What happens to sessions on every storage. Subclass it and give it a `storage` fixture."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from unittest.mock import ANY
+
+import pytest
+
+from gospa.errors import StoreCorrupt, StoreUnavailable
+from gospa.sessions import index
+from gospa.sessions.store import SessionStore, Ticket
+from gospa.settings import Settings
+from gospa.storage import Storage
+from tests.gospa.waiting import until
+
+
+class Bus:
+    """Keeps what is published."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        self.told.append(message.decode())
+
+    async def subscribe(
+        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
+    ) -> Any:
+        raise NotImplementedError
+
+
+class Interrupted:
+    """A storage before whose next write something else happens."""
+
+    def __init__(self, storage: Storage, between: Callable[[], Awaitable[Any]]) -> None:
+        self._storage = storage
+        self._between: Callable[[], Awaitable[Any]] | None = between
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def replace(self, key: str, *arguments: Any, **options: Any) -> bool:
+        if key.startswith("session:") and self._between is not None:
+            between, self._between = self._between, None
+            await between()
+        return await self._storage.replace(key, *arguments, **options)
+
+
+async def begin(store: SessionStore, user: str | None = None, **values: Any) -> Ticket:
+    """A stored session."""
+    ticket = store.create()
+    ticket.session.update(values)
+    if user is None:
+        assert await store.save(ticket)
+    else:
+        await log_in(store, ticket, user)
+    return ticket
+
+
+async def log_in(store: SessionStore, ticket: Ticket, user: str) -> bool:
+    ticket.session.log_in(user, time.time())
+    return await store.log_in(ticket)
+
+
+async def load(store: SessionStore, token: str | None) -> Ticket:
+    ticket = await store.load(token or "")
+    assert ticket is not None
+    return ticket
+
+
+class SessionLifecycle:
+    @pytest.fixture
+    def bus(self) -> Bus:
+        return Bus()
+
+    @pytest.fixture
+    def store(self, storage: Storage, bus: Bus) -> SessionStore:
+        return SessionStore(storage, bus, Settings())
+
+    def interrupted(self, storage: Storage, between: Callable[[], Awaitable[Any]]) -> SessionStore:
+        return SessionStore(Interrupted(storage, between), Bus(), Settings())
+
+    async def test_a_stored_session_is_opened_by_its_token_alone(self, store: SessionStore) -> None:
+        ticket = await begin(store, a=1)
+        assert ticket.token is not None
+        assert dict((await load(store, ticket.token)).session) == {"a": 1}
+        assert await store.load(ticket.token[:-1] + "-") is None or ticket.token[-1] == "-"
+        assert await store.load("0" * 32 + ticket.token[32:]) is None
+
+    async def test_a_change_of_another_request_survives_a_rotation(
+        self, store: SessionStore
+    ) -> None:
+        token = (await begin(store, a=0, b=0)).token
+        slow, login = await load(store, token), await load(store, token)
+        assert await log_in(store, login, "ann")
+        slow.session["a"] = 1
+        assert await store.save(slow)
+        session = (await load(store, login.token)).session
+        assert (session.user, dict(session)) == ("ann", {"a": 1, "b": 0})
+
+    async def test_changes_of_two_requests_to_an_empty_session_are_both_kept(
+        self, store: SessionStore
+    ) -> None:
+        token = (await begin(store)).token
+        one, other, login = [await load(store, token) for _ in range(3)]
+        one.session["a"], other.session["b"] = 1, 2
+        assert await log_in(store, login, "ann")
+        assert await store.save(one)
+        assert await store.save(other)
+        assert dict((await load(store, login.token)).session) == {"a": 1, "b": 2}
+
+    async def test_a_rotation_keeps_what_another_request_changed_first(
+        self, store: SessionStore
+    ) -> None:
+        token = (await begin(store, a=0)).token
+        login, other = await load(store, token), await load(store, token)
+        other.session["a"] = 1
+        assert await store.save(other)
+        assert await log_in(store, login, "ann")
+        assert dict((await load(store, login.token)).session) == {"a": 1}
+
+    async def test_a_replaced_token_opens_the_session_for_a_moment_and_gets_no_new_one(
+        self, store: SessionStore
+    ) -> None:
+        old = (await begin(store)).token
+        login = await load(store, old)
+        assert await log_in(store, login, "ann")
+        late = await load(store, old)
+        assert late.outgoing
+        assert late.session.user == "ann"
+        late.session["a"] = 1
+        assert await store.rotate(late)
+        assert late.token is None
+        session = (await load(store, login.token)).session
+        assert (session.user, dict(session)) == ("ann", {"a": 1})
+
+    async def test_a_login_with_a_replaced_token_begins_a_session_of_its_own(
+        self, store: SessionStore
+    ) -> None:
+        old = (await begin(store, a=1)).token
+        first = await load(store, old)
+        assert await log_in(store, first, "ann")
+        again = await load(store, old)
+        assert await log_in(store, again, "ann")
+        tickets = [await load(store, ticket.token) for ticket in (first, again)]
+        assert [dict(ticket.session) for ticket in tickets] == [{"a": 1}] * 2
+        assert len({ticket.session.identity for ticket in tickets}) == 2
+        assert not any(ticket.outgoing for ticket in tickets)
+        assert len(await store.sessions_of("ann")) == 2
+
+    async def test_a_replaced_token_opens_nothing_later(self, storage: Storage, bus: Bus) -> None:
+        store = SessionStore(storage, bus, Settings(session_grace=0.05))
+        old = (await begin(store)).token
+        assert await log_in(store, await load(store, old), "ann")
+
+        async def refused() -> bool:
+            return await store.load(old or "") is None
+
+        await until(refused)
+
+    async def test_a_token_replaced_twice_opens_nothing(self, store: SessionStore) -> None:
+        first = (await begin(store)).token
+        second = await load(store, first)
+        assert await log_in(store, second, "ann")
+        third = await load(store, second.token)
+        assert await store.rotate(third)
+        assert await store.load(first or "") is None
+        assert (await load(store, second.token)).outgoing
+        assert not (await load(store, third.token)).outgoing
+
+    async def test_of_rotations_at_once_one_gives_a_token_and_all_keep_their_changes(
+        self, store: SessionStore
+    ) -> None:
+        token = (await begin(store)).token
+        tickets = [await load(store, token) for _ in range(5)]
+        for number, ticket in enumerate(tickets):
+            ticket.session[str(number)] = number
+        assert all(await asyncio.gather(*map(store.rotate, tickets)))
+        (given,) = [ticket.token for ticket in tickets if ticket.token]
+        stored = await load(store, given)
+        assert not stored.outgoing
+        assert dict(stored.session) == {str(number): number for number in range(5)}
+
+    async def test_every_login_gives_a_token_that_opens_its_users_session(
+        self, store: SessionStore
+    ) -> None:
+        token = (await begin(store, cart=1)).token
+        tickets = [await load(store, token) for _ in range(4)]
+        users = ["ann", "bob", "ann", "eve"]
+        for user, ticket in zip(users, tickets, strict=True):
+            ticket.session["of"] = user
+        outcomes = await asyncio.gather(*map(log_in, [store] * 4, tickets, users))
+        assert outcomes == [True] * 4
+        for user, ticket in zip(users, tickets, strict=True):
+            session = (await load(store, ticket.token)).session
+            assert (session.user, dict(session)) == (user, {"cart": 1, "of": user})
+        for user in users:
+            await store.log_out_everywhere(user)
+        assert [await store.load(ticket.token or "") for ticket in tickets] == [None] * 4
+
+    async def test_a_rotation_does_not_revive_what_was_destroyed(self, store: SessionStore) -> None:
+        token = (await begin(store)).token
+        renewal, login, logout = [await load(store, token) for _ in range(3)]
+        identity = login.session.identity
+        await store.destroy(logout)
+        assert not await store.rotate(renewal)
+        assert renewal.token is None
+        assert await log_in(store, login, "ann")
+        assert login.session.identity != identity
+        assert await store.find(identity) is None
+
+    async def test_a_login_whose_answer_was_lost_can_be_repeated(
+        self, storage: Storage, bus: Bus
+    ) -> None:
+        store = SessionStore(storage, bus, Settings(session_grace=0.05))
+        old = (await begin(store)).token
+        again = await load(store, old)
+        assert await log_in(store, await load(store, old), "ann")
+        assert await log_in(store, again, "ann")
+
+        async def refused() -> bool:
+            return await store.load(old or "") is None
+
+        await until(refused)
+        assert (await load(store, again.token)).session.user == "ann"
+
+    async def test_a_rotation_that_fails_leaves_the_old_token_good(
+        self, store: SessionStore, storage: Storage
+    ) -> None:
+        token = (await begin(store)).token
+
+        async def fail() -> None:
+            raise StoreUnavailable("away")
+
+        failing = self.interrupted(storage, fail)
+        with pytest.raises(StoreUnavailable):
+            await log_in(failing, await load(failing, token), "ann")
+        ticket = await load(store, token)
+        assert (ticket.outgoing, ticket.session.user) == (False, None)
+
+    async def test_renewal_and_a_late_save_do_not_revive_what_was_destroyed(
+        self, store: SessionStore
+    ) -> None:
+        token = (await begin(store)).token
+        late, renewal = await load(store, token), await load(store, token)
+        await store.destroy(await load(store, token))
+        late.session["a"] = 1
+        renewal.session.renewed = 0.0
+        assert not await store.touch(late)
+        assert not await store.touch(renewal)
+        assert await store.load(token or "") is None
+
+    async def test_a_session_is_renewed_once_in_a_tenth_of_its_idle_time(
+        self, store: SessionStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ticket = await begin(store)
+        raw, now = ticket.raw, time.time()
+        assert await store.touch(ticket)
+        assert ticket.raw == raw
+        monkeypatch.setattr(time, "time", lambda: now + store.settings.session_idle / 9)
+        assert await store.touch(await load(store, ticket.token))
+        assert (await load(store, ticket.token)).session.renewed > now
+
+    @pytest.mark.parametrize(("idle", "absolute"), [(0.05, 60.0), (60.0, 0.05)])
+    async def test_idle_and_absolute_time_end_a_session(
+        self, storage: Storage, bus: Bus, idle: float, absolute: float
+    ) -> None:
+        settings = Settings(session_idle=idle, session_absolute=absolute)
+        store = SessionStore(storage, bus, settings)
+        token = (await begin(store)).token
+
+        async def ended() -> bool:
+            return await store.load(token or "") is None
+
+        await until(ended)
+
+    async def test_a_login_begins_the_absolute_time_anew(
+        self, store: SessionStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ticket = await begin(store)
+        began = ticket.session.created
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 1000)
+        login = await load(store, ticket.token)
+        await log_in(store, login, "ann")
+        assert (await load(store, login.token)).session.created > began + 999
+
+    @pytest.mark.parametrize(
+        "blob", [b"", b"\xc1", b"foreign", b"\x90", bytes(1000), b"\x91" * 2000]
+    )
+    async def test_a_corrupt_session_is_none(
+        self, store: SessionStore, storage: Storage, blob: bytes
+    ) -> None:
+        ticket = await begin(store)
+        await storage.set(f"session:{ticket.session.identity}", blob)
+        assert await store.load(ticket.token or "") is None
+
+    async def test_a_session_under_anothers_key_is_none(
+        self, store: SessionStore, storage: Storage
+    ) -> None:
+        ticket = await begin(store)
+        await storage.set("session:" + "0" * 32, ticket.raw or b"")
+        assert await store.find("0" * 32) is None
+
+    async def test_a_users_sessions_are_listed(self, store: SessionStore) -> None:
+        mine = [await begin(store, "ann") for _ in range(3)]
+        await begin(store, "bob")
+        await begin(store)
+        listed = await store.sessions_of("ann")
+        assert [s.identity for s in listed] == [t.session.identity for t in mine]
+        assert await store.sessions_of("nobody") == []
+
+    async def test_the_sessions_of_everybody_are_listed(self, store: SessionStore) -> None:
+        tickets = [await begin(store, "ann"), await begin(store, "bob"), await begin(store)]
+        await store.destroy(await begin(store, "ann"))
+        assert await store.everybody() == {t.session.identity: ANY for t in tickets}
+
+    async def test_logging_out_everywhere_ends_all_sessions_of_one_user(
+        self, store: SessionStore, bus: Bus
+    ) -> None:
+        mine = [await begin(store, "ann") for _ in range(3)]
+        other = await begin(store, "bob")
+        bus.told.clear()
+        await store.log_out_everywhere("ann")
+        for ticket in mine:
+            assert await store.load(ticket.token or "") is None
+        assert await store.load(other.token or "") is not None
+        assert await store.sessions_of("ann") == []
+        assert bus.told == [ticket.session.identity for ticket in mine]
+        assert await store.sessions_of((await begin(store, "ann")).session.user or "") != []
+
+    async def test_an_index_that_points_to_dead_sessions_does_no_harm(
+        self, store: SessionStore, storage: Storage
+    ) -> None:
+        dead, living = await begin(store, "ann"), await begin(store, "ann")
+        await storage.delete(f"session:{dead.session.identity}")
+        assert [s.identity for s in await store.sessions_of("ann")] == [living.session.identity]
+        await store.log_out_everywhere("ann")
+        assert await store.load(living.token or "") is None
+
+    async def test_a_logout_leaves_the_index(self, store: SessionStore) -> None:
+        ticket, other = await begin(store, "ann"), await begin(store, "ann")
+        await store.destroy(ticket)
+        entry = await store._index.read("ann")  # noqa: SLF001
+        assert list(entry.identities) == [other.session.identity]
+
+    async def test_a_users_oldest_session_ends_when_there_are_too_many(
+        self, store: SessionStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(index, "MAX_SESSIONS", 2)
+        tickets = [await begin(store, "ann") for _ in range(3)]
+        living = [await store.load(ticket.token or "") is not None for ticket in tickets]
+        assert living == [False, True, True]
+
+    @pytest.mark.parametrize("stored", [False, True])
+    async def test_a_login_that_logging_out_everywhere_overtakes_is_undone(
+        self, store: SessionStore, storage: Storage, *, stored: bool
+    ) -> None:
+        racing = self.interrupted(storage, lambda: store.log_out_everywhere("ann"))
+        ticket = racing.create()
+        if stored:
+            ticket = await load(racing, (await begin(store)).token)
+        assert not await log_in(racing, ticket, "ann")
+        assert await store.load(ticket.token or "") is None
+        assert await store.sessions_of("ann") == []
+
+    async def test_many_logins_at_once_are_all_listed(self, store: SessionStore) -> None:
+        await asyncio.gather(*(begin(store, "ann") for _ in range(20)))
+        assert len(await store.sessions_of("ann")) == 20
+
+    async def test_logins_and_logging_out_everywhere_at_once_leave_nothing_unlisted(
+        self, store: SessionStore
+    ) -> None:
+        tickets = [store.create() for _ in range(20)]
+        await asyncio.gather(
+            *(log_in(store, ticket, "ann") for ticket in tickets[:10]),
+            store.log_out_everywhere("ann"),
+            *(log_in(store, ticket, "ann") for ticket in tickets[10:]),
+        )
+        listed = {session.identity for session in await store.sessions_of("ann")}
+        for ticket in tickets:
+            living: Ticket | None = await store.find(ticket.session.identity)
+            assert (living is not None) is (ticket.session.identity in listed)
+
+    async def test_a_corrupt_index_refuses_logins_and_names_itself(
+        self, store: SessionStore, storage: Storage
+    ) -> None:
+        await begin(store, "ann")
+        await storage.set(index._key("ann"), b"junk")  # noqa: SLF001
+        with pytest.raises(StoreCorrupt, match="index"):
+            await begin(store, "ann")
+
+    async def test_no_token_is_stored(self, storage: Storage, bus: Bus) -> None:
+        written: list[str] = []
+
+        class Seen(Interrupted):
+            async def replace(self, key: str, *arguments: Any, **options: Any) -> bool:
+                written.append(f"{key} {arguments}")
+                return await super().replace(key, *arguments, **options)
+
+        async def nothing() -> None:
+            pass
+
+        store = SessionStore(Seen(storage, nothing), bus, Settings())
+        ticket = await begin(store, "ann", a=1)
+        secret = (ticket.token or "")[32:]
+        assert len(written) >= 2
+        assert secret not in " ".join([*written, *bus.told])

@@ -1,0 +1,161 @@
+import asyncio
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import app as chosen
+from gospa.cli import COMMANDS, main
+from gospa.cli import settings as show_settings
+from gospa.pubsub import PubSub
+from gospa.sessions.store import SessionStore
+from gospa.settings import Settings
+from gospa.store.contract import StateStore
+from tests.gospa.backends.state_conformance import change
+
+PROJECT = Path(__file__).parents[2]
+ROOM = "board/ops"
+
+
+@pytest.fixture(autouse=True)
+def _variables(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("GOSPA_KEY_PREFIX", settings.key_prefix)
+
+
+@pytest.fixture
+async def room(store: StateStore) -> None:
+    """A room in the store; what is in memory is gone when it is closed."""
+    if not chosen.BACKENDS.state.SHARED:
+        pytest.skip("what memory backends keep is not seen by other processes")
+    values = {"count": 3, "raw": b"\x00"}
+    await store.commit(ROOM, change(exists=False, set=values))
+
+
+@pytest.fixture
+async def identity(settings: Settings, pubsub: PubSub) -> str:
+    """A session of the user Ann."""
+    if not chosen.BACKENDS.sessions.SHARED:
+        pytest.skip("what memory backends keep is not seen by other processes")
+    async with chosen.BACKENDS.sessions.open_storage(settings) as storage:
+        store = SessionStore(storage, pubsub, settings)
+        ticket = store.create()
+        ticket.session.log_in("Ann", ticket.session.created)
+        assert await store.log_in(ticket)
+    return ticket.session.identity
+
+
+def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """What a command that succeeds writes for programs."""
+    assert main(["--json", *arguments]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_sound_application_is_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert rows(capsys, "check")[0] == {"what": "settings and stores", "state": "in order"}
+
+
+def test_programs_read_nothing_but_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REDIS_URL")
+    monkeypatch.setenv("GOSPA_STORE_DIRECTORY", str(tmp_path / "store"))
+    command = [sys.executable, "-m", "gospa", "--json", "check"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)[0]["state"] == "in order"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis+cluster://u:s3cret@a,b:2?x=y", "redis+cluster://u:***@a,b:2"),
+        ("redis+sentinel://[::1]:1/main?sentinel_password=s3cret", "redis+sentinel://[::1]:1/main"),
+        ("rediss://:s3:cret@a:1/2", "rediss://:***@a:1/2"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("", ""),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    kept: Any = SimpleNamespace(settings=Settings(redis_url=url))
+    values = {row["setting"]: row["value"] for row in asyncio.run(show_settings(kept, Namespace()))}
+    assert values["redis_url"] == shown
+
+
+def test_a_wrong_setting_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOSPA_FRAME_SIZE", "much")
+    assert main(["check"]) == 1
+    assert "GOSPA_FRAME_SIZE" in capsys.readouterr().err
+
+
+def test_settings_are_shown(capsys: pytest.CaptureFixture[str], settings: Settings) -> None:
+    shown = {row["setting"]: row["value"] for row in rows(capsys, "settings")}
+    assert shown["key_prefix"] == settings.key_prefix
+
+
+def test_rooms_are_listed_with_their_sizes(room: None, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = [{"room": ROOM, "version": 1, "keys": 2, "bytes": 4}]
+    assert rows(capsys, "rooms") == rows(capsys, "rooms", "board/") == expected
+    assert rows(capsys, "rooms", "other/") == []
+
+
+def test_people_get_a_table(room: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rooms"]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["room", "version", "keys", "bytes"]
+    assert line.split() == [ROOM, "1", "2", "4"]
+
+
+def test_a_room_is_shown_and_deleted(room: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"key": "count", "value": 3} in rows(capsys, "room", ROOM)
+    rows(capsys, "delete-room", ROOM)
+    assert rows(capsys, "rooms") == []
+    for command in ("room", "delete-room"):
+        assert main([command, ROOM]) == 1
+        assert ROOM in capsys.readouterr().err
+
+
+def test_a_users_sessions_are_listed_and_ended(
+    identity: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [row["session"] for row in rows(capsys, "sessions", "Ann")] == [identity]
+    assert rows(capsys, "sessions", "Bob") == []
+    assert rows(capsys, "revoke-sessions", "Ann") == [{"session": identity, "state": "ended"}]
+    assert rows(capsys, "sessions", "Ann") == []
+
+
+def test_the_sessions_of_everybody_are_listed_and_ended(
+    identity: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [(r["session"], r["user"]) for r in rows(capsys, "sessions")] == [(identity, "Ann")]
+    assert rows(capsys, "revoke-sessions", "--all") == [{"session": identity, "state": "ended"}]
+    assert rows(capsys, "sessions") == []
+
+
+def test_nobodys_sessions_are_ended_by_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["revoke-sessions"])
+    assert "--all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["rooms"], ["room", ROOM], ["delete-room", ROOM]])
+def test_rooms_in_memory_are_said_to_be_out_of_reach(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if chosen.BACKENDS.state.SHARED:
+        pytest.skip("rooms are shared")
+    assert main(command) == 1
+    assert "memory of the workers" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert set(COMMANDS) <= set(said.split())

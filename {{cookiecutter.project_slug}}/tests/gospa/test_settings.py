@@ -1,0 +1,92 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gospa.settings import Settings, SettingsError, load_settings
+from tests.gospa.settings_reference import REFERENCE, render
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+
+
+def test_without_an_environment_there_are_defaults() -> None:
+    assert load_settings({}) == Settings()
+
+
+def test_an_empty_variable_is_the_default() -> None:
+    assert load_settings({"REDIS_URL": "", "GOSPA_SESSION_IDLE": ""}) == Settings()
+
+
+def test_other_variables_are_none_of_ours() -> None:
+    assert load_settings({"PATH": "/bin", "REDIS": "x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("REDIS_URL", "rediss://u:p@h:1/2", "redis_url", "rediss://u:p@h:1/2"),
+        ("REQUIRE_SHARED", "true", "require_shared", True),
+        ("GOSPA_PRODUCTION", "1", "production", True),
+        ("GOSPA_SESSION_IDLE", "0.5", "session_idle", 0.5),
+        ("GOSPA_FRAME_SIZE", "2048", "frame_size", 2048),
+        ("GOSPA_KEY_PREFIX", "a:b.c-d:", "key_prefix", "a:b.c-d:"),
+        *(
+            ("GOSPA_ALLOWED_ORIGINS", origins, "allowed_origins", origins)
+            for origins in ("https://example.org", "http://[::1]:8000 , https://b.example:1")
+        ),
+    ],
+)
+def test_a_variable_sets_its_field(variable: str, value: str, field: str, expected: Any) -> None:
+    assert getattr(load_settings({variable: value}), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REQUIRE_SHARED", "maybe"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "http://localhost"),
+        ("GOSPA_SESSION_IDLE", "0"),
+        ("GOSPA_SESSION_IDLE", "-1"),
+        ("GOSPA_SESSION_IDLE", "soon"),
+        ("GOSPA_SESSION_IDLE", "nan"),
+        ("GOSPA_SESSION_IDLE", "inf"),
+        ("GOSPA_FRAME_SIZE", "1.5"),
+        ("GOSPA_FRAME_SIZE", "12"),
+        ("GOSPA_ALLOWED_ORIGINS", "example.org"),
+        ("GOSPA_ALLOWED_ORIGINS", "https://example.org/"),
+        ("GOSPA_ALLOWED_ORIGINS", "https://example.org https://example.com"),
+        ("GOSPA_ALLOWED_ORIGINS", "https://*.example.org"),
+        ("GOSPA_ALLOWED_ORIGINS", "null"),
+        ("GOSPA_ALLOWED_ORIGINS", "ftp://example.org"),
+        ("GOSPA_FRAME_DEPTH", "33"),
+        ("GOSPA_FRAMES_PER_SECOND", "0"),
+        ("GOSPA_KEY_PREFIX", "a b"),
+        ("GOSPA_KEY_PREFIX", "{a}"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_a_remedy(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=variable) as refusal:
+        load_settings({variable: value})
+    assert re.search("has to|Change it", str(refusal.value))
+
+
+def test_an_unknown_variable_of_ours_is_refused_with_the_name_that_was_meant() -> None:
+    with pytest.raises(SettingsError, match="did you mean GOSPA_ALLOWED_ORIGINS"):
+        load_settings({"GOSPA_ALOWED_ORIGIN": "x"})
+    with pytest.raises(SettingsError, match=r"GOSPA_QQQQQ .* unset it"):
+        load_settings({"GOSPA_QQQQQ": "x"})
+
+
+def test_the_example_file_has_settings_with_their_defaults() -> None:
+    lines = re.findall(r"^# (\w+)=(.*)$", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert lines
+    given = {name: value for name, value in lines if name != "REDIS_URL"}
+    assert load_settings(given) == Settings()
+
+
+def test_the_reference_is_that_of_these_settings() -> None:
+    assert REFERENCE.read_text(encoding="utf-8") == render(), (
+        "python -m tests.gospa.settings_reference"
+    )

@@ -1,0 +1,100 @@
+"""Which workers are replaced, and when; tests/gospa/process has it happen for real."""
+
+import multiprocessing
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from gospa.supervisor import DELAYS, STEADY, Supervisor
+
+NAME = "Sanic-Server-0-0"
+
+
+class Manager:
+    """What the supervisor knows of Sanic's: states, and a line on which to ask for a restart."""
+
+    def __init__(self) -> None:
+        self.worker_state: dict[str, dict[str, Any]] = {"Sanic-Main": {"pid": 1}}
+        self.monitor_publisher = self
+        self.sent: list[str] = []
+        self.state = "ACKED"
+
+    @property
+    def state(self) -> str:
+        return str(self.worker_state[NAME]["state"])
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self.worker_state[NAME] = {"server": True, "state": state}
+
+    def send(self, message: str) -> None:
+        self.sent.append(message)
+        self.state = "RESTARTING"
+
+
+class Scene(NamedTuple):
+    manager: Manager
+    supervisor: Supervisor
+
+
+@pytest.fixture
+def scene() -> Scene:
+    manager = Manager()
+    app: Any = SimpleNamespace(manager=manager)
+    supervisor = Supervisor(app, multiprocessing.Event())
+    supervisor.look(0)
+    return Scene(manager, supervisor)
+
+
+def time_to_replacement(scene: Scene, died: float) -> float:
+    """Let the worker die; returns after how many seconds a new one was asked for."""
+    scene.manager.state = "FAILED"
+    before = len(scene.manager.sent)
+    now = died
+    while len(scene.manager.sent) == before:
+        scene.supervisor.look(now)
+        now += 0.125
+        assert now < died + 2 * DELAYS[1]
+    return now - 0.125 - died
+
+
+@pytest.mark.parametrize("state", ["FAILED", "COMPLETED"])
+def test_a_worker_that_ended_is_replaced_once(scene: Scene, state: str) -> None:
+    scene.manager.state = state
+    for tick in range(20):
+        scene.supervisor.look(STEADY + 1 + tick / 10)
+    assert scene.manager.sent == [f"{NAME}:"]
+
+
+@pytest.mark.parametrize("state", ["ACKED", "STARTED", "RESTARTING", "TERMINATED"])
+def test_others_are_left_alone(scene: Scene, state: str) -> None:
+    scene.manager.state = state
+    for tick in range(100):
+        scene.supervisor.look(float(tick))
+    assert scene.manager.sent == []
+
+
+def test_one_that_lived_long_is_replaced_within_a_second(scene: Scene) -> None:
+    assert time_to_replacement(scene, died=STEADY + 1) <= 1
+
+
+def test_one_that_dies_at_every_start_is_replaced_ever_later_up_to_a_bound(scene: Scene) -> None:
+    now, waits = STEADY + 1, []
+    for _ in range(10):
+        waits.append(time_to_replacement(scene, now))
+        now += waits[-1] + 1  # lives a second
+        scene.manager.state = "ACKED"
+        scene.supervisor.look(now)
+    assert waits == sorted(waits)
+    assert waits[0] == DELAYS[0]
+    assert waits[-1] == DELAYS[1]
+
+
+def test_one_that_lives_long_again_is_forgiven(scene: Scene) -> None:
+    now = STEADY + 1
+    for _ in range(5):
+        now += time_to_replacement(scene, now) + 1
+        scene.manager.state = "ACKED"
+        scene.supervisor.look(now)
+    assert time_to_replacement(scene, now + STEADY + 1) == DELAYS[0]

@@ -1,0 +1,61 @@
+import json
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from gospa.errors import StoreError, StoreUnavailable
+from gospa.stats import Counters
+from gospa.web import health
+from tests.gospa.waiting import until
+
+
+async def test_a_worker_that_answers_is_live(address: str) -> None:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://{address}/health/live")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "live", "pid": os.getpid()}
+
+
+async def test_a_worker_that_hears_the_others_is_ready(address: str) -> None:
+    async with httpx.AsyncClient() as client:
+
+        async def ready() -> bool:
+            return (await client.get(f"http://{address}/health/ready")).status_code == 200
+
+        await until(ready)
+
+
+class Sessions:
+    def __init__(self, error: StoreError | None) -> None:
+        self._error = error
+
+    async def check(self) -> None:
+        if self._error:
+            raise self._error
+
+
+@pytest.mark.parametrize(
+    ("connected", "draining", "error", "status"),
+    [
+        (True, False, None, "ready"),
+        (False, False, None, "deaf"),
+        (True, True, None, "draining"),
+        (True, False, StoreUnavailable("away"), "without sessions"),
+    ],
+    ids=["well", "hears nobody", "stops", "no sessions"],
+)
+async def test_a_worker_says_why_it_is_not_ready(
+    *, connected: bool, draining: bool, error: StoreError | None, status: str
+) -> None:
+    hub = SimpleNamespace(connected=connected, draining=draining, counters=Counters(loads_missed=3))
+    context = SimpleNamespace(hub=hub, sessions=Sessions(error))
+    request: Any = SimpleNamespace(app=SimpleNamespace(ctx=context))
+    handler: Any = health.ready
+    answer = await handler(request)
+    assert answer.status == (200 if status == "ready" else 503)
+    report = json.loads(answer.body or b"")
+    assert (report["status"], report["pid"]) == (status, os.getpid())
+    assert report["counters"]["loads_missed"] == 3
