@@ -212,7 +212,7 @@ def check_backends(project: Path, options: argparse.Namespace) -> None:
 def backend_of(project: Path, role: str) -> str:
     """The backend that an application's app.py names for a role."""
     source = (project / "app.py").read_text(encoding="utf-8")
-    named = re.search(rf"^from gospa\.backends\.(\w+) import {role}\b", source, re.MULTILINE)
+    named = re.search(rf"^from gospa\.backends\.(\w+)\.{role} import\b", source, re.MULTILINE)
     return named[1] if named else ""
 
 

@@ -27,7 +27,7 @@ SHARED_STATE = ("docs/chaos.md", "docs/scaling.md", "tests/gospa/chaos", "tests/
 REDIS = ("docs/redis.md", "tests/gospa/redis_servers.py")
 BOTH_BACKENDS = ("tests/gospa/backends/test_equal.py",)
 
-IMPORT = re.compile(r"^from gospa\.backends\.\w+ import (\w+) as \w+\n", re.MULTILINE)
+IMPORT = re.compile(r"^from gospa\.backends\.\w+\.(\w+) import \w+\n", re.MULTILINE)
 
 # Tools leave these in the template's own tree when they run there, and cookiecutter copies them.
 CACHES = (".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache")
@@ -58,10 +58,10 @@ def name_backends(source: str, answers: dict[str, str]) -> str:
     lines = list(IMPORT.finditer(source))
     if sorted(line[1] for line in lines) != sorted(ROLES):
         raise SelectionError(
-            f"app.py needs one line like 'from gospa.backends.redis import state as ...' for each "
-            f"of {', '.join(ROLES)}. Correct app.py, or ROLES in hooks/post_gen_project.py."
+            "app.py needs one line like 'from gospa.backends.redis.state import STATE' for each of "
+            f"{', '.join(ROLES)}. Correct app.py, or ROLES in hooks/post_gen_project.py."
         )
-    named = [line[0].replace(".redis ", f".{answers[ROLES[line[1]]]} ") for line in lines]
+    named = [line[0].replace(".redis.", f".{answers[ROLES[line[1]]]}.") for line in lines]
     return source[: lines[0].start()] + "".join(sorted(named)) + source[lines[-1].end() :]
 
 

@@ -78,7 +78,7 @@ EXPLAINED = {
         "if type(key) != str:": SAME_TYPES,
         "if type(item) == list:": SAME_TYPES,
         "elif type(item) == dict:": SAME_TYPES,
-        "def check_size(value: Any, /, elements: int, depth: int) -> None:": AS_CALLED,
+        "def check_bounds(value: Any, /, elements: int, depth: int) -> None:": AS_CALLED,
     },
     "gospa/store/contract.py": {
         f"MAX_REFUSED = {n}  # mutations remembered of a client: more than it may have under way": (

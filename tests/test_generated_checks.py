@@ -11,11 +11,11 @@ from tests.baking import CHECKS, Baked, assert_succeeds
 
 VOTE = """
 from rooms import ROOMS
-from gospa.room import Directory
+from gospa.live.router import Router
 from gospa.sessions.session import new_session
 from gospa.store.draft import Draft
 session = new_session(0)
-key, poll = Directory(ROOMS).resolve("poll/lunch", session)
+key, poll = Router(ROOMS).resolve("poll/lunch", session)
 draft = Draft(poll.initial_fields)
 poll.bind_action("vote", session, {"yes": True})(draft)
 assert dict(draft) == {"yes": 1, "no": 0}

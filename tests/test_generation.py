@@ -23,7 +23,7 @@ def test_has_the_chosen_backends_and_no_others(baked: Baked) -> None:
         backends, tests = baked.path / "gospa/backends", baked.path / "tests/gospa/backends"
         assert [path.parent.name for path in backends.glob(f"*/{role}.py")] == [chosen]
         assert [path.parent.name for path in tests.glob(f"*/test_{role}.py")] == [chosen]
-        assert application.count(f"from gospa.backends.{chosen} import {role} as ") == 1
+        assert application.count(f"from gospa.backends.{chosen}.{role} import ") == 1
     used = set(baked.backends.values())
     assert {path.name for path in backends.iterdir() if path.is_dir()} == used
     assert {path.name for path in tests.iterdir() if path.is_dir()} == used

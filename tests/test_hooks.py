@@ -303,7 +303,7 @@ def test_missing_role_is_an_error_and_nothing_is_changed(role: str, tmp_path: Pa
 def test_import_line_has_to_be_there_once(role: str, times: int, tmp_path: Path) -> None:
     app = skeleton(tmp_path) / "app.py"
     (line,) = [
-        f"{text}\n" for text in app.read_text().splitlines() if f"redis import {role} " in text
+        f"{text}\n" for text in app.read_text().splitlines() if f"redis.{role} import" in text
     ]
     app.write_text(app.read_text().replace(line, line * times))
     before = contents(tmp_path)

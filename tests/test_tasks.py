@@ -263,8 +263,8 @@ def test_a_demo_that_runs_is_not_removed(tmp_path: Path) -> None:
 
 def test_backends_asked_for_have_to_be_those_there(tmp_path: Path) -> None:
     app = (
-        "from gospa.backends.memory import state as state_backend\n"
-        "from gospa.backends.redis import storage as session_backend\n"
+        "from gospa.backends.memory.state import STATE\n"
+        "from gospa.backends.redis.storage import STORAGE\n"
     )
     (tmp_path / "app.py").write_text(app)
     tasks.check_backends(tmp_path, options())

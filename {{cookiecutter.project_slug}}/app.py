@@ -1,12 +1,19 @@
-"""The application that `sanic app` serves; the only module that knows which backends are used."""
+"""The application that `sanic app` serves; the only module that names backends and extras."""
 
-from gospa.app import Backends, create_app
-from gospa.backends.redis import pubsub as pubsub_backend
-from gospa.backends.redis import state as state_backend
-from gospa.backends.redis import storage as session_backend
+from gospa import Backends, create_app
+from gospa.backends.redis.pubsub import PUBSUB
+from gospa.backends.redis.state import STATE
+from gospa.backends.redis.storage import STORAGE
+from gospa.extras import json_logs, metrics, presence
 from rooms import ROOMS
 from views import VIEWS
 
-BACKENDS = Backends(state=state_backend, pubsub=pubsub_backend, sessions=session_backend)
+BACKENDS = Backends(state=STATE, pubsub=PUBSUB, storage=STORAGE)
 
-app = create_app("app", BACKENDS, ROOMS, views=VIEWS)
+EXTRAS = [
+    presence,  # lists of who is in a room
+    metrics,  # /health/metrics, for Prometheus
+    json_logs,  # GOSPA_LOG_FORMAT=json
+]
+
+app = create_app("app", BACKENDS, ROOMS, views=VIEWS, extras=EXTRAS)

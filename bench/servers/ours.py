@@ -1,9 +1,8 @@
 """The template's application with a room to measure; runs in the template's inner tree."""
 
 import app as chosen
+from gospa import Draft, Room, Session, action, session_of
 from gospa.app import create_app
-from gospa.room import Draft, Room, Session, action
-from gospa.sessions.cookie import session_of
 from sanic import HTTPResponse, Request
 from sanic.response import text
 

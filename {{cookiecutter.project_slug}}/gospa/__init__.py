@@ -1,1 +1,46 @@
-"""The application's server side; `app.py` puts its parts together."""
+"""The engine. Rooms, views, scripts, extras and app.py import its public names from here."""
+
+from gospa import tasks
+from gospa.app import Backends, create_app
+from gospa.errors import StoreError, StoreFull, StoreUnavailable
+from gospa.live.connection import CONNECTION_ID
+from gospa.room import Invalid, Room, RoomError, UnknownRoom, action
+from gospa.sessions.cookie import (
+    log_in,
+    log_out,
+    log_out_everywhere,
+    renew_token,
+    session_of,
+    sessions_of,
+)
+from gospa.sessions.session import Session
+from gospa.settings import Settings, SettingsError
+from gospa.stats import BUCKETS, STATS
+from gospa.store.draft import Draft
+
+__all__ = [
+    "BUCKETS",
+    "CONNECTION_ID",
+    "STATS",
+    "Backends",
+    "Draft",
+    "Invalid",
+    "Room",
+    "RoomError",
+    "Session",
+    "Settings",
+    "SettingsError",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
+    "UnknownRoom",
+    "action",
+    "create_app",
+    "log_in",
+    "log_out",
+    "log_out_everywhere",
+    "renew_token",
+    "session_of",
+    "sessions_of",
+    "tasks",
+]

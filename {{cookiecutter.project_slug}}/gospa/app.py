@@ -1,129 +1,106 @@
-"""Puts settings, backends, sessions, rooms and pages together into one Sanic application."""
+"""Puts settings, backends, sessions, rooms and views together into one Sanic application."""
 
 import asyncio
 import gc
 import multiprocessing
 import os
 from collections.abc import Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    AsyncExitStack,
-    ExitStack,
-)
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from sanic import Blueprint, HTTPResponse, Request, Sanic
 from sanic.log import logger
 from sanic.response import text
 
 from gospa import supervisor, tasks
+from gospa.backends import Backend
 from gospa.errors import StoreError
-from gospa.extras import json_logs, metrics
 from gospa.live import socket
 from gospa.live.hub import open_hub
-from gospa.live.limits import open_visitors
+from gospa.live.limits import ConnectionLimits
+from gospa.live.router import Router
 from gospa.pubsub import PubSub
-from gospa.room import Directory, Room
+from gospa.room import Room
 from gospa.sessions.store import SessionStore
+from gospa.sessions.watch import open_watch
 from gospa.settings import Settings, SettingsError, load_settings
 from gospa.storage import Storage
 from gospa.store.contract import StateStore
 from gospa.web import health, static
 from gospa.web.application import Application
 
-BACKLOG = 4096  # clients that may wait to be accepted; with Sanic's 100, returning crowds time out
-# Objects made between looks for garbage, and looks at them between looks at older ones. With
-# Python's 700, a fifth of the time of a commit is spent on looking; with its 10 and 10, what is
-# left of 10,000 connections would wait for the next look at all.
-GARBAGE = (20_000, 3, 3)
-
-
-class Backend(Protocol):
-    """What every backend module offers."""
-
-    @property
-    def SHARED(self) -> bool:  # noqa: N802 - a module's constant
-        """Whether all workers see the same data."""
-
-    def prepare(self, settings: Settings) -> AbstractContextManager[Settings]:
-        """What it needs while the application runs, for the main process to hold.
-
-        Yields the settings to use. Raises SettingsError.
-        """
-
-
-class StateBackend(Backend, Protocol):
-    def open_state(
-        self, settings: Settings, pubsub: PubSub
-    ) -> AbstractAsyncContextManager[StateStore]: ...
-
-
-class PubSubBackend(Backend, Protocol):
-    def open_pubsub(self, settings: Settings) -> AbstractAsyncContextManager[PubSub]: ...
-
-
-class SessionBackend(Backend, Protocol):
-    def open_storage(self, settings: Settings) -> AbstractAsyncContextManager[Storage]: ...
+BACKLOG = 4096  # connections that wait to be accepted; Sanic's 100 make a reconnecting crowd wait
+# gc thresholds for generations 0, 1 and 2. With Python's 700, a fifth of a commit's time goes to
+# the collector; with its 10 and 10, the garbage of 10,000 connections would wait too long.
+GC_THRESHOLDS = (20_000, 3, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """The modules chosen for this application."""
+    """The backend chosen for each role."""
 
-    state: StateBackend
-    pubsub: PubSubBackend
-    sessions: SessionBackend
+    state: Backend[[Settings, PubSub], StateStore]
+    pubsub: Backend[[Settings], PubSub]
+    storage: Backend[[Settings], Storage]
 
     def prepare(self, settings: Settings, stack: ExitStack) -> Settings:
-        """Prepare each backend on `stack`, once where several share what they need."""
-        for prepare in dict.fromkeys(
-            backend.prepare for backend in (self.state, self.pubsub, self.sessions)
-        ):
-            settings = stack.enter_context(prepare(settings))
+        """Prepare each backend on `stack`. Raises SettingsError."""
+        for role in (self.state, self.pubsub, self.storage):
+            settings = stack.enter_context(role.prepare(settings))
         return settings
 
     def isolated(self) -> list[str]:
         """What each worker would have for itself alone."""
         parts = []
-        if not (self.state.SHARED and self.pubsub.SHARED):
+        if not (self.state.shared and self.pubsub.shared):
             parts.append("room state and messages (state_backend=memory)")
-        if not self.sessions.SHARED:
+        if not self.storage.shared:
             parts.append("sessions (session_backend=memory)")
         return parts
 
 
-def create_app(
+class Extra(Protocol):
+    """A module in `extras/`."""
+
+    def install(self, app: Sanic) -> None:
+        """Add it to an application that is not started yet."""
+
+
+def create_app(  # noqa: PLR0913 - each is a part of an application
     name: str,
     backends: Backends,
     rooms: Sequence[type[Room]],
     settings: Settings | None = None,
     *,
     views: Sequence[Blueprint] = (),
+    extras: Sequence[Extra] = (),
 ) -> Sanic:
     """The application. Settings come from the environment unless given, as tests do."""
     app = Application(name)
     app.config.AUTO_EXTEND = False
-    app.ctx.directory = Directory(rooms)
+    app.ctx.router = Router(rooms)
     app.ctx.settings = settings
+    app.ctx.log_formats = {"text": _nothing}  # how to write each in this process
     static.install(app)
     app.blueprint([health.blueprint, socket.blueprint, *views])
     app.exception(StoreError)(_unavailable)
     _run_main_process(app, backends)
     _run_worker(app, backends)
+    for extra in extras:
+        extra.install(app)
     return app
 
 
 def _run_main_process(app: Sanic, backends: Backends) -> None:
     held = ExitStack()
+    app.register_listener(_load_settings, "main_process_start")
 
     @app.main_process_start
     async def check(app: Sanic) -> None:
         await asyncio.to_thread(_prepare, app, backends, held)
         for server in app.state.server_info:
             server.settings["backlog"] = BACKLOG
-        held.enter_context(metrics.shared())
         app.shared_ctx.stopping = multiprocessing.Event()
 
     @app.main_process_ready
@@ -139,30 +116,19 @@ def _run_main_process(app: Sanic, backends: Backends) -> None:
 
 def _run_worker(app: Sanic, backends: Backends) -> None:
     held, opened = ExitStack(), AsyncExitStack()
+    app.register_listener(_load_settings, "before_server_start")
 
     @app.before_server_start
     async def open_parts(app: Sanic) -> None:
         if app.state.workers:  # a single process, without a main process to do this
-            settings = await asyncio.to_thread(_prepare, app, backends, held)
-        else:
-            settings = app.ctx.settings or load_settings(os.environ)
-            if settings.log_format == "json":
-                json_logs.write_json()
-        app.ctx.settings = settings
-        pubsub = await opened.enter_async_context(backends.pubsub.open_pubsub(settings))
-        state = await opened.enter_async_context(backends.state.open_state(settings, pubsub))
-        storage = await opened.enter_async_context(backends.sessions.open_storage(settings))
-        app.ctx.sessions = SessionStore(storage, pubsub, settings)
-        visitors = open_visitors(app.ctx.sessions, pubsub, settings)
-        app.ctx.visitors = await opened.enter_async_context(visitors)
-        hub = open_hub(state, pubsub, app.ctx.directory, settings)
-        app.ctx.hub = await opened.enter_async_context(hub)
+            await asyncio.to_thread(_prepare, app, backends, held)
+        await _open(app, backends, opened)
         if not app.state.workers:
             following = supervisor.follow(app, app.shared_ctx.stopping)
             opened.push_async_callback(tasks.stop, tasks.start(following, "following"))
             gc.collect()
             gc.freeze()  # what was made until now stays as long as the worker
-            gc.set_threshold(*GARBAGE)
+            gc.set_threshold(*GC_THRESHOLDS)
 
     @app.before_server_stop
     async def close_parts(_: Sanic) -> None:
@@ -170,18 +136,49 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
         await asyncio.to_thread(held.close)
 
 
-def _prepare(app: Sanic, backends: Backends, held: ExitStack) -> Settings:
-    """Check the settings and prepare the backends; says why and exits if that cannot be."""
+async def _open(app: Sanic, backends: Backends, stack: AsyncExitStack) -> None:
+    """Open all parts of a worker on `stack`."""
+    settings: Settings = app.ctx.settings
+    pubsub = await stack.enter_async_context(backends.pubsub.open(settings))
+    state = await stack.enter_async_context(backends.state.open(settings, pubsub))
+    storage = await stack.enter_async_context(backends.storage.open(settings))
+    app.ctx.sessions = SessionStore(storage, pubsub, settings)
+    app.ctx.limits = ConnectionLimits(settings)
+    watch = open_watch(app.ctx.sessions, pubsub, settings)
+    app.ctx.session_watch = await stack.enter_async_context(watch)
+    hub = open_hub(state, pubsub, app.ctx.router, settings)
+    app.ctx.hub = await stack.enter_async_context(hub)
+
+
+def _nothing() -> None:
+    """Sanic's own format is text."""
+
+
+async def _load_settings(app: Sanic) -> None:
+    """Read the settings, or say what is wrong with them and exit."""
     try:
-        settings = app.ctx.settings or load_settings(os.environ)
-        if settings.log_format == "json":
-            json_logs.write_json()
-        _refuse_isolation(backends, settings, app.state.workers)
-        return backends.prepare(settings, held)
+        app.ctx.settings = app.ctx.settings or load_settings(os.environ)
+    except SettingsError as error:
+        _refuse(error)
+    write_log = app.ctx.log_formats.get(app.ctx.settings.log_format)
+    if write_log is None:
+        _refuse("GOSPA_LOG_FORMAT=json needs the extra json_logs in EXTRAS of app.py")
+    write_log()
+
+
+def _prepare(app: Sanic, backends: Backends, held: ExitStack) -> None:
+    """Prepare the backends, or say what is wrong and exit."""
+    try:
+        _refuse_isolation(backends, app.ctx.settings, app.state.workers)
+        app.ctx.settings = backends.prepare(app.ctx.settings, held)
     except SettingsError as error:
         held.close()
-        logger.error("cannot start: %s", error)  # noqa: TRY400 - the text says it all
-        raise SystemExit(2) from None
+        _refuse(error)
+
+
+def _refuse(error: SettingsError | str) -> NoReturn:
+    logger.error("cannot start: %s", error)
+    raise SystemExit(2) from None
 
 
 def _refuse_isolation(backends: Backends, settings: Settings, workers: int) -> None:
@@ -199,5 +196,5 @@ def _refuse_isolation(backends: Backends, settings: Settings, workers: int) -> N
 
 
 async def _unavailable(_: Request, error: StoreError) -> HTTPResponse:
-    logger.warning("a request failed for want of a store: %s", error)
+    logger.warning("a request failed because the store did: %s", error)
     return text("Try again in a moment.\n", 503, headers={"Retry-After": "1"})

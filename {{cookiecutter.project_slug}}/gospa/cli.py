@@ -1,4 +1,4 @@
-"""Looks at what the application keeps, and puts it right: rooms, sessions, settings."""
+"""The command `python -m gospa`: shows rooms, sessions and settings, and removes them."""
 
 import argparse
 import asyncio
@@ -27,12 +27,12 @@ Rows = list[dict[str, Any]]
 
 
 class Problem(Exception):
-    """What the command cannot do, for people to read."""
+    """Why the command cannot be done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What the application keeps, open."""
+class Stores:
+    """The open stores of the application."""
 
     settings: Settings
     state: StateStore
@@ -40,67 +40,67 @@ class Kept:
     isolated: Sequence[str]
 
 
-async def check(kept: Kept, _: argparse.Namespace) -> Rows:
+async def check(stores: Stores, _: argparse.Namespace) -> Rows:
     """Check settings and stores"""
-    await kept.sessions.check()
-    await kept.state.heads(["ready"])
+    await stores.sessions.check()
+    await stores.state.latest_tags(["ready"])
     rows = [{"what": "settings and stores", "state": "in order"}]
-    return rows + [{"what": part, "state": "not shared by workers"} for part in kept.isolated]
+    return rows + [{"what": part, "state": "not shared by workers"} for part in stores.isolated]
 
 
-async def settings(kept: Kept, _: argparse.Namespace) -> Rows:
+async def settings(stores: Stores, _: argparse.Namespace) -> Rows:
     """Show all settings, without passwords"""
-    values = msgspec.structs.asdict(kept.settings)
-    address = kept.settings.redis_url.partition("?")[0]  # what follows may be a password, too
+    values = msgspec.structs.asdict(stores.settings)
+    address = stores.settings.redis_url.partition("?")[0]  # what follows may be a password, too
     values["redis_url"] = re.sub(":[^/@]*@", ":***@", address)
     return [{"setting": name, "value": value} for name, value in values.items()]
 
 
-async def rooms(kept: Kept, options: argparse.Namespace) -> Rows:
+async def rooms(stores: Stores, options: argparse.Namespace) -> Rows:
     """List rooms with their sizes; it counts as a visit to each"""
     rows: Rows = []
-    for name in sorted([name async for name in kept.state.names()]):
-        if name.startswith(options.prefix) and (found := await kept.state.load(name)):
+    for name in sorted([name async for name in stores.state.names()]):
+        if name.startswith(options.prefix) and (found := await stores.state.load(name)):
             size = sum(map(len, found.fields.values()))
             row = {"room": name, "version": found.version, "keys": len(found.fields), "bytes": size}
             rows.append(row)
     return rows
 
 
-async def room(kept: Kept, options: argparse.Namespace) -> Rows:
+async def room(stores: Stores, options: argparse.Namespace) -> Rows:
     """Show what is in a room"""
-    snapshot = await kept.state.load(options.name)
+    snapshot = await stores.state.load(options.name)
     if snapshot is None:
         raise Problem(f"there is no room {options.name}")
     fields = unpack_fields(snapshot.fields)
     return [{"key": key, "value": value} for key, value in sorted(fields.items())]
 
 
-async def delete(kept: Kept, options: argparse.Namespace) -> Rows:
+async def delete(stores: Stores, options: argparse.Namespace) -> Rows:
     """Delete a room: who is in it sees it as it began"""
-    if await kept.state.load(options.name) is None:
+    if await stores.state.load(options.name) is None:
         raise Problem(f"there is no room {options.name}")
-    await kept.state.delete(options.name)
+    await stores.state.delete(options.name)
     return [{"room": options.name, "state": "deleted"}]
 
 
-async def sessions(kept: Kept, options: argparse.Namespace) -> Rows:
+async def sessions(stores: Stores, options: argparse.Namespace) -> Rows:
     """List the sessions of a user who logged in, or of everybody"""
     if options.user is None:
-        return [_row(ticket.session) for ticket in (await kept.sessions.everybody()).values()]
-    return [_row(session) for session in await kept.sessions.sessions_of(options.user)]
+        return [_row(ticket.session) for ticket in (await stores.sessions.everybody()).values()]
+    return [_row(session) for session in await stores.sessions.sessions_of(options.user)]
 
 
-async def revoke(kept: Kept, options: argparse.Namespace) -> Rows:
+async def revoke(stores: Stores, options: argparse.Namespace) -> Rows:
     """End all sessions of a user, or of everybody, with their open sockets"""
     if options.all:
-        tickets = await kept.sessions.everybody()
+        tickets = await stores.sessions.everybody()
         for ticket in tickets.values():
-            await kept.sessions.destroy(ticket)
+            await stores.sessions.destroy(ticket)
         ended = list(tickets)
     else:
-        ended = [session.identity for session in await kept.sessions.sessions_of(options.user)]
-        await kept.sessions.log_out_everywhere(options.user)
+        ended = [session.identity for session in await stores.sessions.sessions_of(options.user)]
+        await stores.sessions.log_out_everywhere(options.user)
     return [{"session": identity, "state": "ended"} for identity in ended]
 
 
@@ -133,33 +133,38 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        backends = importlib.import_module("app").BACKENDS
+        backends: Backends = importlib.import_module("app").BACKENDS
         with ExitStack() as held:
             given = backends.prepare(load_settings(os.environ), held)
             rows = asyncio.run(_run(backends, given, options))
     except (SettingsError, StoreError, Problem) as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps(rows, default=str) if options.json else _table(rows))
+    for row in rows:
+        print(json.dumps(row, default=str, ensure_ascii=False))
     return 0
 
 
 async def _run(backends: Backends, given: Settings, options: argparse.Namespace) -> Rows:
-    backend = backends.sessions if options.command in OF_SESSIONS else backends.state
-    if options.command not in ("check", "settings") and not backend.SHARED:
-        raise Problem("this is in the memory of the workers, where only they can look")
+    backend = backends.storage if options.command in OF_SESSIONS else backends.state
+    if options.command not in ("check", "settings") and not backend.shared:
+        raise Problem("this is in the memory of the workers, where no other process can read it")
     async with (
-        backends.pubsub.open_pubsub(given) as pubsub,
-        backends.state.open_state(given, pubsub) as state,
-        backends.sessions.open_storage(given) as storage,
+        backends.pubsub.open(given) as pubsub,
+        backends.state.open(given, pubsub) as state,
+        backends.storage.open(given) as storage,
     ):
-        kept = Kept(given, state, SessionStore(storage, pubsub, given), backends.isolated())
-        return await COMMANDS[options.command](kept, options)
+        sessions = SessionStore(storage, pubsub, given)
+        stores = Stores(given, state, sessions, backends.isolated())
+        return await COMMANDS[options.command](stores, options)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m gospa", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+    parser = argparse.ArgumentParser(
+        prog="python -m gospa",
+        description="Show what the application stores, delete rooms, and end sessions.",
+        epilog="Output is one JSON object a line, for programs such as jq.",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     added = {
         name: commands.add_parser(name, help=run.__doc__, description=run.__doc__)
@@ -167,21 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     }
     added["rooms"].add_argument("prefix", nargs="?", default="", help="only names that begin so")
     for name in ("room", "delete-room"):
-        added[name].add_argument("name", help="such as board/welcome")
+        added[name].add_argument("name", help="as in the browser, for example poll/lunch")
     added["sessions"].add_argument("user", nargs="?", help="the name that they logged in with")
     whose = added["revoke-sessions"].add_mutually_exclusive_group(required=True)
     whose.add_argument("user", nargs="?", help="the name that they logged in with")
     whose.add_argument("--all", action="store_true", help="of everybody")
     return parser
-
-
-def _table(rows: Rows) -> str:
-    """Columns under their names; nothing for no rows."""
-    if not rows:
-        return "none"
-    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )

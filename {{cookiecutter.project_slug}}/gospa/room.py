@@ -1,7 +1,6 @@
-"""What users write: kinds of rooms, with their state, their actions and who may enter."""
+"""A kind of room: its state, its actions, and who may enter."""
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
@@ -12,13 +11,9 @@ from gospa.sessions.session import Session
 from gospa.store.codec import CodecError, pack_fields
 from gospa.store.draft import Draft
 
-__all__ = ["Directory", "Draft", "Room", "RoomError", "Session", "action"]
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 Run = Callable[[Draft], Any]
 
-_PARAMETER = re.compile(r"<([a-z_]+)>")
-_SEGMENT = r"[A-Za-z0-9_.~-]{1,64}"
 _NATIVE = (bytes, datetime)  # types that arguments have already, not as text
 
 
@@ -153,6 +148,9 @@ class Room:
         """
         raise DefinitionError(f"{type(self).__name__} has no authorize")
 
+    def _track_members(self, local: Any) -> Any:
+        """A private door for the extra that lists members, until rooms have hooks for it."""
+
     def bind_action(self, name: str, session: Session, args: Mapping[str, Any]) -> Run:
         """A function that runs the action on a draft. Raises UnknownAction or Invalid."""
         found = self._actions.get(name)
@@ -173,32 +171,3 @@ class Room:
                 draft.pop(key, None)
 
         return write
-
-
-class Directory:
-    """Finds the room that a name means."""
-
-    def __init__(self, kinds: Sequence[type[Room]]) -> None:
-        self._kinds = [(_compile(kind), kind) for kind in kinds]
-        patterns = [pattern.pattern for pattern, _ in self._kinds]
-        if twice := [p for p in patterns if patterns.count(p) > 1]:
-            raise DefinitionError(f"two kinds of room answer to {twice[0]}")
-
-    def resolve(self, name: str, session: Session) -> tuple[str, Room]:
-        """The key that a room is stored under, and the room. Raises UnknownRoom."""
-        for pattern, kind in self._kinds:
-            if match := pattern.fullmatch(name):
-                key = f"{name}@{session.identity}" if kind.private else name
-                return key, kind(name, match.groupdict())
-        raise UnknownRoom(f"there is no room {name!r:.60}")
-
-
-def _compile(kind: type[Room]) -> re.Pattern[str]:
-    parts = _PARAMETER.split(kind.pattern)
-    texts, names = parts[::2], parts[1::2]
-    if any(re.search(r"[^A-Za-z0-9_.~/-]", text) for text in texts):
-        raise DefinitionError(
-            f"{kind.__name__}.pattern: use letters, digits, /, -, _, . and <name>"
-        )
-    groups = [f"(?P<{name}>{_SEGMENT})" for name in names] + [""]
-    return re.compile("".join(re.escape(t) + g for t, g in zip(texts, groups, strict=True)))

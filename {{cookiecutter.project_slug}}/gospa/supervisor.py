@@ -16,8 +16,6 @@ from sanic import Sanic
 from sanic.log import logger
 from sanic.worker.constants import ProcessState
 
-from gospa.extras import metrics
-
 POLL = 0.25  # seconds
 FOLLOW = 1.0  # seconds
 START_TIMEOUT = 2.0  # seconds
@@ -132,6 +130,5 @@ async def follow(app: Sanic, stopping: Event) -> None:
         orphaned = os.getppid() != parent
         if orphaned:
             logger.error("the main process is gone; this worker ends")
-            metrics.remove_shared()
         if orphaned or stopping.is_set():
             app.stop(terminate=False)

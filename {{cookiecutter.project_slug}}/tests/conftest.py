@@ -59,13 +59,13 @@ def settings(prepared: Settings) -> Settings:
 
 @pytest.fixture
 async def pubsub(settings: Settings) -> AsyncIterator[PubSub]:
-    async with chosen.BACKENDS.pubsub.open_pubsub(settings) as pubsub:
+    async with chosen.BACKENDS.pubsub.open(settings) as pubsub:
         yield pubsub
 
 
 @pytest.fixture
 async def store(settings: Settings, pubsub: PubSub) -> AsyncIterator[StateStore]:
-    async with chosen.BACKENDS.state.open_state(settings, pubsub) as store:
+    async with chosen.BACKENDS.state.open(settings, pubsub) as store:
         yield store
 
 
@@ -84,7 +84,14 @@ def open_app(settings: Settings) -> OpenApp:
         rooms: Sequence[type[Room]] = ROOMS, views: Sequence[Blueprint] = (), **changes: Any
     ) -> AsyncIterator[tuple[Sanic, str]]:
         changed = msgspec.structs.replace(settings, **changes)
-        app = create_app(f"test_{next(_numbers)}", chosen.BACKENDS, rooms, changed, views=views)
+        app = create_app(
+            f"test_{next(_numbers)}",
+            chosen.BACKENDS,
+            rooms,
+            changed,
+            views=views,
+            extras=chosen.EXTRAS,
+        )
         async with serve(app) as address:
             yield app, address
 

@@ -3,7 +3,7 @@
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import file, json, redirect
 
-from gospa.sessions.cookie import log_in, log_out, log_out_everywhere, session_of, sessions_of
+from gospa import log_in, log_out, log_out_everywhere, session_of, sessions_of
 from gospa.web.static import CLIENT
 
 LONGEST_NAME = 40

@@ -1,15 +1,17 @@
-"""Logs as lines of JSON, with the ids of the request and the connection they belong to."""
+"""Writes the log as JSON where GOSPA_LOG_FORMAT=json.
 
-from contextvars import ContextVar
+A line has the ids of the request and of the connection that it belongs to.
+"""
+
 from logging import LogRecord
 from typing import Any
 
-from sanic import Request
+from sanic import Request, Sanic
 from sanic.exceptions import ServerError
 from sanic.log import access_logger, error_logger, logger, server_logger
 from sanic.logging.formatter import JSONAccessFormatter, JSONFormatter
 
-CONNECTION: ContextVar[str | None] = ContextVar("connection", default=None)
+from gospa import CONNECTION_ID
 
 
 class _Formatter(JSONFormatter):
@@ -22,8 +24,13 @@ class _AccessFormatter(JSONAccessFormatter):
         return {**super().to_dict(record), **_ids()}
 
 
+def install(app: Sanic) -> None:
+    """Write JSON in the main process and in workers, if the settings say so."""
+    app.ctx.log_formats["json"] = write_json
+
+
 def write_json() -> None:
-    """From now on, in this process."""
+    """Write JSON from now on, in this process."""
     for source in (logger, error_logger, server_logger):
         for handler in source.handlers:
             handler.setFormatter(_Formatter())
@@ -36,5 +43,5 @@ def _ids() -> dict[str, str]:
         request_id = str(Request.get_current().id)[:64]
     except ServerError:
         request_id = None
-    ids = {"request_id": request_id, "connection_id": CONNECTION.get()}
+    ids = {"request_id": request_id, "connection_id": CONNECTION_ID.get()}
     return {name: value for name, value in ids.items() if value}

@@ -1,73 +1,205 @@
-"""What the workers of this host count and measure, for Prometheus.
+"""Publishes `gospa.STATS` of all workers of this host at /health/metrics, for Prometheus.
 
-Each process writes to files of its own, which whoever answers a scrape adds up
-(https://prometheus.github.io/client_python/multiprocess/).
+A scrape reaches any one worker. So each worker copies its numbers into its row of an array that
+all of them share, once a second, and the one that answers adds the rows up.
 """
 
+import asyncio
 import os
-import re
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import fields
+from itertools import accumulate
+from multiprocessing import RawArray
+from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram, generate_latest, multiprocess
-from prometheus_client.registry import CollectorRegistry
-
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # read by the library when a worker imports it
-SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5)
-
-CONNECTIONS = Gauge("gospa_connections", "Open sockets", multiprocess_mode="livesum")
-ROOMS = Gauge("gospa_rooms", "Rooms open in a worker, summed", multiprocess_mode="livesum")
-MEMBERS = Gauge("gospa_members", "Memberships of sockets in rooms", multiprocess_mode="livesum")
-COMMITS = Counter("gospa_commits", "Mutations by outcome", ["outcome"])
-COMMIT_SECONDS = Histogram("gospa_commit_seconds", "From store and back", buckets=SECONDS)
-FANOUT_SECONDS = Histogram(
-    "gospa_fanout_seconds", "Writing to a room's members in one worker", buckets=SECONDS
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
 )
-LOADS = Counter("gospa_loads", "Rooms loaded again, by cause", ["cause"])
-BEHIND = Counter("gospa_behind", "Times that a client fell behind")
-SKIPPED = Counter("gospa_skipped", "Writes of patches and events left out for clients behind")
-STUCK = Counter("gospa_stuck", "Sockets closed because they took nothing")
-BYTES = Counter("gospa_bytes", "Bytes of frames, by direction", ["direction"])
-RECONNECTS = Counter("gospa_redis_reconnects", "Subscriber connections to Redis that broke")
+from prometheus_client.registry import CollectorRegistry
+from sanic import Blueprint, HTTPResponse, Request, Sanic
+from sanic.response import raw
+
+from gospa import BUCKETS, STATS, tasks
+
+INTERVAL = 1.0  # seconds between copies
+ROWS = 64  # at least; each worker has two, one of which its successor may use already
+
+GAUGES = {
+    "connections": "Open sockets",
+    "rooms": "Rooms open in a worker, summed",
+    "members": "Memberships of sockets in rooms",
+}
+# Name, help, label and the STATS of each of its values.
+COUNTERS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
+    (
+        "commits",
+        "Commits by outcome",
+        "outcome",
+        {
+            "commit": "committed",
+            "conflict": "conflicts",
+            "failed": "failed",
+            "refused": "refused",
+            "retried": "retried",
+        },
+    ),
+    (
+        "loads",
+        "Rooms loaded again, by cause",
+        "cause",
+        {"missed": "loads_missed", "other": "loads_other"},
+    ),
+    (
+        "bytes",
+        "Bytes of frames, by direction",
+        "direction",
+        {"received": "bytes_received", "sent": "bytes_sent"},
+    ),
+    ("behind", "Times that a client fell behind", "", {"": "behind"}),
+    ("skipped", "Writes of patches and events left out for clients behind", "", {"": "skipped"}),
+    ("stuck", "Sockets closed because they took nothing", "", {"": "stuck"}),
+    ("redis_reconnects", "Subscriber connections to Redis that broke", "", {"": "reconnects"}),
+)
+HISTOGRAMS = {
+    "commit_seconds": "From a worker to the store and back",
+    "fanout_seconds": "Writing to a room's members in one worker",
+}
+
+blueprint = Blueprint("metrics")
 
 
-@contextmanager
-def shared() -> Iterator[None]:
-    """For the main process: a folder in which its workers put what they count."""
-    with tempfile.TemporaryDirectory(prefix="metrics-") as folder:
-        os.environ[FOLDER] = folder
-        try:
-            yield
-        finally:
-            del os.environ[FOLDER]
+def install(app: Sanic) -> None:
+    """Serve the metrics. Keep them from the public, as `deploy/nginx.conf` does."""
+    app.blueprint(blueprint)
+
+    @app.main_process_start
+    async def share(app: Sanic) -> None:
+        rows = max(ROWS, 2 * app.state.workers)
+        app.shared_ctx.metrics = RawArray("d", rows * WIDTH)
+
+    @app.before_server_start
+    async def start(app: Sanic) -> None:
+        shared = getattr(app.shared_ctx, "metrics", None)  # None: a single process
+        name = app.multiplexer.name if shared else "0-0"
+        app.ctx.metrics = Table(shared or [0.0] * 2 * WIDTH, index=int(name.split("-")[-2]))
+        app.ctx.metrics_task = tasks.keep_running(app.ctx.metrics.run, "metrics")
+
+    @app.before_server_stop
+    async def stop(app: Sanic) -> None:
+        await tasks.stop(app.ctx.metrics_task)
 
 
-def remove_shared() -> None:
-    """For a worker whose main process was killed, and left the folder behind."""
-    if FOLDER in os.environ:
-        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)  # another worker may be at it
+@blueprint.get("/health/metrics")
+async def show(request: Request) -> HTTPResponse:
+    """All workers of this host, in Prometheus' text format."""
+    table: Table = request.app.ctx.metrics
+    table.publish()
+    return raw(exposition(table), content_type=CONTENT_TYPE_LATEST)
 
 
-def exposition() -> bytes:
-    """The sums over all workers, in Prometheus' text format."""
-    folder = os.environ.get(FOLDER)
-    if folder is None:
-        return generate_latest()
-    _forget_dead(Path(folder))
+def exposition(table: "Table") -> bytes:
+    """The sums of a table in Prometheus' text format."""
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    registry.register(Families(table.sums()))
     return generate_latest(registry)
 
 
-def _forget_dead(folder: Path) -> None:
-    """Leave out what workers that are gone had open."""
-    for path in folder.glob("gauge_live*.db"):
-        pid = int(re.findall(r"\d+", path.stem)[-1])
-        try:
-            os.kill(pid, 0)
-        except OSError:  # its number may be that of another user's process by now
-            with suppress(FileNotFoundError):  # another worker was faster
-                multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+def _numbers() -> list[float]:
+    """STATS as a row."""
+    row: list[float] = []
+    for field in fields(STATS):
+        value = getattr(STATS, field.name)
+        row += value if isinstance(value, list) else [value]
+    return row
+
+
+WIDTH = 1 + len(_numbers())  # with the process id first
+
+
+class Table:
+    """Rows of numbers, one for each process. Workers of one index use two rows in turn.
+
+    A worker goes on from what the process before it in the same row counted, so that sums never
+    fall; its gauges count only while it lives.
+    """
+
+    def __init__(self, cells: Any, index: int) -> None:
+        self._cells = cells
+        self._before: list[float] = []
+        self._row: int | None = None
+        for row in (2 * index, 2 * index + 1):
+            if (row + 1) * WIDTH <= len(cells) and not _lives(int(cells[row * WIDTH])):
+                self._row = row
+                self._before = self._read(row)[1:]
+                break
+
+    async def run(self) -> None:
+        """Publish this process's numbers until cancelled."""
+        while True:
+            self.publish()
+            await asyncio.sleep(INTERVAL)
+
+    def publish(self) -> None:
+        """Copy STATS into this process's row, if it has one."""
+        if self._row is None:
+            return
+        row = [float(os.getpid())]
+        for (name, _), value, before in zip(_names(), _numbers(), self._before, strict=True):
+            row.append(value if name in GAUGES else value + before)
+        self._cells[self._row * WIDTH : (self._row + 1) * WIDTH] = row
+
+    def sums(self) -> dict[str, list[float]]:
+        """The sum over all processes of each of STATS; histograms have several numbers."""
+        sums: dict[str, list[float]] = {}
+        rows = [self._read(row) for row in range(len(self._cells) // WIDTH)]
+        for position, (name, _) in enumerate(_names(), start=1):
+            counted = [row for row in rows if name not in GAUGES or _lives(int(row[0]))]
+            sums.setdefault(name, []).append(sum(row[position] for row in counted))
+        return sums
+
+    def _read(self, row: int) -> list[float]:
+        return list(self._cells[row * WIDTH : (row + 1) * WIDTH])
+
+
+def _names() -> Iterator[tuple[str, int]]:
+    """The name of each number in a row, and its place in that field."""
+    for field in fields(STATS):
+        value = getattr(STATS, field.name)
+        for place in range(len(value) if isinstance(value, list) else 1):
+            yield field.name, place
+
+
+def _lives(pid: int) -> bool:
+    if not pid:
+        return False
+    with suppress(OSError):  # gone, or its number is another user's process by now
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+class Families:
+    """What `prometheus_client` writes of these sums."""
+
+    def __init__(self, sums: dict[str, list[float]]) -> None:
+        self._sums = sums
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text in GAUGES.items():
+            yield GaugeMetricFamily(f"gospa_{name}", text, value=self._sums[name][0])
+        for name, text, label, values in COUNTERS:
+            counter = CounterMetricFamily(f"gospa_{name}", text, labels=[label] if label else [])
+            for value, counted in values.items():
+                counter.add_metric([value] if label else [], self._sums[counted][0])
+            yield counter
+        bounds = [*map(str, BUCKETS), "+Inf"]
+        for name, text in HISTOGRAMS.items():
+            counts = accumulate(self._sums[name])
+            buckets = list(zip(bounds, counts, strict=True))
+            total = self._sums[f"{name}_sum"][0]
+            yield HistogramMetricFamily(f"gospa_{name}", text, buckets=buckets, sum_value=total)

@@ -1,24 +1,23 @@
-"""A room that someone in this worker is in: its replica kept true, its members kept informed."""
+"""A room with members in this worker: keeps its replica current and its members informed."""
 
 import asyncio
 import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sanic.log import logger
 
 from gospa import tasks
 from gospa.errors import StoreError
 from gospa.live import wire
-from gospa.live.fanout import Fanout
 from gospa.live.mutations import MutationQueue
-from gospa.live.presence import Attendance, Members
 from gospa.live.replica import Link, Replica
-from gospa.live.writer import Outbox, framed
+from gospa.live.writer import Fanout, Writer, framed
 from gospa.pubsub import PubSub, Subscription
 from gospa.room import Room
-from gospa.stats import Counters
+from gospa.stats import STATS
 from gospa.store.contract import NO_TAG, Snapshot, StateStore, channel
 
 BUFFER = 1024  # messages kept while the room is being loaded
@@ -28,55 +27,64 @@ MISSED = "a commit was missed"
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """What all rooms of a worker share; `on_gap` has their heads compared with the store's."""
+class RoomContext:
+    """What all rooms of a worker share; `on_gap` has their tags compared with the store's."""
 
     worker: str
     store: StateStore
     pubsub: PubSub
     on_gap: Callable[[], None]
-    counters: Counters
     room_size: float = math.inf
 
 
-class LocalRoom:
-    """Follows the room's channel; loads the room where a link of the chain is missing."""
+class MemberList(Protocol):
+    """Who is in a room, as the presence extra keeps it (see `Room._track_members`)."""
 
-    def __init__(self, key: str, room: Room, services: Services) -> None:
+    @property
+    def settled(self) -> bool:
+        """Whether the list in the store is right, as far as this worker knows."""
+
+    def enter(self, member: str, connection: object, details: Any) -> None:
+        """List a member, or replace its details. Raises Invalid."""
+
+    def leave(self, member: str, connection: object) -> None:
+        """Remove a member, unless it is here over another connection."""
+
+
+class LocalRoom:
+    """Follows the room's channel, and loads the room when a commit is missing."""
+
+    def __init__(self, key: str, room: Room, context: RoomContext) -> None:
         self.key = key
         self.room = room
+        self.context = context
         self.fanout = Fanout(self)
-        self._services = services
         self._absent = Snapshot(0, NO_TAG, room.initial_fields)
         self.replica = Replica(self._absent)
         self.mutations = MutationQueue(
             key,
             room.name,
             self._absent,
-            services.store,
+            context.store,
             lambda: self.replica.snapshot,
-            limit=services.room_size,
+            limit=context.room_size,
         )
-        self.attendance = (
-            Attendance(services.worker, self.mutations, lambda: self.replica.snapshot.fields)
-            if isinstance(room, Members)
-            else None
-        )
+        self.members: MemberList | None = room._track_members(self)  # noqa: SLF001
         self._subscription: Subscription | None = None
         self._buffer: list[bytes] | None = []
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
         self._repairing: asyncio.Task[None] | None = None
 
     @property
-    def empty(self) -> bool:
-        """Whether nobody in this worker needs it any more."""
-        settled = self.attendance is None or self.attendance.settled
+    def unused(self) -> bool:
+        """Whether it can be closed: no member, and nothing left to write."""
+        settled = self.members is None or self.members.settled
         return not len(self.fanout) and self.mutations.idle and settled
 
     async def open(self) -> None:
         """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
-        self._subscription = await self._services.pubsub.subscribe(
-            channel(self.key), self._receive, self._services.on_gap
+        self._subscription = await self.context.pubsub.subscribe(
+            channel(self.key), self._receive, self.context.on_gap
         )
         while not self._catch_up(await self._load()):
             pass
@@ -87,13 +95,13 @@ class LocalRoom:
         if self._subscription:
             await self._subscription.close()
 
-    def join(self, outbox: Outbox, tag: bytes | None) -> None:
+    def join(self, writer: Writer, tag: bytes | None) -> None:
         """Bring a member up to date, from the commit with `tag` on if that is still kept."""
-        self.fanout.add(outbox)
+        self.fanout.add(writer)
         missed = None if tag is None else self.replica.missed(tag)
         frames = [self.snapshot_frame()] if missed is None else missed
-        done = wire.joined(self.room.name, self.replica.version, self.replica.tag)
-        outbox.write(b"".join([*frames, framed(done)]))
+        joined = wire.joined(self.room.name, self.replica.version, self.replica.tag)
+        writer.write(b"".join([*frames, framed(joined)]))
 
     def snapshot_frame(self) -> bytes:
         """The room's state as a framed SNAPSHOT, encoded once per version."""
@@ -106,7 +114,7 @@ class LocalRoom:
     async def send_event(self, name: str, payload: object, sender: str) -> None:
         """Publish a member's ephemeral event to those on all workers. Raises StoreError."""
         event = wire.event(self.room.name, name, payload, sender)
-        await self._services.pubsub.publish(channel(self.key), event)
+        await self.context.pubsub.publish(channel(self.key), event)
 
     async def compare(self, head: bytes, since: bytes) -> None:
         """Load the room if the store stands at `head`, unlike our chain from `since` on."""
@@ -135,23 +143,23 @@ class LocalRoom:
                 self.fanout.send(frame)
             case Link.GAP:
                 self._repair(MISSED)
-            case Link.DOUBT:  # its head tells whether the message was late or the store went back
-                self._services.on_gap()
+            case Link.STRAY:  # the store's tag tells whether it was late or the store lost commits
+                self.context.on_gap()
 
     @staticmethod
     def _apply(replica: Replica, message: bytes, frame: bytes) -> Link:
         try:
             return replica.apply(wire.read_patch(message), frame)
         except wire.WireError:
-            return Link.DOUBT  # deleted, or not of this application: the store knows
+            return Link.STRAY  # deleted, or not of this application: the store knows
 
     def _repair(self, reason: str) -> None:
         if self._repairing is None or self._repairing.done():
             logger.info("loading room %s again: %s", self.key, reason)
             if reason == MISSED:
-                self._services.counters.loads_missed += 1
+                STATS.loads_missed += 1
             else:
-                self._services.counters.loads_other += 1
+                STATS.loads_other += 1
             self._buffer = []
             self._repairing = tasks.start(self._reload(), f"repair of {self.key}")
 
@@ -168,7 +176,7 @@ class LocalRoom:
 
     async def _load(self) -> Snapshot:
         self._buffer = []
-        return await self._services.store.load(self.key) or self._absent
+        return await self.context.store.load(self.key) or self._absent
 
     def _catch_up(self, snapshot: Snapshot) -> bool:
         """Go on from a snapshot with what arrived while it was loaded; False if that has a gap."""

@@ -1,8 +1,10 @@
-"""A room's queue of mutations in this worker: run in order, those that wait commit together."""
+"""A room's queue of mutations in this worker: run in order; those that wait share a commit."""
 
 import asyncio
 import math
 import os
+import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
@@ -11,10 +13,9 @@ from typing import Any
 
 from gospa import tasks
 from gospa.errors import StoreError, StoreUnavailable
-from gospa.extras import metrics
 from gospa.live import wire
-from gospa.live.refusal import refusal
 from gospa.room import Invalid, RoomError
+from gospa.stats import BUCKETS, STATS
 from gospa.store.codec import check
 from gospa.store.contract import (
     MAX_REFUSED,
@@ -31,54 +32,74 @@ from gospa.store.contract import (
 )
 from gospa.store.draft import NO_EDITS, Draft, Edits
 
-FOLD = 64  # mutations that may share a commit, at most
-PATIENCE = 2.0  # seconds in which a mutation is tried again,
+MAX_BATCH = 64  # mutations that may share a commit
+RETRY_TIME = 2.0  # seconds in which a mutation is tried again,
 ATTEMPTS = 5  # and at least so often: a slow store alone is no reason to give up
 
 
-class Lane:
-    """One client's mutations in a room, over one connection.
+class Sequence:
+    """The numbers of one client's mutations in a room, over one connection.
 
-    The store keeps a client's last number, and what is repeated below it counts as done. So none
-    overtakes one put off, and the store is told which were refused.
+    The store keeps a client's last number and takes a lower one for a repeat. So no mutation may
+    overtake one whose outcome is unknown, and the store is told which numbers were refused.
     """
 
     def __init__(self) -> None:
         self._done = 0
-        self._put_off = math.inf
+        self._unknown = math.inf
         self.refused: deque[int] = deque(maxlen=MAX_REFUSED)
 
     def admit(self, number: int) -> None:
-        """Raises StoreUnavailable if an earlier one has to be repeated first."""
-        if number > self._put_off:
-            raise StoreUnavailable(f"mutation {self._put_off} has to be repeated first")
+        """Raises StoreUnavailable if an earlier mutation has to be repeated first."""
+        if number > self._unknown:
+            raise StoreUnavailable(f"mutation {self._unknown} has to be repeated first")
 
-    def settle(self, number: int, error: Exception | None) -> None:
-        """It was applied, or ended with an error; its client is told."""
-        if isinstance(error, StoreUnavailable):
-            if number > self._done:  # else the client has its answer, and will not repeat it
-                self._put_off = number
+    def settle(self, number: int, outcome: "Outcome") -> None:
+        """Its client is told this outcome."""
+        if isinstance(outcome, StoreUnavailable):
+            if number > self._done:  # else the client has its answer and will not repeat it
+                self._unknown = number
             return
-        if error is not None:
+        if isinstance(outcome, Exception):
             self.refused.append(number)
         self._done = max(self._done, number)
-        if number == self._put_off:
-            self._put_off = math.inf
+        if number == self._unknown:
+            self._unknown = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A mutation is in the commit `version`; the result of a repeated one is not kept."""
+
+    version: int
+    result: Any = None
+
+
+Outcome = Applied | Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A client's numbered change; `answer` takes the message that tells how it ended.
+    """A client's numbered change; `done` is called once, with its outcome.
 
-    One of no client (b"") is not numbered in the store: it may be done twice.
+    A mutation of no client (b"") has no number in the store: repeated, it is applied twice.
     """
 
     client: bytes
     number: int
-    lane: Lane
+    sequence: Sequence
     run: Callable[[Draft], Any]
-    answer: Callable[[bytes], None]
-    context: Context = field(default_factory=copy_context)  # with the ids that logs tell
+    done: Callable[[Outcome], None]
+    context: Context = field(default_factory=copy_context)  # with the ids for the log
+
+    def settle(self, outcome: Outcome) -> None:
+        """End it with this outcome."""
+        self.sequence.settle(self.number, outcome)
+        self.report(outcome)
+
+    def report(self, outcome: Outcome) -> None:
+        """Tell its client, while its sequence stays as it is."""
+        self.context.run(self.done, outcome)
 
 
 class Conflicted(RoomError):
@@ -87,10 +108,25 @@ class Conflicted(RoomError):
     code = "conflict"
 
 
-class MutationQueue:
-    """Runs mutations of one room on the newest state known, again where another writer won."""
+@dataclass(slots=True)
+class _Batch:
+    """Mutations that are to share a commit; `results` are those of its latest run."""
 
-    def __init__(  # noqa: PLR0913 - what it needs is of many kinds
+    mutations: list[Mutation]
+    results: list[Any] = field(default_factory=list)
+    tag: bytes = b""
+
+    def acknowledge(self, version: int) -> None:
+        """Tell the clients that these were applied, once."""
+        for mutation, result in zip(self.mutations, self.results, strict=bool(self.mutations)):
+            mutation.settle(Applied(version, result))
+        self.mutations = []
+
+
+class MutationQueue:
+    """Runs a room's mutations on the newest state known, again where another writer won."""
+
+    def __init__(  # noqa: PLR0913 - it needs things of many kinds
         self,
         key: str,
         name: str,
@@ -106,154 +142,152 @@ class MutationQueue:
         self._absent = absent
         self._store = store
         self._current = current
-        self._tip: Snapshot | None = None  # after our last commit, which the replica may not have
-        self._proposed: tuple[bytes, list[Mutation], list[Any]] | None = None  # with tag, results
+        self._newest_own: Snapshot | None = None  # our last commit, ahead of the replica
+        self._proposed: _Batch | None = None  # on its way to the store
         self._waiting: deque[Mutation] = deque()
-        self._most = FOLD  # to share the next commit: fewer while many are repeated
+        self._max_batch = MAX_BATCH  # less while many are repeats
         self._runner: asyncio.Task[None] | None = None
 
     @property
     def idle(self) -> bool:
+        """Whether every mutation has its outcome."""
         return self._runner is None
 
     def submit(self, mutation: Mutation) -> None:
-        """Queue a mutation; its `answer` is called exactly once."""
+        """Queue a mutation."""
         self._waiting.append(mutation)
         if self._runner is None:
             self._runner = tasks.start(self._run(), f"mutations of {self._name}")
 
     def published(self, tag: bytes, version: int) -> None:
-        """A commit has come here. If it is ours, who made it hears so before being shown it."""
-        if self._proposed and self._proposed[0] == tag:
-            _, turn, results = self._proposed
-            self._acknowledge(turn, version, results)
+        """A commit was published. If it is ours, acknowledge it before its state is shown."""
+        if self._proposed and self._proposed.tag == tag:
+            self._proposed.acknowledge(version)
 
     def restart(self) -> None:
-        """The replica was loaded anew: what was known beyond it may be of another chain."""
-        self._tip = None
+        """The replica was loaded again: what was known beyond it may be of another chain."""
+        self._newest_own = None
 
     def drop(self) -> None:
-        """Leave what waits unanswered: its clients send it again elsewhere."""
+        """Leave what waits without an outcome: its clients repeat it elsewhere."""
         self._waiting.clear()
 
     async def settled(self) -> None:
-        """Wait until everything queued is answered."""
+        """Wait until everything queued has its outcome."""
         while self._runner is not None:
             await asyncio.wait([self._runner])
 
     async def _run(self) -> None:
         try:
-            while turn := self._next():
-                await self._serve(turn)
+            while batch := self._next():
+                try:
+                    await self._commit_batch(batch)
+                except Exception as error:  # noqa: BLE001 - it is the outcome of each
+                    for mutation in batch.mutations:
+                        mutation.settle(error)
         finally:
             self._runner = None
 
-    def _next(self) -> list[Mutation]:
-        """The first that wait, each of another client: these may share a commit."""
-        turn: dict[bytes, Mutation] = {}
-        while self._waiting and len(turn) < self._most and self._waiting[0].client not in turn:
+    def _next(self) -> _Batch | None:
+        """The first that wait, each of another client; None if nothing waits."""
+        batch: dict[bytes, Mutation] = {}
+        while self._waiting and len(batch) < self._max_batch:
+            if self._waiting[0].client in batch:
+                break
             mutation = self._waiting.popleft()
             try:
-                mutation.lane.admit(mutation.number)
+                mutation.sequence.admit(mutation.number)
             except StoreUnavailable as error:
-                mutation.answer(refusal(error, self._name, mutation.number))
+                mutation.report(error)
             else:
-                turn[mutation.client] = mutation
-        return list(turn.values())
+                batch[mutation.client] = mutation
+        return _Batch(list(batch.values())) if batch else None
 
-    async def _serve(self, turn: list[Mutation]) -> None:
-        """Apply mutations and answer them; those that could not be together wait again."""
-        try:
-            await self._apply(turn)
-        except Exception as error:  # noqa: BLE001 - told and logged; it must not stop the queue
-            for mutation in turn:
-                mutation.lane.settle(mutation.number, error)
-                told = mutation.context.run(refusal, error, self._name, mutation.number)
-                mutation.answer(told)
-
-    def _acknowledge(self, turn: list[Mutation], version: int, results: list[Any]) -> None:
-        """Tell that these were applied, once: none of them is left in `turn`."""
-        for mutation, result in zip(turn, results, strict=bool(turn)):
-            mutation.lane.settle(mutation.number, None)
-            mutation.answer(wire.ack(mutation.number, version, result))
-        turn.clear()
-
-    async def _apply(self, turn: list[Mutation]) -> None:
-        """Commit together. What cannot be is taken out of `turn`; the first always stays."""
+    async def _commit_batch(self, batch: _Batch) -> None:
+        """Commit together; the mutations that cannot be wait again, but for the first."""
         base = self._newest()
         now = asyncio.get_running_loop().time
-        deadline = now() + PATIENCE
+        deadline = now() + RETRY_TIME
         attempt = 0
         while now() < deadline or attempt < ATTEMPTS:
-            edits, results = self._edit(turn, base)
+            edits = self._edit(batch, base)
             if not edits:
-                self._acknowledge(turn, base.version, results)
+                batch.acknowledge(base.version)
                 return
-            change = self._change(turn, base, edits, attempt)
-            self._proposed = (change.tag, turn, results)
-            try:
-                outcome = await self._commit(change)
-            finally:
-                self._proposed = None
-            if isinstance(outcome, Conflict):
-                base = outcome.snapshot or self._absent
-                attempt += 1
-            elif isinstance(outcome, Commit) and not outcome.repeated:
-                self._tip = _after(base, change, outcome)
-                self._most = min(2 * self._most, FOLD)
-                self._acknowledge(turn, outcome.version, results)
-                return
-            elif len(turn) > 1:  # one of them was done or refused before
-                self._most = len(turn) // 2
-                self._put_back(turn, self._most)
-            elif isinstance(outcome, Commit):
-                self._acknowledge(turn, outcome.version, [None])
-                return
-            else:
-                raise RoomError("it was refused before")
+            change = self._change(batch, base, edits, attempt)
+            outcome = await self._propose(batch, change)
+            match outcome:
+                case Conflict():
+                    base = outcome.snapshot or self._absent
+                    attempt += 1
+                case Commit(repeated=False):
+                    self._newest_own = _after(base, change, outcome)
+                    self._max_batch = min(2 * self._max_batch, MAX_BATCH)
+                    batch.acknowledge(outcome.version)
+                    return
+                case _ if len(batch.mutations) > 1:  # one of them was applied or refused before
+                    self._max_batch = len(batch.mutations) // 2
+                    self._put_back(batch, self._max_batch)
+                case Commit():
+                    batch.results = [None]
+                    batch.acknowledge(outcome.version)
+                    return
+                case _:
+                    raise RoomError("it was refused before")
         raise Conflicted(f"others changed {self._name} first, {attempt} times; try again")
 
-    async def _commit(self, change: Change) -> Commit | Conflict | Refused:
-        if change.attempt:
-            metrics.COMMITS.labels("retried").inc()
+    async def _propose(self, batch: _Batch, change: Change) -> Commit | Conflict | Refused:
+        STATS.retried += change.attempt > 0
+        batch.tag, self._proposed = change.tag, batch
+        began = time.perf_counter()
         try:
-            with metrics.COMMIT_SECONDS.time():
-                outcome = await self._store.commit(self._key, change)
+            outcome = await self._store.commit(self._key, change)
         except StoreError:
-            metrics.COMMITS.labels("failed").inc()
+            STATS.failed += 1
             raise
-        metrics.COMMITS.labels(type(outcome).__name__.lower()).inc()
+        finally:
+            self._proposed = None
+            took = time.perf_counter() - began
+            STATS.commit_seconds[bisect_left(BUCKETS, took)] += 1
+            STATS.commit_seconds_sum += took
+        match outcome:
+            case Commit():
+                STATS.committed += 1
+            case Conflict():
+                STATS.conflicts += 1
+            case Refused():
+                STATS.refused += 1
         return outcome
 
-    def _edit(self, turn: list[Mutation], base: Snapshot) -> tuple[Edits, list[Any]]:
+    def _edit(self, batch: _Batch, base: Snapshot) -> Edits:
         """Run each on what those before it left, up to one that fails, which will be the first."""
-        edits, results, fields = NO_EDITS, list[Any](), base.fields
-        for number, mutation in enumerate(turn):
+        edits, batch.results, fields = NO_EDITS, [], base.fields
+        for place, mutation in enumerate(batch.mutations):
             draft = Draft(fields)
             try:
                 result = mutation.run(draft)
                 check(result, "the result")
                 own = draft.edits()
-                self._check_size(fields, own)
+                self._check_room_size(fields, own)
             except Exception:
-                self._put_back(turn, max(number, 1))
-                if number == 0:
+                self._put_back(batch, max(place, 1))
+                if place == 0:
                     raise
                 break
-            results.append(result)
+            batch.results.append(result)
             edits = edits.then(own)
             fields = own.applied(fields) if own else fields
-        return edits, results
+        return edits
 
-    def _put_back(self, turn: list[Mutation], start: int) -> None:
-        self._waiting.extendleft(reversed(turn[start:]))
-        del turn[start:]
+    def _put_back(self, batch: _Batch, start: int) -> None:
+        self._waiting.extendleft(reversed(batch.mutations[start:]))
+        del batch.mutations[start:]
 
     def _newest(self) -> Snapshot:
-        current, tip = self._current(), self._tip
-        return tip if tip and tip.version > current.version else current
+        current, own = self._current(), self._newest_own
+        return own if own and own.version > current.version else current
 
-    def _change(self, turn: list[Mutation], base: Snapshot, edits: Edits, attempt: int) -> Change:
+    def _change(self, batch: _Batch, base: Snapshot, edits: Edits, attempt: int) -> Change:
         tag = os.urandom(TAG_BYTES)
         exists = base.version > 0
         changed, deleted = edits.set, edits.delete
@@ -263,20 +297,20 @@ class MutationQueue:
         return Change(
             tag=tag,
             exists=exists,
-            frame=wire.patch_frame(self._name, tag, changed, deleted),
+            message=wire.patch_parts(self._name, tag, changed, deleted),
             set=changed,
             delete=deleted,
             expect=edits.read if exists else {},
             expect_tag=base.tag if edits.all_keys and exists else None,
             mutations=[
-                Numbered(m.client, m.number, [n for n in m.lane.refused if n < m.number])
-                for m in turn
+                Numbered(m.client, m.number, [n for n in m.sequence.refused if n < m.number])
+                for m in batch.mutations
                 if m.client
             ],
             attempt=attempt,
         )
 
-    def _check_size(self, fields: Mapping[str, bytes], edits: Edits) -> None:
+    def _check_room_size(self, fields: Mapping[str, bytes], edits: Edits) -> None:
         """Raise Invalid for what makes the room larger than it may be."""
         more = growth(fields, edits.set, edits.delete)
         if more > 0 and fields_size(fields.items()) + more > self._limit:

@@ -1,4 +1,4 @@
-"""A worker's copy of a room: a chain of commits that shows when a link is missing."""
+"""A worker's copy of a room: a chain of commits in which a missing one is noticed."""
 
 from collections import deque
 from enum import Enum, auto
@@ -15,12 +15,12 @@ class Link(Enum):
 
     NEXT = auto()  # it continued the chain and was applied
     KNOWN = auto()  # it had been applied before
-    GAP = auto()  # something before it is missing: the room has to be loaded
-    DOUBT = auto()  # older than the copy but not of its chain: late, or the store lost commits
+    GAP = auto()  # a commit before it is missing: the room has to be loaded
+    STRAY = auto()  # older than the replica but not of its chain: late, or the store lost commits
 
 
 class Replica:
-    """The room as of the last patch, and the last frames for clients that come back."""
+    """The room as of the last patch, and the last frames for clients that reconnect."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.version = snapshot.version
@@ -38,7 +38,7 @@ class Replica:
         if patch.parent != self.tag:
             if self.knows(patch.tag):
                 return Link.KNOWN
-            return Link.GAP if patch.version > self.version else Link.DOUBT
+            return Link.GAP if patch.version > self.version else Link.STRAY
         self._fields = {**self._fields, **patch.set}
         for key in patch.delete:
             self._fields.pop(key, None)

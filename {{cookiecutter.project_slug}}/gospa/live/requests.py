@@ -1,91 +1,82 @@
 """One client's requests: its rooms, and what it asks for there, in its order."""
 
 import asyncio
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
-from contextvars import Context
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sanic.log import logger
 
 from gospa import tasks
-from gospa.errors import StoreError, StoreUnavailable
-from gospa.extras import json_logs
+from gospa.errors import StoreError, StoreFull, StoreUnavailable
 from gospa.live import wire
-from gospa.live.hub import Hub
 from gospa.live.local_room import LocalRoom
-from gospa.live.mutations import Lane, Mutation
-from gospa.live.presence import member_id
-from gospa.live.refusal import refusal
-from gospa.live.writer import Outbox
-from gospa.room import Draft, Invalid, NotJoined, Room, RoomError
+from gospa.live.mutations import Applied, Mutation, Outcome, Sequence
+from gospa.room import Invalid, NotJoined, Room, RoomError
 from gospa.sessions.session import Session
+from gospa.store.codec import CodecError
+from gospa.store.draft import Draft
+
+if TYPE_CHECKING:
+    from gospa.live.connection import Connection
+    from gospa.live.hub import Hub
 
 BACKLOG = 64  # requests in progress, above which nothing more is read from the client
-
-
-class Peer(Protocol):
-    """The connection that the requests came by."""
-
-    outbox: Outbox
-    context: Context
-
-    def send(self, message: bytes) -> None: ...
-    def close(self, code: int, reason: str) -> None: ...
-    def regulate(self) -> None:
-        """Read from the client again, or no more: `Requests.full` may have changed."""
 
 
 class Requests:
     """Answers each request, at once if it needs no store.
 
-    While a JOIN or a SEND waits for the store, what the client asks next waits too, so that order
-    is kept.
+    While a JOIN or a SEND waits for the store, the client's next requests wait too, so that they
+    keep their order.
     """
 
-    def __init__(self, hub: Hub, session: Session, peer: Peer) -> None:
+    def __init__(self, hub: "Hub", session: Session, connection: "Connection") -> None:
         self._hub = hub
         self._session = session
-        self._peer = peer
+        self._connection = connection
         self._client: bytes | None = None
         self._member = ""
         self._rooms: dict[str, LocalRoom] = {}
-        self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
-        self._backlog: list[wire.Request] = []  # short; a deque takes 600 bytes when empty
+        self._sequences: defaultdict[str, Sequence] = defaultdict(Sequence)
+        self._backlog: list[wire.Request] = []  # short; an empty deque takes 600 bytes
         self._current: asyncio.Task[None] | None = None
         self._unanswered = 0
         self.stopped = False
         self._used = False
-        self.on_use = _nothing
+        self.on_first_use: Callable[[], None] | None = None
 
     @property
     def greeted(self) -> bool:
-        """Whether the client has said HELLO."""
+        """Whether the client has sent HELLO."""
         return self._client is not None
 
     @property
     def full(self) -> bool:
-        """Whether so much is in progress that no more should come."""
+        """Whether so much is in progress that nothing more should be read."""
         return self._unanswered + len(self._backlog) > BACKLOG
 
-    def take(self, request: wire.Request) -> None:
-        """Handle a request now, or when those before it are done and the client takes answers."""
+    def receive(self, request: wire.Request) -> None:
+        """Handle a request, once those before it are done and the client takes answers."""
         if isinstance(request, wire.Hello) is self.greeted:
-            self._peer.close(wire.CLOSE_NO_HELLO, "HELLO comes first, and once")
-        elif self._current or self._peer.outbox.full_since is not None:
+            self._connection.close(wire.NO_HELLO)
+        elif self._current or self._connection.writer.full_since is not None:
             self._backlog.append(request)
-            self._peer.regulate()
+            self._connection.regulate()
         else:
             self._handle(request)
 
     def go_on(self) -> None:
         """Handle what waits, as long as the client takes the answers."""
-        while self._backlog and not self._current and self._peer.outbox.full_since is None:
+        writer = self._connection.writer
+        while self._backlog and not self._current and writer.full_since is None:
             self._handle(self._backlog.pop(0))
-        self._peer.regulate()
+        self._connection.regulate()
 
     def stop(self) -> None:
-        """Do no more for this client."""
+        """Do nothing more for this client."""
         self.stopped = True
         if self._current:
             self._current.cancel()
@@ -93,56 +84,59 @@ class Requests:
         for name in list(self._rooms):
             self._leave(name)
 
-    # For who watches the session
+    # For the watch of its session
 
     def take_used(self) -> bool:
-        """Whether there were any since this was asked last."""
+        """Whether the client sent a request since the last call."""
         used, self._used = self._used, False
         return used
 
     async def follow_session(self, session: Session | None) -> None:
-        """The session as it is stored now; None if it ended."""
+        """Act on the session as it is stored now; None if it ended."""
         if session is None:
-            self._peer.close(wire.CLOSE_SESSION_ENDED, "the session ended")
+            self._connection.close(wire.SESSION_ENDED)
         elif session.access.token != self._session.access.token:
-            self._peer.close(wire.CLOSE_SESSION_CHANGED, "the session has a new token")
+            self._connection.close(wire.NEW_TOKEN)
         else:
             self._session = session
             for local in list(self._rooms.values()):
-                await self._ask_again(local.room, session)
+                await self._authorize_again(local.room, session)
 
-    async def _ask_again(self, room: Room, session: Session) -> None:
+    async def _authorize_again(self, room: Room, session: Session) -> None:
         try:
             if not await room.authorize(session):
-                reason = f"you may no longer be in {room.name}"
-                self._peer.close(wire.CLOSE_SESSION_CHANGED, reason)
+                self._connection.close(wire.ACCESS_LOST, room.name)
         except Exception:  # it has not said no
-            logger.exception("who may stay in room %s is unknown", room.name)
+            logger.exception("room %s cannot say who may stay", room.name)
 
     # Requests of each kind
 
     def _handle(self, request: wire.Request) -> None:
         if not isinstance(request, wire.Hello | wire.Ping):
-            self._used, on_use, self.on_use = True, self.on_use, _nothing
-            on_use()
+            self._used = True
+            if self.on_first_use is not None:
+                self.on_first_use()
+                self.on_first_use = None
         match request:
+            case wire.Call() | wire.Write():
+                self._mutate(request)
+            case wire.Ping():
+                self._connection.send(wire.pong())
             case wire.Hello():
                 self._client, self._member = request.client, member_id(request.client)
-                self._peer.context.run(json_logs.CONNECTION.set, self._member)
-                self._peer.send(wire.welcome(self._member, self._hub.server))
-            case wire.Ping():
-                self._peer.send(wire.pong())
+                self._connection.identify(self._member)
+                self._connection.send(wire.welcome(self._member, self._hub.server))
             case wire.Join():
                 self._begin(self._join(request))
             case wire.Leave():
                 self._leave(request.room)
-            case wire.Call() | wire.Write():
-                self._mutate(request)
             case wire.Send():
                 self._begin(self._send_event(request))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._current = self._peer.context.run(tasks.start, work, f"request of {self._member}")
+        """Run what waits for the store; requests that follow wait for its end."""
+        run = self._connection.context.run
+        self._current = run(tasks.start, work, f"request of {self._member}")
         self._current.add_done_callback(self._end)
 
     def _end(self, _: asyncio.Task[None]) -> None:
@@ -154,13 +148,13 @@ class Requests:
         try:
             local = self._rooms.get(name) or await self._enter(name)
             if self.stopped:
-                return  # `authorize` had lost the cancellation
-            if local.attendance:
-                local.attendance.enter(self._member, self, request.details)
-            self._rooms[name] = local  # only now: one that was refused may be closed
-            local.join(self._peer.outbox, request.tag)
+                return  # `authorize` had swallowed the cancellation
+            if local.members:
+                local.members.enter(self._member, self, request.details)
+            self._rooms[name] = local  # only now: a room that was refused may be closed
+            local.join(self._connection.writer, request.tag)
         except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
-            self._peer.send(refusal(error, name))
+            self._connection.send(error_message(error, name))
 
     async def _enter(self, name: str) -> LocalRoom:
         if len(self._rooms) >= self._hub.settings.rooms_per_connection:
@@ -169,27 +163,28 @@ class Requests:
 
     def _leave(self, name: str) -> None:
         local = self._rooms.pop(name, None)
-        self._lanes.pop(name, None)
+        self._sequences.pop(name, None)
         if local is not None:
-            local.fanout.remove(self._peer.outbox)
-            if local.attendance and not self._hub.draining:  # else it will be back elsewhere
-                local.attendance.leave(self._member, self)
+            local.fanout.remove(self._connection.writer)
+            if local.members and not self._hub.draining:  # else the client reconnects elsewhere
+                local.members.leave(self._member, self)
 
     def _mutate(self, request: wire.Call | wire.Write) -> None:
         assert self._client is not None  # noqa: S101 - HELLO came first
+        name, number = request.room, request.mutation
         try:
-            local = self._joined(request.room)
+            local = self._joined(name)
             run = self._bind(local.room, request)
         except (RoomError, StoreUnavailable) as error:
-            if isinstance(error, RoomError) and request.room in self._rooms:
-                self._lanes[request.room].refused.append(request.mutation)
-            self._peer.send(refusal(error, request.room, request.mutation))
+            if isinstance(error, RoomError) and name in self._rooms:
+                self._sequences[name].refused.append(number)
+            self._connection.send(error_message(error, name, number))
             return
         self._unanswered += 1
-        self._peer.regulate()
-        lane, context = self._lanes[request.room], self._peer.context
-        mutation = Mutation(self._client, request.mutation, lane, run, self._answer, context)
-        local.mutations.submit(mutation)
+        self._connection.regulate()
+        sequence, done = self._sequences[name], partial(self._answer, name, number)
+        context = self._connection.context
+        local.mutations.submit(Mutation(self._client, number, sequence, run, done, context))
 
     def _bind(self, room: Room, request: wire.Call | wire.Write) -> Callable[[Draft], Any]:
         if self._hub.draining:
@@ -198,10 +193,13 @@ class Requests:
             return room.bind_action(request.action, self._session, request.args)
         return room.bind_write(request.set, request.delete)
 
-    def _answer(self, message: bytes) -> None:
+    def _answer(self, room: str, number: int, outcome: Outcome) -> None:
         self._unanswered -= 1
-        self._peer.send(message)
-        self._peer.regulate()
+        if isinstance(outcome, Applied):
+            self._connection.send(wire.ack(number, outcome.version, outcome.result))
+        else:
+            self._connection.send(error_message(outcome, room, number))
+        self._connection.regulate()
 
     async def _send_event(self, request: wire.Send) -> None:
         try:
@@ -210,7 +208,7 @@ class Requests:
                 raise Invalid(f"{request.room} has no event {request.event!r:.60}")
             await local.send_event(request.event, request.payload, self._member)
         except (RoomError, StoreError) as error:
-            self._peer.send(refusal(error, request.room))
+            self._connection.send(error_message(error, request.room))
 
     def _joined(self, name: str) -> LocalRoom:
         local = self._rooms.get(name)
@@ -219,5 +217,27 @@ class Requests:
         return local
 
 
-def _nothing() -> None:
-    pass
+def member_id(client: bytes) -> str:
+    """The id under which others see a client; it stays the same when the client reconnects.
+
+    A digest, because the client's own id would let others send mutations in its name.
+    """
+    return hashlib.sha256(client).hexdigest()[:16]
+
+
+def error_message(error: Exception, room: str, mutation: int | None = None) -> bytes:
+    """The ERROR for a request that failed. An error of the application is logged, not sent."""
+    match error:
+        case RoomError():
+            code, text = error.code, str(error)
+        case CodecError():
+            code, text = "invalid", str(error)
+        case StoreUnavailable():
+            logger.debug("a request to room %s has to be repeated: %s", room, error)
+            code, text = "unavailable", "this cannot be stored just now; send it again"
+        case StoreFull():
+            code, text = "store_full", "the store is full"
+        case _:
+            logger.error("a request to room %s failed", room, exc_info=error)
+            code, text = "internal", "the request failed; the server's log says why"
+    return wire.error(code, text, mutation=mutation, room=room)

@@ -1,11 +1,11 @@
-"""The route `/ws`: checks a handshake, then hands the transport to a connection of ours."""
+"""The route `/ws`: checks a handshake, then hands the transport to a `Connection`."""
 
 import asyncio
 import re
 import socket
 from typing import Any
 
-from sanic import Blueprint, HTTPResponse, Request
+from sanic import Blueprint, HTTPResponse, Request, Sanic
 from sanic.exceptions import BadRequest, SanicException, ServiceUnavailable
 from websockets import http11
 from websockets.datastructures import Headers
@@ -15,22 +15,23 @@ from websockets.typing import Subprotocol
 
 from gospa.live import wire
 from gospa.live.connection import Connection
-from gospa.live.limits import TooMany, Visitors
+from gospa.live.limits import ConnectionLimits, TooMany
 from gospa.sessions import cookie
+from gospa.sessions.session import Session
 from gospa.web import csrf
 
 UNSENT = 128 * 1024  # bytes
 RETRY_AFTER = 5  # seconds
 UNREADABLE = re.compile(r"[^\t -~]")  # in a header; others than the handshake's may have any
 
-blueprint = Blueprint("realtime")
+blueprint = Blueprint("live")
 
 
 @blueprint.get("/ws")
 async def serve_socket(request: Request) -> HTTPResponse | None:
     """Answer the handshake, then leave the transport to a connection."""
     hub = request.app.ctx.hub
-    visitors: Visitors = request.app.ctx.visitors
+    limits: ConnectionLimits = request.app.ctx.limits
     if hub.draining:
         raise ServiceUnavailable("this worker stops", headers={"Retry-After": "1"}, quiet=True)
     csrf.check_origin(request)
@@ -45,9 +46,9 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
     if answer.status_code != 101:
         raise SanicException((answer.body or b"").decode(), answer.status_code, quiet=True)
     try:
-        visitors.knock(request.client_ip)
+        limits.admit_handshake(request.client_ip)
         session, set_cookie = await cookie.start_session(request)
-        visitors.check_room_for(session, request.client_ip)
+        limits.admit(session.identity, request.client_ip)
     except TooMany as error:
         raise SanicException(
             str(error), 429, quiet=True, headers={"Retry-After": str(RETRY_AFTER)}
@@ -56,17 +57,33 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
         answer.headers["Set-Cookie"] = set_cookie
     transport: Any = request.transport
     if hub.draining or transport.is_closing() or transport.get_write_buffer_size():
-        return None  # by now nobody would close it, or tell it that it is gone or takes no more
+        return None  # too late to be told that the worker stops, or that the client has gone
     _bound_kernel_buffer(transport)
-    # No await from here on: what Sanic received is handed on, and what comes next goes to ours.
+    # No await from here on: Sanic's buffer is handed over, and what follows reaches ours.
     connection = Connection(hub, session, transport, protocol)
-    visitors.add(connection, session, request.client_ip)
+    _register(request.app, connection, session, request.client_ip)
     _take_over(transport, connection, answer)
     return None
 
 
 # Sanic's mark for a handler that answers by itself.
 serve_socket.is_websocket = True  # type: ignore[attr-defined]
+
+
+def _register(app: Sanic, connection: Connection, session: Session, address: str) -> None:
+    """Have hub, limits and session watch know the connection until it is closed."""
+    hub, limits, watch = app.ctx.hub, app.ctx.limits, app.ctx.session_watch
+
+    def unregister(_: object) -> None:
+        hub.connections.discard(connection)
+        limits.remove(session.identity, address)
+        watch.remove(connection.requests, session)
+
+    hub.connections.add(connection)
+    limits.add(session.identity, address)
+    watch.add(connection.requests, session)
+    connection.requests.on_first_use = watch.on_first_use(session)
+    connection.closed.add_done_callback(unregister, context=connection.context)
 
 
 def _take_over(transport: Any, connection: Connection, answer: http11.Response) -> None:

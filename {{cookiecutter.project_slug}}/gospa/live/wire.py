@@ -3,25 +3,38 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from gospa.settings import Settings
-from gospa.store.codec import CodecError, check, check_size, encode, pack, pack_map, unpack
+from gospa.store.codec import CodecError, check_bounds, encode, pack, pack_map, unpack
 from gospa.store.contract import MAX_MUTATION, Snapshot
 
 SUBPROTOCOL = "gospa.v1"
 VERSION = 1
 
-# Close codes: those from 4500 on tell the client not to come back, as it would fail again.
-CLOSE_RESTART = 1012
-CLOSE_SILENT = 4000
-CLOSE_SESSION_CHANGED = 4001
-CLOSE_TOO_FAST = 4002
-CLOSE_MALFORMED = 4500
-CLOSE_NO_HELLO = 4501
-CLOSE_SESSION_ENDED = 4502
+# The first element of a message says its type.
+JOIN, LEAVE, CALL, WRITE, SEND, PING, HELLO = range(7)  # from the client
+SNAPSHOT, PATCH, EVENT, ACK, ERROR, WELCOME, BYE, PONG, JOINED = range(9)  # from the server
+
+
+class Close(NamedTuple):
+    """Why a connection ends. From code 4500 on, to connect again would fail the same way."""
+
+    code: int
+    reason: str
+
+
+TEXT_FRAME = Close(1003, "messages are binary")
+RESTART = Close(1012, "the server restarts")
+SILENT = Close(4000, "no answer to a ping")
+NEW_TOKEN = Close(4001, "the session has a new token")
+ACCESS_LOST = Close(4001, "the session may no longer be in a room")
+TOO_FAST = Close(4002, "too many frames or bytes")
+MALFORMED = Close(4500, "malformed message")
+NO_HELLO = Close(4501, "HELLO comes first, once, and in time")
+SESSION_ENDED = Close(4502, "the session ended")
 
 DEFAULTS = Settings()
 
@@ -34,45 +47,45 @@ class WireError(ValueError):
 
 
 class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """A message of the client."""
+    """A message from the client."""
 
 
-class Join(_Message, tag=0):
+class Join(_Message, tag=JOIN):
     room: RoomName
     version: Annotated[int, msgspec.Meta(ge=0)] | None
     tag: bytes | None
     details: Any = None
 
 
-class Leave(_Message, tag=1):
+class Leave(_Message, tag=LEAVE):
     room: RoomName
 
 
-class Call(_Message, tag=2):
+class Call(_Message, tag=CALL):
     mutation: Number
     room: RoomName
     action: Annotated[str, msgspec.Meta(max_length=128)]
     args: dict[str, Any]
 
 
-class Write(_Message, tag=3):
+class Write(_Message, tag=WRITE):
     mutation: Number
     room: RoomName
     set: dict[str, Any]
     delete: list[str]
 
 
-class Send(_Message, tag=4):
+class Send(_Message, tag=SEND):
     room: RoomName
     event: Annotated[str, msgspec.Meta(max_length=128)]
     payload: Any
 
 
-class Ping(_Message, tag=5):
+class Ping(_Message, tag=PING):
     pass
 
 
-class Hello(_Message, tag=6):
+class Hello(_Message, tag=HELLO):
     client: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 
 
@@ -80,7 +93,7 @@ Request = Join | Leave | Call | Write | Send | Ping | Hello
 
 
 class _Frame(msgspec.Struct, array_like=True):
-    """One request. msgspec keeps what it learns of a struct, but not of a union: 0.5 us, not 9."""
+    """One request. msgspec caches what it knows of a struct, but not of a union: 0.5 us, not 9."""
 
     request: Request
 
@@ -89,8 +102,7 @@ def parse(frame: bytes, limits: Settings = DEFAULTS) -> Request:
     """The message in a client's frame. Raises WireError."""
     try:
         message = unpack(frame, limits.frame_elements)
-        check_size(message, elements=limits.frame_elements, depth=limits.frame_depth)
-        check(message, "the message")
+        check_bounds(message, elements=limits.frame_elements, depth=limits.frame_depth)
         request = msgspec.convert([message], _Frame, builtin_types=(bytes, datetime)).request
     except (CodecError, msgspec.ValidationError) as error:
         raise WireError(str(error)) from error
@@ -99,8 +111,56 @@ def parse(frame: bytes, limits: Settings = DEFAULTS) -> Request:
     return request
 
 
-class _Published(msgspec.Struct, array_like=True, tag=1, forbid_unknown_fields=True):
-    """A PATCH as it is in the message."""
+def snapshot(room: str, state: Snapshot) -> bytes:
+    """The whole state of a room."""
+    head = b"".join(map(encode, (SNAPSHOT, room, state.version, state.tag)))
+    return b"\x95" + head + pack_map(state.fields)
+
+
+def patch_parts(
+    room: str, tag: bytes, changed: Mapping[str, bytes], deleted: Sequence[str]
+) -> tuple[bytes, bytes]:
+    """A PATCH in two parts; the store puts version and parent between them (`splice`)."""
+    return b"\x97" + encode(PATCH) + encode(room), encode(tag) + pack_map(changed) + encode(deleted)
+
+
+def event(room: str, name: str, payload: Any, sender: str) -> bytes:
+    """An ephemeral event, from the member `sender`."""
+    return pack([EVENT, room, name, payload, sender])
+
+
+def ack(mutation: int, version: int, result: Any) -> bytes:
+    """A mutation was applied in the commit `version`; `result` was checked before."""
+    return encode([ACK, mutation, version, result])
+
+
+def error(code: str, text: str, *, mutation: int | None = None, room: str | None = None) -> bytes:
+    """A request failed."""
+    return pack([ERROR, mutation, code, text, room])
+
+
+def welcome(member: str, server: Mapping[str, Any]) -> bytes:
+    """The answer to HELLO."""
+    return pack([WELCOME, VERSION, member, dict(server)])
+
+
+def bye(close: Close, retry_after_ms: int) -> bytes:
+    """The server is about to close the connection."""
+    return pack([BYE, close.code, retry_after_ms])
+
+
+def pong() -> bytes:
+    """The answer to PING."""
+    return encode([PONG])
+
+
+def joined(room: str, version: int, tag: bytes) -> bytes:
+    """The member is up to date."""
+    return pack([JOINED, room, version, tag])
+
+
+class _Published(msgspec.Struct, array_like=True, tag=PATCH, forbid_unknown_fields=True):
+    """A PATCH as it was published."""
 
     room: str
     version: int
@@ -110,7 +170,7 @@ class _Published(msgspec.Struct, array_like=True, tag=1, forbid_unknown_fields=T
     delete: list[str]
 
 
-_published = msgspec.msgpack.Decoder(_Published)
+_PUBLISHED = msgspec.msgpack.Decoder(_Published)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,63 +184,17 @@ class Patch:
     delete: Sequence[str]
 
 
-def snapshot(room: str, state: Snapshot) -> bytes:
-    head = b"\x95" + b"".join(map(encode, (0, room, state.version, state.tag)))
-    return head + pack_map(state.fields)
-
-
-def patch_frame(
-    room: str, tag: bytes, changed: Mapping[str, bytes], deleted: Sequence[str]
-) -> tuple[bytes, bytes]:
-    """A PATCH in two parts; the store puts version and parent between them (`store.splice`)."""
-    return b"\x97\x01" + encode(room), encode(tag) + pack_map(changed) + encode(list(deleted))
-
-
-def event(room: str, name: str, payload: Any, sender: str) -> bytes:
-    return pack([2, room, name, payload, sender])
-
-
-def ack(mutation: int, version: int, result: Any) -> bytes:
-    """`result` was checked before."""
-    return encode([3, mutation, version, result])
-
-
-def error(code: str, text: str, *, mutation: int | None = None, room: str | None = None) -> bytes:
-    return pack([4, mutation, code, text, room])
-
-
-def welcome(member: str, server: Mapping[str, Any]) -> bytes:
-    return pack([5, VERSION, member, dict(server)])
-
-
-def bye(code: int, retry_after_ms: int) -> bytes:
-    return pack([6, code, retry_after_ms])
-
-
-def pong() -> bytes:
-    return encode([7])
-
-
-def joined(room: str, version: int, tag: bytes) -> bytes:
-    return pack([8, room, version, tag])
-
-
 def is_event(message: bytes) -> bool:
     """Whether a published message is an EVENT."""
     return message[:2] == b"\x95\x02"
 
 
-def is_ack(message: bytes) -> bool:
-    """Whether an answer to a mutation is an ACK."""
-    return message[:2] == b"\x94\x03"
-
-
 def read_patch(message: bytes) -> Patch:
     """A published PATCH. Raises WireError for anything else."""
     try:
-        read = _published.decode(message)
+        read = _PUBLISHED.decode(message)
     except msgspec.MsgspecError as problem:
         raise WireError(f"not a PATCH: {problem}") from problem
-    # Bytes of their own: what is raw would keep the whole message in memory.
+    # Copied, because a Raw keeps the whole message in memory.
     changed = {key: bytes(raw) for key, raw in read.set.items()}
     return Patch(read.version, read.parent, read.commit, changed, read.delete)

@@ -86,8 +86,11 @@ def check_keys(keys: Iterable[Any], name: str = "") -> None:
             raise CodecError(f"{name} has a key with {SURROGATE}")
 
 
-def check_size(value: Any, *, elements: int, depth: int) -> None:
-    """Raise CodecError if `value` holds more values, or deeper ones. Cheaper than `check`."""
+def check_bounds(value: Any, *, elements: int, depth: int) -> None:
+    """Raise CodecError if a value from `unpack` is too large or too deep, or has keys of bytes.
+
+    The rest of what `check` looks for, `unpack` guarantees.
+    """
     level, count = [value], 0
     for _ in range(depth + 1):
         below: list[Any] = []
@@ -95,6 +98,9 @@ def check_size(value: Any, *, elements: int, depth: int) -> None:
             if type(item) is list:
                 below += item
             elif type(item) is dict:
+                for key in item:
+                    if type(key) is not str:
+                        raise CodecError(f"the key {key!r:.60}: keys are text")
                 below += item.values()
         count += len(below)
         if count > elements:

@@ -44,15 +44,15 @@ class Change:
 
     `exists` is whether the writer believes that the room is stored. `expect` maps keys that the
     writer read to the value it saw, None where there was none. `expect_tag`, where given, is the
-    tag the room must still have. `frame` is the message to publish, in two parts between which
-    `splice` puts version and parent. `mutations` are what it does, each of another client; if one
+    tag the room must still have. `message` is what to publish, in two parts between which `splice`
+    puts version and parent. `mutations` are what it does, each of another client; if one
     was done or refused before, nothing is written. `attempt` is how often this write lost against
     others before: a store with many writers has to let it through in the end.
     """
 
     tag: bytes
     exists: bool
-    frame: tuple[bytes, bytes]
+    message: tuple[bytes, bytes]
     set: Mapping[str, bytes] = field(default_factory=dict)
     delete: Sequence[str] = ()
     expect: Mapping[str, bytes | None] = field(default_factory=dict)
@@ -97,16 +97,16 @@ class StateStore(Protocol):
         To repeat a numbered change whose answer was lost is safe.
         """
 
-    async def heads(self, rooms: Sequence[str]) -> dict[str, bytes]:
+    async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
         """The tag of each room's last commit, NO_TAG without one. Keeps rooms from expiring.
 
         Those of which the store cannot tell are left out; if that is all of them, it fails.
         """
 
-    async def renew(self, lease: str, ttl: float) -> None:
+    async def hold_lease(self, lease: str, ttl: float) -> None:
         """Hold a lease for `ttl` seconds from now, by the store's clock."""
 
-    async def lapsed(self, leases: Sequence[str]) -> list[str]:
+    async def expired_leases(self, leases: Sequence[str]) -> list[str]:
         """Those of the leases that nobody holds."""
 
     def names(self) -> AsyncIterator[str]:
@@ -138,7 +138,7 @@ def growth(
     return fields_size(changed.items()) - fields_size(touched)
 
 
-def splice(frame: tuple[bytes, bytes], version: int, parent: bytes) -> bytes:
+def splice(parts: tuple[bytes, bytes], version: int, parent: bytes) -> bytes:
     """The message to publish: version as msgpack uint 64, parent as bin 8, between the parts."""
-    head, tail = frame
-    return b"".join((head, b"\xcf", version.to_bytes(8), b"\xc4\x08", parent, tail))
+    before, after = parts
+    return b"".join((before, b"\xcf", version.to_bytes(8), b"\xc4\x08", parent, after))

@@ -3,14 +3,11 @@
 import os
 from dataclasses import asdict
 
-from prometheus_client import CONTENT_TYPE_LATEST
-from sanic import Blueprint, HTTPResponse, Request
-from sanic.response import json, raw
+from sanic import Blueprint, HTTPResponse, Request, Sanic
+from sanic.response import json
 
 from gospa.errors import StoreError
-from gospa.extras import metrics
-from gospa.live.hub import Hub
-from gospa.sessions.store import SessionStore
+from gospa.stats import STATS
 
 blueprint = Blueprint("health", url_prefix="/health")
 
@@ -23,26 +20,19 @@ async def live(_: Request) -> HTTPResponse:
 
 @blueprint.get("/ready")
 async def ready(request: Request) -> HTTPResponse:
-    """503 with the reason while this worker should get no visitors. Tells its counters."""
-    context = request.app.ctx
-    status = await _status(context.hub, context.sessions)
-    report = {"status": status, "pid": os.getpid(), "counters": asdict(context.hub.counters)}
+    """503 with the reason while this worker should get no visitors; has its counters."""
+    status = await _status(request.app)
+    report = {"status": status, "pid": os.getpid(), "counters": asdict(STATS)}
     return json(report, status=200 if status == "ready" else 503)
 
 
-@blueprint.get("/metrics")
-async def tell_metrics(_: Request) -> HTTPResponse:
-    """All workers of this host, for Prometheus. For the eyes of those who operate it alone."""
-    return raw(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
-
-
-async def _status(hub: Hub, sessions: SessionStore) -> str:
-    if hub.draining:
+async def _status(app: Sanic) -> str:
+    if app.ctx.hub.draining:
         return "draining"
-    if not hub.connected:
-        return "deaf"
+    if not app.ctx.hub.subscribed:
+        return "not subscribed"
     try:
-        await sessions.check()
+        await app.ctx.sessions.check()
     except StoreError:
         return "without sessions"
     return "ready"

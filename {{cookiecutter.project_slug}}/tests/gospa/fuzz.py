@@ -23,14 +23,14 @@ from websockets.server import ServerProtocol
 from gospa.live import wire
 from gospa.live.connection import Connection
 from gospa.live.hub import Hub
-from gospa.room import Directory
+from gospa.live.router import Router
 from gospa.sessions.cookie import SessionRequest, session_of
 from gospa.sessions.session import decode, new_session
 from gospa.sessions.store import SessionStore
 from gospa.settings import Settings
 from tests.gospa.wire import HELLO, frame, message
 
-CLOSE_CODES = {1002, 1003, 1007, 1009, wire.CLOSE_MALFORMED, wire.CLOSE_NO_HELLO}
+CLOSE_CODES = {1002, 1003, 1007, 1009, wire.MALFORMED.code, wire.NO_HELLO.code}
 WARM = 0.2  # of the inputs, after which memory should not grow
 GROWTH = 8 * 1024  # KiB
 LIMITLESS = Settings(frames_per_second=1e15, bytes_per_second=1e15)
@@ -53,7 +53,7 @@ EDGES: list[Any] = [
 ]
 
 
-class Pipe(asyncio.Transport):
+class Batch(asyncio.Transport):
     """A transport to nowhere."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Fuzz:
         self.outcomes: Counter[str] = Counter()
         self._connection: Connection | None = None
         self._protocol = ServerProtocol()
-        self._hub = Hub(None, None, Directory([]), LIMITLESS)  # type: ignore[arg-type]
+        self._hub = Hub(None, None, Router([]), LIMITLESS)  # type: ignore[arg-type]
         self._app: Sanic = Sanic(f"fuzz_{seed}_{id(self)}")
         session = new_session(2.0**40)
         self._token = session.rotate(2.0**40, 0)
@@ -169,7 +169,7 @@ class Fuzz:
             if self._connection is not None:
                 self._connection.connection_lost(None)
             self._protocol = ServerProtocol(max_size=4096, state=State.OPEN)
-            self._connection = Connection(self._hub, new_session(0.0), Pipe(), self._protocol)
+            self._connection = Connection(self._hub, new_session(0.0), Batch(), self._protocol)
             if self._flip(0.9):
                 self._connection.data_received(HELLO)
         return self._connection

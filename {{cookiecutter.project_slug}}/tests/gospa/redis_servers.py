@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 
 from gospa.backends.redis import devstore
-from gospa.backends.redis.client import OLDEST_CLUSTER
+from gospa.backends.redis.startup import OLDEST_CLUSTER
 from tests.gospa.process.server import halt
 from tests.gospa.serving import free_port
 from tests.gospa.waiting import until

@@ -3,7 +3,7 @@
 import gc
 from collections import deque
 
-from gospa.app import GARBAGE
+from gospa.app import GC_THRESHOLDS
 
 
 class Connection:
@@ -23,7 +23,7 @@ def test_what_is_left_of_those_who_came_and_went_is_found_in_time() -> None:
     before, present, most = gc.get_threshold(), 40_000, 0
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GARBAGE)
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         connections: deque[Connection] = deque(maxlen=present)
         for _ in range(40 * present):

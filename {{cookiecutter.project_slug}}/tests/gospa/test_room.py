@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from gospa.room import DefinitionError, Directory, Invalid, Room, UnknownAction, UnknownRoom, action
+from gospa.live.router import Router
+from gospa.room import DefinitionError, Invalid, Room, UnknownAction, UnknownRoom, action
 from gospa.sessions.session import Session, new_session
 from gospa.store.codec import pack_fields
 from gospa.store.draft import Draft
@@ -79,7 +80,7 @@ def test_writable_keys_are_written_with_their_types() -> None:
 
 
 def test_names_find_their_room_and_its_parameters() -> None:
-    directory = Directory([Open, Own])
+    directory = Router([Open, Own])
     key, room = directory.resolve("open/team-1/x.y", SESSION)
     assert key == "open/team-1/x.y"
     assert room.params == {"group": "team-1", "name": "x.y"}
@@ -104,11 +105,11 @@ def test_names_find_their_room_and_its_parameters() -> None:
 )
 def test_other_names_are_unknown(name: str) -> None:
     with pytest.raises(UnknownRoom):
-        Directory([Open, Own]).resolve(name, SESSION)
+        Router([Open, Own]).resolve(name, SESSION)
 
 
 def test_a_private_room_is_each_sessions_own() -> None:
-    directory = Directory([Own])
+    directory = Router([Own])
     other = new_session(0.0)
     assert directory.resolve("own", SESSION)[0] != directory.resolve("own", other)[0]
     assert directory.resolve("own", SESSION)[1].name == "own"
@@ -116,7 +117,7 @@ def test_a_private_room_is_each_sessions_own() -> None:
 
 def test_two_kinds_for_one_pattern_are_refused() -> None:
     with pytest.raises(DefinitionError, match="two kinds"):
-        Directory([Open, Open])
+        Router([Open, Open])
 
 
 def define(**body: Any) -> type:
@@ -156,4 +157,4 @@ def test_a_room_that_cannot_work_is_refused_where_it_is_defined(
 
 def test_a_pattern_of_other_characters_is_refused() -> None:
     with pytest.raises(DefinitionError, match="use letters"):
-        Directory([define(pattern="room {x}", authorize=_authorize)])
+        Router([define(pattern="room {x}", authorize=_authorize)])

@@ -2,14 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 
+from gospa.backends import Backend
 from gospa.pubsub import OnGap, OnMessage, Subscription
 from gospa.settings import Settings
-
-SHARED = False
-prepare = nullcontext[Settings]  # nothing has to run before the workers start
 
 
 @asynccontextmanager
@@ -41,3 +39,6 @@ class MemoryPubSub:
             peers.remove(subscription)
             if not peers:
                 del self.channels[channel]
+
+
+PUBSUB = Backend(open_pubsub, shared=False)

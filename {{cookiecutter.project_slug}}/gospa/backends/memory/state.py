@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from gospa.backends import Backend
 from gospa.errors import StoreFull
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store import contract
 from gospa.store.contract import NO_TAG, Change, Commit, Conflict, Refused, Snapshot, channel
 
-SHARED = False
-prepare = nullcontext[Settings]  # nothing has to run before the workers start
 SWEEP = 60.0  # seconds
 ROOM, CLIENT = 1024, 512  # bytes that a room, and one of its clients, take besides fields, about
 
@@ -116,18 +115,18 @@ class MemoryStateStore:
         state.expires = now + settings.room_ttl
         self._rooms[room] = state
         await self._pubsub.publish(
-            channel(room), contract.splice(change.frame, state.version, parent)
+            channel(room), contract.splice(change.message, state.version, parent)
         )
         return Commit(state.version, parent)
 
-    async def heads(self, rooms: Sequence[str]) -> dict[str, bytes]:
+    async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
         loaded = {room: await self.load(room) for room in rooms}
         return {room: found.tag if found else NO_TAG for room, found in loaded.items()}
 
-    async def renew(self, lease: str, ttl: float) -> None:
+    async def hold_lease(self, lease: str, ttl: float) -> None:
         self._leases[lease] = time.monotonic() + ttl
 
-    async def lapsed(self, leases: Sequence[str]) -> list[str]:
+    async def expired_leases(self, leases: Sequence[str]) -> list[str]:
         now = time.monotonic()
         return [lease for lease in leases if self._leases.get(lease, 0.0) <= now]
 
@@ -166,3 +165,6 @@ class MemoryStateStore:
 
 def _snapshot(room: _Room | None) -> Snapshot | None:
     return Snapshot(room.version, room.tag, dict(room.fields)) if room else None
+
+
+STATE = Backend(open_state, shared=False)

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 
+from gospa.backends import Backend
 from gospa.errors import StoreFull
 from gospa.settings import Settings
 
-SHARED = False
-prepare = nullcontext[Settings]  # nothing has to run before the workers start
 SWEEP = 1024  # after this many writes, what has expired is dropped
 OVERHEAD = 256  # bytes that an entry takes besides its key and value, about
 
@@ -72,3 +71,6 @@ class MemoryStorage:
 
 def _size(key: str, value: bytes) -> int:
     return len(key) + len(value) + OVERHEAD
+
+
+STORAGE = Backend(open_storage, shared=False)

@@ -1,55 +1,71 @@
-"""Commands to one server of Redis. Those of one step of the event loop share a round trip."""
+"""Commands to one Redis server: those of one iteration of the event loop share a round trip."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Any
 
+import redis.asyncio as aioredis
 from hiredis import pack_command
 
 from gospa import tasks
 
-LANES = 32  # round trips under way at a time; later commands wait, and go together
+MAX_IN_FLIGHT = 32  # round trips of one client; later commands wait, and share the next
 
 Command = Sequence[Any]  # its name, its arguments
 Packed = tuple[str, bytes]  # its name, all of it as it is sent
 
 
-class Pipe:
-    """Gathers what callers send at the same time, for `exchange` to send at once."""
+class Batch:
+    """Gathers the commands that callers send at the same time, and has `exchange` send them."""
 
     def __init__(self, exchange: Callable[[list[Packed]], Awaitable[list[Any]]]) -> None:
         self._exchange = exchange
         self._waiting: list[tuple[list[Packed], asyncio.Future[list[Any]]]] = []
-        self._lanes = asyncio.Semaphore(LANES)
-        self._round_trips: set[asyncio.Task[None]] = set()
+        self._senders: set[asyncio.Task[None]] = set()  # each makes one round trip at a time
+        self._idle: list[asyncio.Future[None]] = []  # wakes a sender
+        self._closed = False
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to commands, exceptions among them, which other callers may get as well."""
-        # Packed here, as what cannot be packed is a mistake of this caller alone.
+        """Replies to these commands. Failures are replies, too, and may be shared by callers."""
+        # Packed here, because a command that cannot be packed is this caller's error alone.
         packed = [(name, pack_command((name, *rest))) for name, *rest in commands]
         answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((packed, answers))
         if len(self._waiting) == 1:
-            task = tasks.start(self._make_round_trip(), "round trip")
-            self._round_trips.add(task)
-            task.add_done_callback(self._round_trips.discard)
+            self._wake_sender()
         return await answers
 
     async def aclose(self) -> None:
-        """Wait for the round trips of callers who gave up: they have connections."""
-        if self._round_trips:
-            await asyncio.wait(self._round_trips)
+        """Finish the round trips under way, also those whose callers gave up."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().set_result(None)
+        if self._senders:
+            await asyncio.wait(self._senders)
+
+    def _wake_sender(self) -> None:
+        """A sender runs in the next iteration of the loop, so this one's commands join it."""
+        if self._idle:
+            self._idle.pop().set_result(None)
+        elif len(self._senders) < MAX_IN_FLIGHT:
+            self._senders.add(tasks.start(self._run_sender(), "Redis round trips"))
+
+    async def _run_sender(self) -> None:
+        while self._waiting or not self._closed:
+            if self._waiting:
+                await self._make_round_trip()
+            else:
+                self._idle.append(asyncio.get_running_loop().create_future())
+                await self._idle[-1]
 
     async def _make_round_trip(self) -> None:
-        async with self._lanes:
-            await asyncio.sleep(0)  # until the other tasks of this step have added theirs
-            batch, self._waiting = self._waiting, []
-            commands = [command for part, _ in batch for command in part]
-            try:
-                answers = iter(await self._exchange(commands))
-            except Exception as error:  # noqa: BLE001 - passed on: somebody waits for each answer
-                answers = iter([error] * len(commands))
+        batch, self._waiting = self._waiting, []
+        commands = [command for part, _ in batch for command in part]
+        try:
+            answers = iter(await self._exchange(commands))
+        except Exception as error:  # noqa: BLE001 - every caller gets it
+            answers = iter([error] * len(commands))
         for part, done in batch:
             own = list(islice(answers, len(part)))
             if not done.done():
@@ -70,3 +86,26 @@ async def _read(client: Any, connection: Any, name: str) -> Any:
         return await client.parse_response(connection, name)
     except Exception as error:  # noqa: BLE001 - an answer like others, and more of them follow
         return error
+
+
+class Server(aioredis.Redis):
+    """A client of one server at a time, with the same `send` as `Cluster`."""
+
+    SHARDED = False
+    PUBLISH = "PUBLISH"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._batch = Batch(self._exchange)
+        self.send = self._batch.send
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001
+        await self._batch.aclose()
+        await super().aclose(close_connection_pool)
+
+    async def _exchange(self, commands: list[Packed]) -> list[Any]:
+        connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            return await exchange(self, connection, commands)
+        finally:
+            await self.connection_pool.release(connection)

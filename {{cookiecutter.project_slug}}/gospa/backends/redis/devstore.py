@@ -1,15 +1,13 @@
 """A private Redis or Valkey for development, which never outlives the application.
 
-The server runs below a guard process (this module as a program). The guard reads from a pipe
-whose other end only the application holds, so it sees the application end however that happens.
+The server is a child of a guard process (`guard.py`). The guard reads from a pipe whose other end
+only the application holds, so it notices the end of the application, however it ends.
 """
 
 import contextlib
 import fcntl
 import importlib.util
-import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +20,7 @@ from gospa.settings import SettingsError
 
 START_TIMEOUT = 10.0  # seconds
 LOCK_TIMEOUT = 5.0  # the store of a run that was killed needs a moment to end
-POLL = 0.1  # seconds between looks whether the server lives
+GUARD = Path(__file__).with_name("guard.py")
 
 
 def find_server() -> str | None:
@@ -73,11 +71,10 @@ def run(directory: str | Path) -> Iterator[str]:
         print(url, end="", file=lock, flush=True)
         guard = subprocess.Popen(  # noqa: S603 - our own program and arguments
             [
-                *(sys.executable, "-m", "gospa.backends.redis.devstore", program, "--port", "0"),
+                *(sys.executable, "-I", str(GUARD), program, "--port", "0"),
                 *("--unixsocket", str(address), "--unixsocketperm", "700"),
                 *("--dir", str(data), "--appendonly", "yes", "--save", ""),
             ],
-            cwd=Path(__file__).parents[3],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -114,24 +111,3 @@ def _started(guard: subprocess.Popen[bytes], address: Path) -> bool:
                 return True
         time.sleep(0.02)
     return False
-
-
-def _guard(command: list[str]) -> None:
-    """Run the server, again if it is killed, until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    while True:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)  # noqa: S603
-        try:
-            while server.poll() is None:
-                if select.select([sys.stdin], [], [], POLL)[0]:
-                    return
-        finally:
-            server.terminate()
-            server.wait()
-        if server.returncode > 0:
-            return  # it could not start
-
-
-if __name__ == "__main__":
-    _guard(sys.argv[1:])

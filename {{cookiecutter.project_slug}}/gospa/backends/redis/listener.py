@@ -1,27 +1,29 @@
-"""A connection of this worker on which it hears the channels of one Redis server.
+"""The subscriber connection of this worker to one Redis server.
 
-Redis keeps nothing for those who do not listen, and redis-py neither notices a hung server nor
-says that it subscribed anew. So the connection is ours. In silence it publishes to itself; what it
-does not hear means a new connection, and each new connection tells every handler of a gap.
+Redis keeps no messages for a subscriber that is away. So every new connection reports a gap to all
+handlers, and a silent connection is probed by publishing to itself: without the probe's echo it is
+replaced. Replies are read from redis-py's connection, because its `PubSub.get_message` takes seven
+times as long for a message (6.5 us against 0.9 us with redis-py 8.1 on CPython 3.11).
 """
 
 import asyncio
 import contextlib
 import math
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from sanic.log import logger
 
 from gospa import tasks
-from gospa.backends.redis.client import store_errors
+from gospa.backends.redis.errors import store_errors
 from gospa.errors import StoreError
-from gospa.extras import metrics
 from gospa.pubsub import Subscription
+from gospa.stats import STATS
 
-PROBE_AFTER = 1.0  # seconds of silence
-DEAF_AFTER = 3.0  # seconds in which nothing was heard, not even the probe
+PROBE_AFTER = 1.0  # seconds without a message
+REPLACE_AFTER = 3.0  # seconds without a message, not even the probe
 RECONNECT_DELAYS = (0.05, 2.0)  # seconds: the first, and the longest
 
 
@@ -43,6 +45,14 @@ class Channel:
             for subscription in list(self.subscriptions):
                 subscription.on_gap()
         self.confirmed.set()
+
+
+@contextlib.asynccontextmanager
+async def listen(client: Any, probe: str) -> AsyncIterator["Listener"]:
+    """A listener that runs until the block ends; `probe` names a channel of its own."""
+    listener = Listener(lambda: probe)
+    async with tasks.running(partial(listener.run, client), "pub/sub"):
+        yield listener
 
 
 class Listener:
@@ -92,7 +102,7 @@ class Listener:
                 with store_errors():
                     await self._listen(client)
             except StoreError as error:
-                metrics.RECONNECTS.inc()
+                STATS.reconnects += 1
                 logger.warning("pub/sub connection lost (%s); connecting again", error)
             self._on_lost(None)
             if now() - began > longest:
@@ -149,8 +159,8 @@ class Listener:
         while True:
             await asyncio.sleep(PROBE_AFTER / 2)
             silence = now() - self._heard
-            if silence > DEAF_AFTER:
-                raise TimeoutError("it hears nothing")
+            if silence > REPLACE_AFTER:
+                raise TimeoutError("no message and no echo of the probe")
             if silence > PROBE_AFTER:
                 with contextlib.suppress(StoreError), store_errors():  # if it is heard, counts
                     await client.execute_command(f"{self._letter}PUBLISH", probe, b"")

@@ -3,52 +3,51 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gospa import tasks
-from gospa.backends.redis.client import ask, connect, prepare
-from gospa.backends.redis.cluster.client import Cluster
-from gospa.backends.redis.cluster.pubsub import Shards
-from gospa.backends.redis.listener import Channel, Listener
+from gospa.backends import Backend
+from gospa.backends.redis.client import ask, connect
+from gospa.backends.redis.listener import Channel, Listener, listen
+from gospa.backends.redis.startup import prepare
 from gospa.errors import StoreUnavailable
 from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
 from gospa.settings import Settings
 
-__all__ = ["SHARED", "RedisPubSub", "open_pubsub", "prepare"]
-
-SHARED = True
+if TYPE_CHECKING:
+    from gospa.backends.redis.cluster.pubsub import ShardListeners
 
 
 @asynccontextmanager
 async def open_pubsub(settings: Settings) -> AsyncIterator[PubSub]:
-    """A bus with one connection to hear on; in a cluster, one to each shard."""
+    """A bus with one subscriber connection, or one to each shard of a cluster."""
     probe = f"{settings.key_prefix}probe:{os.urandom(8).hex()}"
-    async with connect(settings) as client, AsyncExitStack() as stack:
-        ears: Listener | Shards
-        if isinstance(client, Cluster):
-            ears = await stack.enter_async_context(aclosing(Shards(client, settings, probe)))
-            run = ears.run
+    async with connect(settings) as client:
+        if client.SHARDED:
+            from gospa.backends.redis.cluster import pubsub as cluster  # noqa: PLC0415 - if needed
+
+            opened: Any = cluster.listen(client, settings, probe)
         else:
-            ears = Listener(lambda: probe)
-            run = partial(ears.run, client)
-        await stack.enter_async_context(tasks.running(run, "pub/sub"))
-        yield RedisPubSub(client, ears, settings)
+            opened = listen(client, probe)
+        async with opened as listener:
+            yield RedisPubSub(client, listener, settings)
 
 
 class RedisPubSub:
-    """Delivers messages to handlers; `ears` hear them."""
+    """Passes messages from `listener` to the handlers of their channel."""
 
-    def __init__(self, client: Any, ears: Listener | Shards, settings: Settings) -> None:
+    def __init__(
+        self, client: Any, listener: "Listener | ShardListeners", settings: Settings
+    ) -> None:
         self._client = client
-        self._ears = ears
+        self._listener = listener
         self._settings = settings
         self._channels: dict[str, Channel] = {}
 
     @property
     def connected(self) -> bool:
-        return self._ears.connected
+        return self._listener.connected
 
     async def publish(self, channel: str, message: bytes) -> None:
         name = self._settings.key_prefix + channel
@@ -62,7 +61,7 @@ class RedisPubSub:
         try:
             async with asyncio.timeout(self._settings.store_timeout):
                 if len(found.subscriptions) == 1:
-                    await self._ears.enter(found)
+                    await self._listener.enter(found)
                 await found.confirmed.wait()
         except BaseException as error:
             await subscription.close()
@@ -76,4 +75,7 @@ class RedisPubSub:
             channel.subscriptions.remove(subscription)
             if not channel.subscriptions:
                 del self._channels[channel.name]
-                await self._ears.leave(channel)
+                await self._listener.leave(channel)
+
+
+PUBSUB = Backend(open_pubsub, shared=True, prepare=prepare)

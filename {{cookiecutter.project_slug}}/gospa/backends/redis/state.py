@@ -9,17 +9,17 @@ from typing import Any
 
 from redis import exceptions
 
+from gospa.backends import Backend
 from gospa.backends.redis.batch import Command
-from gospa.backends.redis.client import ask, check, connect, prepare, store_errors, translate
+from gospa.backends.redis.client import ask, connect
+from gospa.backends.redis.errors import store_errors, translate
+from gospa.backends.redis.startup import prepare
 from gospa.errors import StoreCorrupt, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store import contract
 from gospa.store.contract import Change, Commit, Conflict, Refused, Snapshot, channel
 
-__all__ = ["SHARED", "RedisStateStore", "open_state", "prepare"]
-
-SHARED = True
 SCRIPT = (Path(__file__).parent / "commit.lua").read_bytes()
 DIGEST = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
 LOSSES = 3  # after so many, a writer gets the turn: the others lose until it has committed
@@ -67,7 +67,7 @@ class RedisStateStore:
             return Commit(answer[0], repeated=True)
         return Commit(*answer)
 
-    async def heads(self, rooms: Sequence[str]) -> dict[str, bytes]:
+    async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
         heads = [("HGET", self._key(room), "t") for room in rooms]
         renewals = [("PEXPIRE", self._key(room), self._ttl) for room in rooms]
         with store_errors():
@@ -81,10 +81,10 @@ class RedisStateStore:
             raise translate(answers[0])
         return told
 
-    async def renew(self, lease: str, ttl: float) -> None:
+    async def hold_lease(self, lease: str, ttl: float) -> None:
         await ask(self._client, ("SET", self._lease(lease), b"", "PX", round(ttl * 1000)))
 
-    async def lapsed(self, leases: Sequence[str]) -> list[str]:
+    async def expired_leases(self, leases: Sequence[str]) -> list[str]:
         held = await ask(self._client, *(("EXISTS", self._lease(lease)) for lease in leases))
         return [lease for lease, count in zip(leases, held, strict=True) if not count]
 
@@ -113,7 +113,7 @@ class RedisStateStore:
             *("EVALSHA", DIGEST, 2 + len(change.mutations), key, f"{key}:turn"),
             *(f"{key}:{mutation.client.hex()}" for mutation in change.mutations),
             *(key, self._ttl, self._mutation_ttl),
-            *(change.tag, *change.frame),
+            *(change.tag, *change.message),
             *(self._writer, TURN if change.attempt >= LOSSES else ""),
             *("1" if change.exists else "0", change.expect_tag or b"", self._client.PUBLISH),
             *numbered,
@@ -122,12 +122,11 @@ class RedisStateStore:
         ]
 
     async def _evaluate(self, command: Command) -> list[Any]:
-        with store_errors():
-            (answer,) = await self._client.send([command])
-            if isinstance(answer, exceptions.NoScriptError):
-                # The server was restarted or flushed; it learns the script by EVAL.
-                (answer,) = await self._client.send([("EVAL", SCRIPT, *command[2:])])
-        check(answer)
+        (answer,) = await self._client.send([command])
+        if isinstance(answer, exceptions.NoScriptError):  # the server was restarted or flushed
+            (answer,) = await self._client.send([("EVAL", SCRIPT, *command[2:])])
+        if isinstance(answer, Exception):
+            raise translate(answer)
         answers: list[Any] = answer
         return answers
 
@@ -144,3 +143,6 @@ def _snapshot(fields: dict[bytes, bytes]) -> Snapshot | None:
     if not version.isdigit() or len(tag) != contract.TAG_BYTES:
         raise StoreCorrupt("a room's hash has no version or no tag")
     return Snapshot(int(version), tag, {name[1:].decode(): value for name, value in fields.items()})
+
+
+STATE = Backend(open_state, shared=True, prepare=prepare)

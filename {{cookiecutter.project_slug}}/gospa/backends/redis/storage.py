@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gospa.backends.redis.client import ask, connect, prepare, store_errors
+from gospa.backends import Backend
+from gospa.backends.redis.client import ask, connect
+from gospa.backends.redis.errors import store_errors
+from gospa.backends.redis.startup import prepare
 from gospa.settings import Settings
 
-__all__ = ["SHARED", "RedisStorage", "open_storage", "prepare"]
-
-SHARED = True
 REPLACE = """
 if redis.call('GET', KEYS[1]) ~= (ARGV[4] == '' and ARGV[1]) then return 0 end
 if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
@@ -61,3 +61,6 @@ class RedisStorage:
 
 def _milliseconds(ttl: float) -> int:
     return max(1, round(ttl * 1000))
+
+
+STORAGE = Backend(open_storage, shared=True, prepare=prepare)

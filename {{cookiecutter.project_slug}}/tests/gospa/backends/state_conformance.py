@@ -34,7 +34,7 @@ def change(**options: Any) -> Change:
     return Change(
         tag=tag,
         exists=options.pop("exists", True),
-        frame=wire.patch_frame("a", tag, changed, deleted),
+        message=wire.patch_parts("a", tag, changed, deleted),
         set=changed,
         delete=deleted,
         **options,
@@ -44,7 +44,7 @@ def change(**options: Any) -> Change:
 class StateStoreConformance:
     async def test_a_room_never_changed_is_none(self, store: StateStore) -> None:
         assert await store.load(ROOM) is None
-        assert await store.heads([ROOM]) == {ROOM: NO_TAG}
+        assert await store.latest_tags([ROOM]) == {ROOM: NO_TAG}
 
     async def test_a_commit_is_what_is_loaded(self, store: StateStore) -> None:
         first = change(exists=False, set={"a": 1, "b": [b"\x00\xff", None]})
@@ -103,7 +103,7 @@ class StateStoreConformance:
             outcome = await store.commit(ROOM, change(set={"a": 9}, expect=expect))
             assert isinstance(outcome, Conflict)
             assert outcome.snapshot == await store.load(ROOM)
-        assert await store.heads([ROOM]) == {ROOM: first.tag}
+        assert await store.latest_tags([ROOM]) == {ROOM: first.tag}
 
     async def test_expectations_that_hold_do_not_hinder(self, store: StateStore) -> None:
         await store.commit(ROOM, change(exists=False, set={"a": 1}))
@@ -193,7 +193,7 @@ class StateStoreConformance:
         again = await store.commit(ROOM, once)
         assert isinstance(again, Commit)
         assert (again.version, again.repeated) == (1, False)
-        assert await store.heads([ROOM]) == {ROOM: once.tag}
+        assert await store.latest_tags([ROOM]) == {ROOM: once.tag}
 
     async def test_a_deleted_room_is_gone_and_replicas_are_told(
         self, store: StateStore, pubsub: PubSub
@@ -208,22 +208,22 @@ class StateStoreConformance:
         assert await store.commit(ROOM, change(exists=False, set={"a": 1})) == Commit(1, NO_TAG)
 
     async def test_a_lease_ends_by_itself_unless_it_is_renewed(self, store: StateStore) -> None:
-        await store.renew("short", 0.05)
-        await store.renew("long", 60)
-        assert "long" not in await store.lapsed(["never", "short", "long"])
+        await store.hold_lease("short", 0.05)
+        await store.hold_lease("long", 60)
+        assert "long" not in await store.expired_leases(["never", "short", "long"])
 
         async def lapsed() -> bool:
-            return await store.lapsed(["never", "short", "long"]) == ["never", "short"]
+            return await store.expired_leases(["never", "short", "long"]) == ["never", "short"]
 
         await until(lapsed)
-        await store.renew("short", 60)
-        assert await store.lapsed(["short"]) == []
+        await store.hold_lease("short", 60)
+        assert await store.expired_leases(["short"]) == []
 
     async def test_rooms_are_apart(self, store: StateStore) -> None:
         one, two = change(exists=False, set={"a": 1}), change(exists=False, set={"a": 2})
         await store.commit("board/a", one)
         await store.commit("board/b", two)
-        heads = await store.heads(["board/a", "board/c", "board/b"])
+        heads = await store.latest_tags(["board/a", "board/c", "board/b"])
         assert heads == {"board/a": one.tag, "board/b": two.tag, "board/c": NO_TAG}
 
     async def test_concurrent_increments_are_all_counted(self, store: StateStore) -> None:

@@ -72,7 +72,7 @@ async def compare(settings: Settings, room: str, plan: Sequence[dict[str, Any]])
                 outcome = replace(outcome, parent=NO_TAG)
             assert outcome == expected
             assert await other.load(room) == await one.load(room)
-            assert await other.heads([room]) == await one.heads([room])
+            assert await other.latest_tags([room]) == await one.latest_tags([room])
 
 
 @how(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

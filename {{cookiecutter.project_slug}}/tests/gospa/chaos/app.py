@@ -39,6 +39,6 @@ match os.environ.get("CHAOS_DISABLE"):
     case "numbers":
         MutationQueue._change = _without_number  # type: ignore[assignment, method-assign]  # noqa: SLF001
     case "heads":
-        Hub._compare_heads = _without_heads  # type: ignore[method-assign]  # noqa: SLF001
+        Hub._compare_tags = _without_heads  # type: ignore[method-assign]  # noqa: SLF001
 
 app = create_app("chaos", chosen.BACKENDS, [Lines, Ledger])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gospa.room import Draft, Room, Session, action
+from gospa import Draft, Room, Session, action
 
 Ranges = list[list[int]]  # [first, last] of numbers that follow each other
 

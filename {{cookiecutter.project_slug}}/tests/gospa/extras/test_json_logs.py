@@ -5,6 +5,7 @@ import pytest
 from sanic import Request
 from sanic.log import logger
 
+from gospa import CONNECTION_ID
 from gospa.extras import json_logs
 
 
@@ -25,12 +26,12 @@ class Asked:
 
 def test_a_line_is_json_with_the_ids_of_what_it_belongs_to(formatter: logging.Formatter) -> None:
     assert "request_id" not in json.loads(formatter.format(record("idle")))
-    request, connection = Request._current.set(Asked()), json_logs.CONNECTION.set("c1")  # type: ignore[arg-type]  # noqa: SLF001
+    request, connection = Request._current.set(Asked()), CONNECTION_ID.set("c1")  # type: ignore[arg-type]  # noqa: SLF001
     try:
         said = json.loads(formatter.format(record('with "quotes"\n')))
     finally:
         Request._current.reset(request)  # noqa: SLF001
-        json_logs.CONNECTION.reset(connection)
+        CONNECTION_ID.reset(connection)
     assert said["message"] == 'with "quotes"\n'
     assert said["level"] == "WARNING"
     assert (said["request_id"], said["connection_id"]) == ("r1", "c1")

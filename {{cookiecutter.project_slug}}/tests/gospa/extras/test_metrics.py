@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import generate_latest, multiprocess
 from prometheus_client.parser import text_string_to_metric_families
 
-from gospa.extras import metrics
+from gospa.extras.metrics import WIDTH, Table, exposition
+from gospa.stats import Stats
 from tests.gospa.member import Member
 from tests.gospa.waiting import until
 
@@ -60,29 +60,69 @@ async def test_work_shows_in_the_metrics(
         await until(all_told)
 
 
-@pytest.mark.parametrize("error", [ProcessLookupError, PermissionError])
-def test_what_a_dead_worker_had_open_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+@pytest.fixture
+def alive(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The processes that live."""
+    pids = {os.getpid()}
+
+    def kill(pid: int, _: int) -> None:
+        if pid not in pids:
+            raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", kill)
+    return pids
+
+
+def publish(cells: list[float], monkeypatch: pytest.MonkeyPatch, pid: int, index: int = 0) -> Table:
+    """What the worker of this process id and index counted, as it publishes it."""
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    table = Table(cells, index)
+    table.publish()
+    return table
+
+
+def test_numbers_of_all_workers_are_added(
+    stats: Stats, alive: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def is_not_ours(pid: int, _: int) -> None:
-        if pid == 4_000_000:
-            raise error
+    cells = [0.0] * 4 * WIDTH
+    alive |= {1, 2}
+    stats.committed, stats.connections, stats.commit_seconds[3] = 5, 2, 7
+    publish(cells, monkeypatch, 1)
+    sums = publish(cells, monkeypatch, 2, index=1).sums()
+    assert (sums["committed"], sums["connections"]) == ([10], [4])
+    assert sums["commit_seconds"][2:5] == [0, 14, 0]
 
-    def is_removed_by_another_worker(pid: int, folder: Path) -> None:
-        for _ in range(2):
-            (folder / f"gauge_livesum_{pid}.db").unlink()
 
-    gone = tmp_path / "gauge_livesum_4000000.db"
-    gone.touch()
-    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
-    monkeypatch.setattr(os, "kill", is_not_ours)
-    monkeypatch.setattr(multiprocess, "mark_process_dead", is_removed_by_another_worker)
-    assert metrics.exposition() == b""
-    assert not gone.exists()
+def test_a_successor_goes_on_from_the_counters_of_a_dead_worker_and_not_from_its_gauges(
+    stats: Stats, alive: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [0.0] * 4 * WIDTH
+    alive.add(1)
+    stats.committed, stats.connections = 5, 2
+    table = publish(cells, monkeypatch, 1)
+    alive.remove(1)
+    assert (table.sums()["committed"], table.sums()["connections"]) == ([5], [0])
+    alive.add(2)
+    stats.committed, stats.connections = 1, 1
+    sums = publish(cells, monkeypatch, 2).sums()
+    assert (sums["committed"], sums["connections"]) == ([6], [1])
+
+
+def test_a_worker_that_starts_before_its_predecessor_ends_has_a_row_of_its_own(
+    stats: Stats, alive: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [0.0] * 4 * WIDTH
+    alive |= {1, 2, 3}
+    stats.committed = 5
+    old = publish(cells, monkeypatch, 1)
+    new = publish(cells, monkeypatch, 2)
+    assert old.sums()["committed"] == new.sums()["committed"] == [10]
+    third = publish(cells, monkeypatch, 3)  # there is no row for it: it counts for itself alone
+    assert third.sums()["committed"] == [10]
 
 
 def test_the_dashboard_asks_for_what_there_is() -> None:
-    families = text_string_to_metric_families(generate_latest().decode())
+    families = text_string_to_metric_families(exposition(Table([0.0] * 2 * WIDTH, 0)).decode())
     known = {
         f"{family.name}{suffix}"
         for family in families

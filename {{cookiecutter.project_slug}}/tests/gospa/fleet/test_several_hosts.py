@@ -110,7 +110,7 @@ async def test_one_that_is_cut_off_from_the_store_says_so_and_catches_up(
         async with asyncio.TaskGroup() as under_way:
             with networks.store.cut("store0"):
                 under_way.create_task(_add(here, 1))
-                await one_is("deaf")
+                await one_is("not subscribed")
                 assert (await other.report())["status"] == "ready"
                 await _add(there, 10)
         await _see((here, there), 31)

@@ -5,8 +5,7 @@ from typing import Any
 
 import msgpack
 
-from gospa.live.writer import Outbox
-from gospa.stats import Counters
+from gospa.live.writer import Writer
 
 
 class Screen(asyncio.Transport):
@@ -19,8 +18,7 @@ class Screen(asyncio.Transport):
         self.state: dict[str, Any] = {}
         self.shown: list[dict[str, Any]] = []  # every state that was ever shown
         self.tag = b""
-        self.counters = Counters()
-        self.outbox = Outbox(self, self.counters)
+        self.writer = Writer(self)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass

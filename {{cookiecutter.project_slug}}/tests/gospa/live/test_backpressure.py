@@ -19,13 +19,13 @@ from websockets.server import ServerProtocol
 
 import app as chosen
 from gospa.app import create_app
-from gospa.live import hub, socket, wire, writer
-from gospa.live.connection import SLICE, TURN, Connection
-from gospa.live.mutations import Mutation
+from gospa.live import hub, socket, writer
+from gospa.live.connection import MAX_FRAMES, SLICE, Connection
+from gospa.live.mutations import Applied, Mutation
 from gospa.live.requests import BACKLOG
 from gospa.sessions.session import new_session
 from gospa.settings import Settings
-from gospa.stats import Counters
+from gospa.stats import Stats
 from rooms import ROOMS
 from rooms.board import Board
 from tests.gospa.member import Member
@@ -60,13 +60,13 @@ async def test_only_who_answers_no_ping_is_closed(app: Sanic) -> None:
         assert await close_code(gone) == 4000
 
 
-async def test_who_takes_nothing_for_long_is_cut_off(app: Sanic) -> None:
+async def test_who_takes_nothing_for_long_is_cut_off(app: Sanic, stats: Stats) -> None:
     async with Member.connect(app.ctx.address) as member:
         member.websocket.transport.pause_reading()
         (connection,) = app.ctx.hub.connections
-        await until(lambda: bool(connection.send(bytes(64 * 1024)) or connection.outbox.full_since))
+        await until(lambda: bool(connection.send(bytes(64 * 1024)) or connection.writer.full_since))
         await until(lambda: not app.ctx.hub.connections)
-        assert app.ctx.hub.counters.stuck == 1
+        assert stats.stuck == 1
         member.websocket.transport.abort()  # it would wait for what it does not read
 
 
@@ -107,11 +107,9 @@ class Room:
     `asked` are the numbers that calls and events came with.
     """
 
-    attendance = None
-
     def __init__(self) -> None:
         self.room = Board("board/a", {})
-        self.attendance = None
+        self.members = None
         self.mutations = self
         self.waiting: list[Mutation] = []
         self.asked: list[int] = []
@@ -139,8 +137,6 @@ def connect(settings: Settings, transport: Transport, enter: Any = None) -> Conn
     """A connection of a hub that lets into rooms by `enter`."""
     stub: Any = SimpleNamespace(
         settings=settings,
-        counters=Counters(),
-        connections=set(),
         server={},
         draining=False,
         enter=enter,
@@ -159,7 +155,7 @@ async def test_a_crowd_of_frames_leaves_others_their_turns(settings: Settings) -
         turns += 1
         before = b"".join(transport.written).count(PONG)
         await asyncio.sleep(0)
-        assert b"".join(transport.written).count(PONG) - before <= TURN + slice_holds
+        assert b"".join(transport.written).count(PONG) - before <= MAX_FRAMES + slice_holds
     assert b"".join(transport.written).count(PONG) == pings
     assert turns > 1
 
@@ -189,7 +185,7 @@ async def test_while_much_is_under_way_nothing_more_is_read(settings: Settings) 
     assert transport.is_reading()
     connection.data_received(calls[BACKLOG])
     assert not transport.is_reading()
-    room.waiting[0].answer(wire.ack(1, 1, None))
+    room.waiting[0].done(Applied(1))
     assert transport.is_reading()
 
 
@@ -236,7 +232,7 @@ class Client:
             case "turn":
                 await asyncio.sleep(0)
             case "answer" if self.room.waiting:
-                self.room.waiting.pop(0).answer(wire.ack(1, 1, None))
+                self.room.waiting.pop(0).done(Applied(1))
             case "full" if not self._full:
                 self._full = True
                 self.connection.pause_writing()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sanic.log import logger
 
-from gospa.extras import json_logs
+from gospa import CONNECTION_ID, Draft, Room, Session, action
 from gospa.live import hub
-from gospa.room import Draft, Room, Session, action
+from gospa.live.wire import Close
 from tests.conftest import OpenApp
 from tests.gospa.member import Member, Refused
 from tests.gospa.waiting import until
@@ -70,7 +70,7 @@ async def test_a_long_reason_is_cut_to_what_a_close_frame_holds(open_app: OpenAp
         wire.writer.write(HELLO)
         await wire.receive()
         (connection,) = app.ctx.hub.connections
-        connection.close(4500, "\u00e9" * 200)
+        connection.close(Close(4500, "\u00e9" * 200))
         opcode, payload = await wire.receive()
         assert (opcode, payload[2:].decode()) == (CLOSE, "\u00e9" * 60)
 
@@ -169,7 +169,7 @@ async def test_an_action_that_fails_is_logged_with_its_connection(
 
     ids: list[str | None] = []
     async with open_app([Broken]) as (_, address):
-        connection = json_logs.CONNECTION
+        connection = CONNECTION_ID
         monkeypatch.setattr(logger, "error", lambda *_, **__: ids.append(connection.get()))
         told = []
         for _ in range(2):
@@ -201,7 +201,7 @@ async def test_who_goes_while_joining_is_in_no_room(
             wire.writer.write(HELLO + message(0, "slow", None, None))
             await asked.wait()
         await until(lambda: "slow" in app.ctx.hub.rooms)
-        assert app.ctx.hub.rooms["slow"].empty
+        assert app.ctx.hub.rooms["slow"].unused
 
 
 async def flood(wire: Wire, data: bytes, times: int) -> None:

@@ -5,16 +5,16 @@ import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import msgpack
 import pytest
 
 from gospa import tasks
 from gospa.errors import StoreUnavailable
-from gospa.live import fanout, wire
-from gospa.live.local_room import LocalRoom, Services
-from gospa.live.mutations import Lane, Mutation
+from gospa.live import wire
+from gospa.live import writer as fanout
+from gospa.live.local_room import LocalRoom, RoomContext
+from gospa.live.mutations import Mutation, Sequence
 from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
-from gospa.stats import Counters
+from gospa.stats import Stats
 from gospa.store.contract import Snapshot, StateStore, splice
 from rooms.board import Board
 from tests.gospa.live.screen import Screen
@@ -66,17 +66,16 @@ class Worker:
     def __init__(self, store: StateStore, pubsub: PubSub) -> None:
         self.bus = Unreliable(pubsub)
         self.store = Watched(store)
-        self.counters = Counters()
         watched: Any = self.store
-        services = Services("worker", watched, self.bus, self._compare_soon, self.counters)
-        self.room = LocalRoom(KEY, Board(KEY, {"name": "a"}), services)
+        context = RoomContext("worker", watched, self.bus, self._compare_soon)
+        self.room = LocalRoom(KEY, Board(KEY, {"name": "a"}), context)
         self.screen = Screen()
         self.answers: list[Any] = []
         self._comparing = list[asyncio.Task[None]]()
 
     async def open(self) -> None:
         await self.room.open()
-        self.room.join(self.screen.outbox, None)
+        self.room.join(self.screen.writer, None)
 
     async def close(self) -> None:
         await tasks.stop(*self._comparing)
@@ -85,7 +84,7 @@ class Worker:
     async def compare(self) -> None:
         """What the hub does with all its rooms, at intervals and after a gap."""
         since = self.room.replica.tag
-        heads = await self.store.heads([KEY])
+        heads = await self.store.latest_tags([KEY])
         await self.room.compare(heads[KEY], since)
 
     def _compare_soon(self) -> None:
@@ -99,7 +98,9 @@ class Worker:
             return int(draft["count"])
 
         before = len(self.answers)
-        self.room.mutations.submit(Mutation(os.urandom(16), 1, Lane(), run, self.answers.append))
+        self.room.mutations.submit(
+            Mutation(os.urandom(16), 1, Sequence(), run, self.answers.append)
+        )
         await until(lambda: len(self.answers) > before)
 
     @property
@@ -133,7 +134,7 @@ async def test_commits_reach_the_members_of_all_workers(workers: Workers) -> Non
 
 
 async def test_a_lost_commit_is_noticed_at_the_next_and_the_room_loaded_once(
-    workers: Workers,
+    workers: Workers, stats: Stats
 ) -> None:
     one, other = workers
     other.bus.arrive = lose
@@ -143,7 +144,7 @@ async def test_a_lost_commit_is_noticed_at_the_next_and_the_room_loaded_once(
     await one.add(2)
     await until(lambda: other.count == 3)
     assert other.store.loads == 2
-    assert (other.counters.loads_missed, other.counters.loads_other) == (1, 0)
+    assert (stats.loads_missed, stats.loads_other) == (1, 0)
     assert other.screen.shown[-1] == one.screen.state
 
 
@@ -151,7 +152,7 @@ async def test_members_catch_up_also_where_loading_has_to_be_repeated(workers: W
     one, other = workers
     other.bus.arrive = lose
     await one.add(1)
-    later = splice(wire.patch_frame(KEY, b"tag-0009", {}, ()), 9, b"tag-0008")
+    later = splice(wire.patch_parts(KEY, b"tag-0009", {}, ()), 9, b"tag-0008")
     other.store.meanwhile = [lambda: other.bus.deliver(later)]
     other.bus.deliver(later)
     await until(lambda: other.count == 1)
@@ -167,7 +168,7 @@ async def test_actions_see_what_the_store_holds_also_after_it_went_back(
     await store.delete(KEY)
     await until(lambda: one.count == 0)
     await one.add(0)  # changes nothing, so that the store is not asked
-    assert msgpack.unpackb(one.answers[-1])[3] == 0
+    assert one.answers[-1].result == 0
 
 
 async def test_the_last_commit_lost_is_noticed_by_comparing(workers: Workers) -> None:
@@ -242,7 +243,7 @@ async def test_while_the_store_is_away_the_room_stays_readable_and_then_recovers
     await one.add(1)
     await until(lambda: other.store.loads >= 3)
     late = Screen()
-    other.room.join(late.outbox, None)
+    other.room.join(late.writer, None)
     assert late.state["count"] == 0  # an old state, and a true one
     other.store.away = False
     await until(lambda: other.count == 2)
@@ -257,7 +258,7 @@ async def test_who_comes_back_gets_what_was_missed_and_nothing_else(workers: Wor
     back.state, back.tag = dict(one.screen.state), one.screen.tag
     await one.add(1)
     await until(lambda: one.count == 2)
-    one.room.join(back.outbox, back.tag)
+    one.room.join(back.writer, back.tag)
     assert back.kinds() == [1, 8]
     assert back.state == one.screen.state
 
@@ -268,10 +269,10 @@ async def test_who_was_behind_gets_no_commit_twice(
     monkeypatch.setattr(fanout, "WRITE", 0.2)  # so that some commits still wait to be sent
     monkeypatch.setattr(fanout, "WINDOW", 0.2)
     one, _ = workers
-    one.screen.outbox.pause(0)
+    one.screen.writer.pause(0)
     for _ in range(3):
         await one.add(1)
-    one.screen.outbox.resume()
+    one.screen.writer.resume()
     await one.add(1)
     await until(lambda: one.count == 4)
     assert one.screen.kinds() == [0, 8, 0, 1]

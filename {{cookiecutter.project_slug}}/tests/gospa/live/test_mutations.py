@@ -1,14 +1,16 @@
 """A room's queue of mutations, on a store that does what a test tells it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgpack
 import pytest
 
 from gospa.errors import StoreError, StoreFull, StoreUnavailable
-from gospa.live import mutations
-from gospa.live.mutations import Lane, Mutation, MutationQueue
+from gospa.live import mutations, wire
+from gospa.live.mutations import Applied, Mutation, MutationQueue, Outcome, Sequence
+from gospa.live.requests import error_message
 from gospa.room import RoomError
 from gospa.store.codec import pack_fields, unpack_fields
 from gospa.store.contract import NO_TAG, Change, Commit, Conflict, Refused, Snapshot
@@ -51,20 +53,22 @@ class Room:
         self.queue = MutationQueue("a", "a", INITIAL, self.store, lambda: INITIAL)  # type: ignore[arg-type]
         self.answers: list[list[Any]] = []
         self.number = 0
-        self.lane = Lane()
+        self.sequence = Sequence()
 
     def submit(self, run: Callable[[Draft], Any]) -> None:
         self.number += 1
         self.repeat(self.number, run)
 
     def repeat(self, number: int, run: Callable[[Draft], Any]) -> None:
-        self.queue.submit(Mutation(b"c" * 16, number, self.lane, run, self._keep))
+        keep = partial(self._keep, number)
+        self.queue.submit(Mutation(b"c" * 16, number, self.sequence, run, keep))
 
     async def together(self, *runs: Callable[[Draft], Any]) -> list[list[Any]]:
         """Each by a client of its own, as mutation 1, 2, ...; returns their answers."""
         for number, run in enumerate(runs, 1):
             client = number.to_bytes(16)
-            self.queue.submit(Mutation(client, number, Lane(), run, self._keep))
+            keep = partial(self._keep, number)
+            self.queue.submit(Mutation(client, number, Sequence(), run, keep))
         await self.queue.settled()
         return self.answers
 
@@ -73,8 +77,13 @@ class Room:
         await self.queue.settled()
         return self.answers[-1]
 
-    def _keep(self, answer: bytes) -> None:
-        self.answers.append(msgpack.unpackb(answer, timestamp=3))
+    def _keep(self, number: int, outcome: Outcome) -> None:
+        """As the client is told."""
+        if isinstance(outcome, Applied):
+            message = wire.ack(number, outcome.version, outcome.result)
+        else:
+            message = error_message(outcome, "a", number)
+        self.answers.append(msgpack.unpackb(message, timestamp=3))
 
 
 @pytest.fixture
@@ -162,7 +171,7 @@ async def test_one_that_was_done_before_is_told_alone(
 async def test_where_many_come_that_were_done_before_fewer_share_a_commit(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crowd = 2 * mutations.FOLD
+    crowd = 2 * mutations.MAX_BATCH
     shared: list[int] = []
 
     async def say_that_it_was_done(_: str, change: Change) -> Commit:
@@ -204,7 +213,7 @@ async def test_a_room_that_is_gone_meanwhile_begins_anew(room: Room) -> None:
 
 
 async def test_who_loses_for_too_long_is_told(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mutations, "PATIENCE", 0.02)
+    monkeypatch.setattr(mutations, "RETRY_TIME", 0.02)
     fresh = Snapshot(7, b"othertag", pack_fields({"count": 40}))
 
     async def lose(*_: Any) -> Conflict:

@@ -69,7 +69,7 @@ def test_a_store_that_went_back_and_counted_on_is_seen() -> None:
     apply(replica, one)
     apply(replica, two)
     assert apply(replica, after(after(one))) is Link.GAP
-    assert apply(replica, after(one)) is Link.DOUBT
+    assert apply(replica, after(one)) is Link.STRAY
 
 
 def test_missed_frames_lead_from_a_tag_to_now() -> None:
@@ -126,7 +126,7 @@ def test_any_loss_doubling_and_reordering_shows_only_states_of_the_chain(
 @given(st.dictionaries(st.text(), st.integers(0, 2**64 - 1)), st.lists(st.text()))
 def test_a_patch_is_read_from_its_frame(changed: dict[str, int], deleted: list[str]) -> None:
     fields = pack_fields(changed)
-    frame = splice(wire.patch_frame("room", b"tag-0002", fields, deleted), 2**40, b"tag-0001")
+    frame = splice(wire.patch_parts("room", b"tag-0002", fields, deleted), 2**40, b"tag-0001")
     assert wire.read_patch(frame) == Patch(2**40, b"tag-0001", b"tag-0002", fields, deleted)
 
 
@@ -206,7 +206,7 @@ class Model(RuleBasedStateMachine):
                     member.follow(patch)
             case Link.GAP:
                 self.load()
-            case Link.DOUBT:
+            case Link.STRAY:
                 self.compare_heads()
 
     def load(self) -> None:

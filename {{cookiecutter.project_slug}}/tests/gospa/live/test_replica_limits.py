@@ -56,7 +56,7 @@ def test_of_a_room_just_loaded_only_its_own_commit_is_known(other: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    ("version", "link"), [(6, Link.DOUBT), (7, Link.DOUBT), (8, Link.GAP), (9, Link.GAP)]
+    ("version", "link"), [(6, Link.STRAY), (7, Link.STRAY), (8, Link.GAP), (9, Link.GAP)]
 )
 def test_only_a_later_version_shows_that_something_is_missing(version: int, link: Link) -> None:
     replica = Replica(Snapshot(7, b"tag-0002", {}))

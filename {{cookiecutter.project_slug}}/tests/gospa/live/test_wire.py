@@ -63,7 +63,7 @@ def test_what_the_store_publishes_is_a_patch_as_the_protocol_has_it(
     version: int, parent: bytes, tag: bytes, changed: dict[str, Any], deleted: list[str]
 ) -> None:
     message = splice(
-        wire.patch_frame("board/a", tag, pack_fields(changed), deleted), version, parent
+        wire.patch_parts("board/a", tag, pack_fields(changed), deleted), version, parent
     )
     assert unpacked(message) == [1, "board/a", version, parent, tag, changed, deleted]
     assert wire.read_patch(message) == wire.Patch(
@@ -72,7 +72,7 @@ def test_what_the_store_publishes_is_a_patch_as_the_protocol_has_it(
 
 
 def test_a_version_is_always_in_the_nine_byte_form() -> None:
-    message = splice(wire.patch_frame("a", bytes(8), {}, ()), 1, bytes(8))
+    message = splice(wire.patch_parts("a", bytes(8), {}, ()), 1, bytes(8))
     assert b"\xcf" + (1).to_bytes(8) in message
 
 
@@ -103,6 +103,6 @@ def test_messages_of_the_server_are_as_the_protocol_has_them() -> None:
     ]
     assert unpacked(wire.error("invalid", "no")) == [4, None, "invalid", "no", None]
     assert unpacked(wire.welcome("id", {"pid": 1})) == [5, 1, "id", {"pid": 1}]
-    assert unpacked(wire.bye(1012, 500)) == [6, 1012, 500]
+    assert unpacked(wire.bye(wire.RESTART, 500)) == [6, 1012, 500]
     assert unpacked(wire.pong()) == [7]
     assert unpacked(wire.joined("r", 7, tag)) == [8, "r", 7, tag]

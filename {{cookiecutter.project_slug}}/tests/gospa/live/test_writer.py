@@ -1,14 +1,17 @@
+import asyncio
 import os
 
 import pytest
 from websockets.frames import Frame, Opcode
 
-from gospa.live.wire import pong, snapshot
-from gospa.live.writer import framed
-from gospa.stats import Counters
+from gospa.live import writer as module
+from gospa.live.wire import event, pong, snapshot
+from gospa.live.writer import Fanout, framed
+from gospa.stats import Stats
 from gospa.store.codec import pack_fields
 from gospa.store.contract import Snapshot
 from tests.gospa.live.screen import Screen
+from tests.gospa.waiting import until
 
 
 class Counter:
@@ -31,38 +34,38 @@ def test_a_frame_is_as_the_websockets_package_writes_it(size: int) -> None:
 
 def test_what_happens_is_written_at_once() -> None:
     screen = Screen()
-    screen.outbox.push(framed(pong()), Counter())
+    screen.writer.push(framed(pong()), Counter())
     assert screen.kinds() == [7]
 
 
-def test_a_full_transport_gets_no_news_but_answers() -> None:
+def test_a_full_transport_gets_no_news_but_answers(stats: Stats) -> None:
     screen = Screen()
-    screen.outbox.pause(0)
-    screen.outbox.push(framed(pong()), Counter())
+    screen.writer.pause(0)
+    screen.writer.push(framed(pong()), Counter())
     assert screen.kinds() == []
-    assert screen.counters == Counters(behind=1, skipped=1)
-    screen.outbox.send(pong())
+    assert (stats.behind, stats.skipped) == (1, 1)
+    screen.writer.send(pong())
     assert screen.kinds() == [7]
 
 
 def test_once_drained_it_gets_the_state_as_it_is_then_and_once() -> None:
     screen, room = Screen(), Counter()
-    screen.outbox.pause(0)
+    screen.writer.pause(0)
     for _ in range(10):
-        screen.outbox.push(framed(pong()), room)
-    screen.outbox.resume()
+        screen.writer.push(framed(pong()), room)
+    screen.writer.resume()
     assert screen.kinds() == [0]
     assert room.count == 1
-    screen.outbox.push(framed(pong()), room)
+    screen.writer.push(framed(pong()), room)
     assert screen.kinds() == [0, 7]
 
 
 def test_a_room_that_was_left_is_not_shown_any_more() -> None:
     screen, room = Screen(), Counter()
-    screen.outbox.pause(0)
-    screen.outbox.push(framed(pong()), room)
-    screen.outbox.forget(room)
-    screen.outbox.resume()
+    screen.writer.pause(0)
+    screen.writer.push(framed(pong()), room)
+    screen.writer.forget(room)
+    screen.writer.resume()
     assert screen.kinds() == []
 
 
@@ -71,13 +74,75 @@ def test_a_transport_that_is_full_again_waits_with_the_other_rooms() -> None:
 
     class Large(Counter):
         def snapshot_frame(self) -> bytes:
-            screen.outbox.pause(1)  # as the transport does when this is more than it takes
+            screen.writer.pause(1)  # as the transport does when this is more than it takes
             return super().snapshot_frame()
 
-    screen.outbox.pause(0)
+    screen.writer.pause(0)
     for room in (Large(), Large()):
-        screen.outbox.push(framed(pong()), room)
-    screen.outbox.resume()
+        screen.writer.push(framed(pong()), room)
+    screen.writer.resume()
     assert screen.kinds() == [0]
-    screen.outbox.resume()
+    screen.writer.resume()
     assert screen.kinds() == [0, 0]
+
+
+# To all members of a room
+
+
+class Full:
+    def snapshot_frame(self) -> bytes:
+        raise AssertionError("nobody is behind")
+
+
+def news(number: int) -> bytes:
+    return framed(event("a", "news", number, "ann"))
+
+
+def heard(screen: Screen) -> list[int]:
+    return [message[3] for message in screen.messages]
+
+
+async def test_frames_that_come_together_are_joined_into_one_write() -> None:
+    fanout, screen = Fanout(Full()), Screen()
+    fanout.add(screen.writer)
+    for number in range(10):
+        fanout.send(news(number))
+    await asyncio.sleep(0)
+    assert heard(screen) == list(range(10))
+    assert len(screen.writes) == 1
+
+
+async def test_what_follows_waits_and_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WRITE", module.WINDOW)  # longer than this test takes to send
+    fanout, screen = Fanout(Full()), Screen()
+    fanout.add(screen.writer)
+    for number in range(10):
+        fanout.send(news(number))
+        await asyncio.sleep(0)
+    assert heard(screen)[0] == 0
+    await until(lambda: len(screen.messages) == 10)
+    assert heard(screen) == list(range(10))
+    assert len(screen.writes) < 10
+
+
+async def test_who_comes_gets_only_what_is_sent_from_then_on() -> None:
+    fanout, first, second = Fanout(Full()), Screen(), Screen()
+    fanout.add(first.writer)
+    fanout.send(news(1))
+    fanout.send(news(2))
+    fanout.add(second.writer)
+    assert heard(first) == [1, 2]
+    fanout.send(news(3))
+    await until(lambda: heard(second) == [3])
+    assert heard(first) == [1, 2, 3]
+
+
+async def test_who_left_gets_nothing_more() -> None:
+    fanout, stays, goes = Fanout(Full()), Screen(), Screen()
+    fanout.add(stays.writer)
+    fanout.add(goes.writer)
+    fanout.remove(goes.writer)
+    assert len(fanout) == 1
+    fanout.send(news(1))
+    await asyncio.sleep(0)
+    assert (heard(stays), heard(goes)) == ([1], [])

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from gospa.extras.metrics import FOLDER
 from gospa.settings import Settings
 from tests.gospa.member import Member
 from tests.gospa.process.server import STOP_TIMEOUT, Server, launch, state_of
@@ -30,12 +29,6 @@ def exists(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return state_of(pid) != "Z"
-
-
-def metrics_folder(pid: int) -> Path:
-    """Where a worker puts what it counts."""
-    environment = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
-    return Path(dict(line.split("=", 1) for line in environment if line)[FOLDER])
 
 
 async def test_several_workers_answer(server: Server) -> None:
@@ -106,14 +99,11 @@ async def test_on_sigterm_what_waits_to_be_done_does_not_hold_up_the_stop(server
     assert server.process.wait(STOP_TIMEOUT) == 0, server.log
 
 
-async def test_workers_end_and_clear_up_when_the_main_process_is_killed(server: Server) -> None:
+async def test_workers_end_when_the_main_process_is_killed(server: Server) -> None:
     await server.ready()
     pids = await server.pids(4)
-    metrics = metrics_folder(min(pids))
-    assert metrics.is_dir()
     server.process.kill()
     await until(lambda: not any(map(exists, pids)))
-    assert not metrics.exists()
 
 
 async def test_a_stop_before_the_workers_are_up_is_a_stop(server: Server) -> None:

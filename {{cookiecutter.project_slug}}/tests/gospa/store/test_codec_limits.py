@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from gospa.store.codec import MAX_DEPTH, CodecError, check_size, pack, unpack
+from gospa.store.codec import MAX_DEPTH, CodecError, check_bounds, pack, unpack
 
 
 def nested(levels: int, inside: Any) -> Any:
@@ -20,11 +20,11 @@ def test_nesting_may_go_as_deep_as_is_said() -> None:
 
 def test_a_value_may_hold_as_many_values_as_is_said_and_as_deep() -> None:
     five = [1, {"a": [2, 3]}]
-    check_size(five, elements=5, depth=3)
+    check_bounds(five, elements=5, depth=3)
     with pytest.raises(CodecError, match="more than 4 values"):
-        check_size(five, elements=4, depth=3)
+        check_bounds(five, elements=4, depth=3)
     with pytest.raises(CodecError, match="nested deeper than 2 levels"):
-        check_size(five, elements=5, depth=2)
+        check_bounds(five, elements=5, depth=2)
 
 
 @pytest.mark.parametrize("value", [True, 1.5, b"x", None, "x", 1])

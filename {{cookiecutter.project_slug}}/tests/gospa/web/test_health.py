@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gospa.errors import StoreError, StoreUnavailable
-from gospa.stats import Counters
+from gospa.stats import Stats
 from gospa.web import health
 from tests.gospa.waiting import until
 
@@ -38,19 +38,20 @@ class Sessions:
 
 
 @pytest.mark.parametrize(
-    ("connected", "draining", "error", "status"),
+    ("subscribed", "draining", "error", "status"),
     [
         (True, False, None, "ready"),
-        (False, False, None, "deaf"),
+        (False, False, None, "not subscribed"),
         (True, True, None, "draining"),
         (True, False, StoreUnavailable("away"), "without sessions"),
     ],
-    ids=["well", "hears nobody", "stops", "no sessions"],
+    ids=["well", "not subscribed", "stops", "no sessions"],
 )
 async def test_a_worker_says_why_it_is_not_ready(
-    *, connected: bool, draining: bool, error: StoreError | None, status: str
+    stats: Stats, *, subscribed: bool, draining: bool, error: StoreError | None, status: str
 ) -> None:
-    hub = SimpleNamespace(connected=connected, draining=draining, counters=Counters(loads_missed=3))
+    stats.loads_missed = 3
+    hub = SimpleNamespace(subscribed=subscribed, draining=draining)
     context = SimpleNamespace(hub=hub, sessions=Sessions(error))
     request: Any = SimpleNamespace(app=SimpleNamespace(ctx=context))
     handler: Any = health.ready

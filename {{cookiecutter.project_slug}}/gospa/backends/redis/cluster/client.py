@@ -7,6 +7,7 @@ all of them, on which other commands wait. This one asks where the slots are, an
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -15,29 +16,36 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from sanic.log import logger
 
 from gospa import tasks
-from gospa.backends.redis.batch import Command, Packed, Pipe, exchange
+from gospa.backends.redis.address import Address
+from gospa.backends.redis.batch import Batch, Command, Packed, exchange
+from gospa.backends.redis.errors import FAILURES, LOST
 
-LOOK_AGAIN = 0.1  # seconds between looks at where the slots are, while servers fail
-TURNS = 10  # times that a command is sent again where its slot moves
+REFRESH_DELAY = 0.1  # seconds between refreshes of the slot table, while servers fail
+MAX_REDIRECTS = 10  # times that a command is sent again where its slot moves
 PAUSE = 0.05  # seconds until the next, while keys of a command are here and there
 ASKING = ("ASKING",)  # for a slot that arrives; without effect on others
 REDIRECTED = (exceptions.AskError, exceptions.TryAgainError)  # MovedError is an AskError
-LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 ASTRAY = (*LOST, exceptions.ClusterDownError, exceptions.SlotNotCoveredError)
-FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+
+
+def open_client(address: Address, options: dict[str, Any]) -> aclosing["Cluster"]:
+    """A client of the cluster that these nodes know."""
+    nodes = [ClusterNode(host, port) for host, port in address.nodes]
+    return aclosing(Cluster(startup_nodes=nodes, require_full_coverage=False, **options))
 
 
 class Cluster(RedisCluster):
     """redis-py's client, with a way of our own to send several commands together."""
 
+    SHARDED = True
     PUBLISH = "SPUBLISH"  # to the shard that has the room's keys
-    _looking: asyncio.Task[None] | None = None
-    _looked = 0.0
+    _refreshing: asyncio.Task[None] | None = None
+    _refreshed = 0.0
 
     def __init__(self, *, socket_timeout: float, **options: Any) -> None:
         super().__init__(socket_timeout=socket_timeout, **options)
         self._patience = 2 * socket_timeout  # one of the servers asked may hang
-        self._pipes: dict[str, Pipe] = {}  # to each server
+        self._batches: dict[str, Batch] = {}  # to each server
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """The answers to commands of one key each, exceptions among them.
@@ -45,7 +53,7 @@ class Cluster(RedisCluster):
         Those of one slot stay in order.
         """
         if self._initialize:  # where the slots are is not known yet
-            await asyncio.wait([self._look_again()], timeout=self._patience)
+            await asyncio.wait([self._refresh_slots()], timeout=self._patience)
         parts: defaultdict[int, list[Command]] = defaultdict(list)
         slots = [self.keyslot(_key(command)) for command in commands]
         for slot, command in zip(slots, commands, strict=True):
@@ -55,27 +63,27 @@ class Cluster(RedisCluster):
         return [next(rest[slot]) for slot in slots]
 
     async def aclose(self) -> None:
-        if self._looking:
-            await tasks.stop(self._looking)
-        await asyncio.gather(*(pipe.aclose() for pipe in self._pipes.values()))
+        if self._refreshing:
+            await tasks.stop(self._refreshing)
+        await asyncio.gather(*(batch.aclose() for batch in self._batches.values()))
         await super().aclose()
 
     async def _send(self, slot: int, commands: list[Command]) -> list[Any]:
         """Send them to the server that has the slot, and again what it does not answer itself."""
         try:
-            answers = await self._pipe(self._owner(slot)).send(commands)
-            for _ in range(TURNS):
+            answers = await self._batch(self._owner(slot)).send(commands)
+            for _ in range(MAX_REDIRECTS):
                 left = [n for n, answer in enumerate(answers) if isinstance(answer, REDIRECTED)]
                 if not left:
                     break
-                pipe = self._pipe(await self._next(slot, answers[left[-1]]))
-                again = await pipe.send([part for n in left for part in (ASKING, commands[n])])
+                batch = self._batch(await self._next(slot, answers[left[-1]]))
+                again = await batch.send([part for n in left for part in (ASKING, commands[n])])
                 for n, answer in zip(left, again[1::2], strict=True):
                     answers[n] = answer
         except exceptions.SlotNotCoveredError as error:
             answers = [error] * len(commands)
         if any(isinstance(answer, ASTRAY) for answer in answers):
-            self._look_again()
+            self._refresh_slots()
         return answers
 
     def _owner(self, slot: int) -> str:
@@ -96,10 +104,10 @@ class Cluster(RedisCluster):
         self.nodes_manager.nodes_cache.setdefault(node.name, node)  # a new one has no slots yet
         return str(node.name)
 
-    def _pipe(self, server: str) -> Pipe:
-        if server not in self._pipes:
-            self._pipes[server] = Pipe(partial(self._exchange, server))
-        return self._pipes[server]
+    def _batch(self, server: str) -> Batch:
+        if server not in self._batches:
+            self._batches[server] = Batch(partial(self._exchange, server))
+        return self._batches[server]
 
     async def _exchange(self, server: str, commands: list[Packed]) -> list[Any]:
         node = self.get_node(node_name=server)
@@ -114,19 +122,19 @@ class Cluster(RedisCluster):
         finally:
             node.release(connection)
 
-    def _look_again(self) -> asyncio.Task[None]:
+    def _refresh_slots(self) -> asyncio.Task[None]:
         """One look for all, however many miss their server."""
-        recent = asyncio.get_running_loop().time() < self._looked + LOOK_AGAIN
-        if self._looking is None or (self._looking.done() and not recent):
-            self._looking = tasks.start(self._look(), "slots of the cluster")
-        return self._looking
+        recent = asyncio.get_running_loop().time() < self._refreshed + REFRESH_DELAY
+        if self._refreshing is None or (self._refreshing.done() and not recent):
+            self._refreshing = tasks.start(self._refresh(), "slots of the cluster")
+        return self._refreshing
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         try:
             await (self.initialize() if self._initialize else self.nodes_manager.initialize())
         except FAILURES as error:
             logger.warning("the Redis cluster does not say where its slots are: %s", error)
-        self._looked = asyncio.get_running_loop().time()
+        self._refreshed = asyncio.get_running_loop().time()
 
 
 def _key(command: Command) -> Any:

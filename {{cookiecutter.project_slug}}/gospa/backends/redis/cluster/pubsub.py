@@ -1,11 +1,12 @@
-"""Messages in a Redis cluster: each channel is heard at the shard that has its room's keys.
+"""Sharded pub/sub in a Redis cluster: a channel is served by the shard that has its room's keys.
 
-redis-py follows slots that move, but asks its connections in turn for messages, and tells nobody
-of a gap. So each shard has a listener of ours, and channels are moved to where they belong.
+redis-py's `ClusterPubSub` polls its connections one after another and does not report gaps. So each
+shard has a `Listener`, and a channel moves to another one when its slot moves.
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -14,18 +15,31 @@ from redis.exceptions import SlotNotCoveredError
 from sanic.log import logger
 
 from gospa import tasks
-from gospa.backends.redis.client import connect_node, store_errors
+from gospa.backends.redis.address import parse_address
+from gospa.backends.redis.batch import Server
+from gospa.backends.redis.client import limits
 from gospa.backends.redis.cluster.client import Cluster
+from gospa.backends.redis.errors import store_errors
 from gospa.backends.redis.listener import Channel, Listener
 from gospa.errors import StoreError, StoreUnavailable
 from gospa.settings import Settings
 
-LOOK = 5.0  # seconds between looks at which shard has which slots
-AGAIN = 0.25  # seconds after a look that failed, and at least between two
+REFRESH = 5.0  # seconds between refreshes of the slot table
+RETRY = 0.25  # seconds after a refresh that failed, and at least between two
 NAMES = 100_000  # tried until one is in a slot of a shard: it may have only a few
 
 
-class Shards:
+@asynccontextmanager
+async def listen(
+    client: Cluster, settings: Settings, probe: str
+) -> AsyncIterator["ShardListeners"]:
+    """Listeners to all shards that run until the block ends."""
+    shards = ShardListeners(client, settings, probe)
+    async with aclosing(shards), tasks.running(shards.run, "pub/sub"):
+        yield shards
+
+
+class ShardListeners:
     """Hears channels at their shards, following the slots of the cluster for as long as it runs."""
 
     def __init__(self, client: Cluster, settings: Settings, probe: str) -> None:
@@ -55,13 +69,13 @@ class Shards:
         """Look where the slots are, at intervals and whenever a shard lost something."""
         while True:
             self._changed.clear()
-            wait = LOOK
+            wait = REFRESH
             try:
-                await self._look()
+                await self._refresh()
             except StoreError as error:
                 logger.warning("channels may be at the wrong shard (%s); looking again", error)
-                wait = AGAIN
-            await asyncio.sleep(AGAIN)
+                wait = RETRY
+            await asyncio.sleep(RETRY)
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
@@ -69,7 +83,7 @@ class Shards:
     async def aclose(self) -> None:
         await self._close(*self._shards)
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         with store_errors():
             await self._client.initialize()
             await self._client.nodes_manager.initialize()
@@ -98,8 +112,12 @@ class Shards:
         return True
 
     async def _listen(self, node: ClusterNode, listener: Listener) -> None:
-        async with connect_node(self._settings, node) as client:
+        async with self._connect(node) as client:
             await listener.run(client)
+
+    def _connect(self, node: ClusterNode) -> Server:
+        options = parse_address(self._settings.redis_url).options | limits(self._settings)
+        return Server(host=node.host, port=int(node.port), **options)
 
     async def _close(self, *nodes: ClusterNode) -> None:
         await tasks.stop(*(self._shards.pop(node)[1] for node in nodes))

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from gospa.backends.redis import devstore
-from gospa.backends.redis.client import connect, parse_address, prepare, store_errors
+from gospa.backends.redis.address import parse_address
+from gospa.backends.redis.client import connect
+from gospa.backends.redis.errors import store_errors
+from gospa.backends.redis.startup import prepare
 from gospa.errors import StoreError
 from gospa.settings import Settings, SettingsError
 from tests.gospa.certificates import make_certificates

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gospa.backends.redis.batch import LANES, Packed, Pipe
+from gospa.backends.redis.batch import MAX_IN_FLIGHT, Batch, Packed
 from tests.gospa.waiting import until
 
 
@@ -31,24 +31,24 @@ async def server() -> Server:
 
 
 @pytest.fixture
-async def pipe(server: Server) -> Pipe:
-    return Pipe(server.exchange)
+async def pipe(server: Server) -> Batch:
+    return Batch(server.exchange)
 
 
-async def test_commands_of_one_step_share_a_round_trip(server: Server, pipe: Pipe) -> None:
+async def test_commands_of_one_step_share_a_round_trip(server: Server, pipe: Batch) -> None:
     parts = [[["ECHO", f"{caller}-{n}"] for n in range(caller)] for caller in range(5)]
     answers = await asyncio.gather(*map(pipe.send, parts))
     assert answers == [[command[-1] for command in part] for part in parts]
     assert server.round_trips == [10]
 
 
-async def test_one_that_waits_for_nobody_goes_alone(server: Server, pipe: Pipe) -> None:
+async def test_one_that_waits_for_nobody_goes_alone(server: Server, pipe: Batch) -> None:
     for word in ("a", "b"):
         assert await pipe.send([["ECHO", word]]) == [word]
     assert server.round_trips == [1, 1]
 
 
-async def test_nobody_waits_for_a_round_trip_that_is_under_way(server: Server, pipe: Pipe) -> None:
+async def test_nobody_waits_for_a_round_trip_that_is_under_way(server: Server, pipe: Batch) -> None:
     server.open.clear()
     slow = asyncio.create_task(pipe.send([["ECHO", "slow"]]))
     await until(lambda: server.round_trips == [1])
@@ -59,7 +59,7 @@ async def test_nobody_waits_for_a_round_trip_that_is_under_way(server: Server, p
     assert await slow == ["slow"]
 
 
-async def test_an_error_is_the_answer_of_all_who_shared_it(server: Server, pipe: Pipe) -> None:
+async def test_an_error_is_the_answer_of_all_who_shared_it(server: Server, pipe: Batch) -> None:
     lost, failed = await asyncio.gather(
         pipe.send([["ECHO", "a"], ["ECHO", "b"]]), pipe.send([["FAIL"]])
     )
@@ -67,7 +67,7 @@ async def test_an_error_is_the_answer_of_all_who_shared_it(server: Server, pipe:
     assert await pipe.send([["ECHO", "c"]]) == ["c"]
 
 
-async def test_one_who_gave_up_leaves_the_others_their_answers(server: Server, pipe: Pipe) -> None:
+async def test_one_who_gave_up_leaves_the_others_their_answers(server: Server, pipe: Batch) -> None:
     server.open.clear()
     gone, stays = (asyncio.create_task(pipe.send([["ECHO", word]])) for word in "ab")
     await until(lambda: server.round_trips == [2])
@@ -77,19 +77,19 @@ async def test_one_who_gave_up_leaves_the_others_their_answers(server: Server, p
     assert gone.cancelled()
 
 
-async def test_what_finds_no_lane_waits_and_goes_together(server: Server, pipe: Pipe) -> None:
+async def test_what_finds_no_lane_waits_and_goes_together(server: Server, pipe: Batch) -> None:
     server.open.clear()
     callers = []
-    for number in range(LANES):
+    for number in range(MAX_IN_FLIGHT):
         callers.append(asyncio.create_task(pipe.send([["ECHO", str(number)]])))
         await until(lambda: sum(server.round_trips) == len(callers))
-    late = [asyncio.create_task(pipe.send([["ECHO", str(n)]])) for n in range(LANES, 50)]
+    late = [asyncio.create_task(pipe.send([["ECHO", str(n)]])) for n in range(MAX_IN_FLIGHT, 50)]
     server.open.set()
     assert await asyncio.gather(*callers, *late) == [[str(n)] for n in range(50)]
-    assert server.round_trips == [*[1] * LANES, 50 - LANES]
+    assert server.round_trips == [*[1] * MAX_IN_FLIGHT, 50 - MAX_IN_FLIGHT]
 
 
-async def test_who_closes_it_waits_for_what_is_under_way(server: Server, pipe: Pipe) -> None:
+async def test_who_closes_it_waits_for_what_is_under_way(server: Server, pipe: Batch) -> None:
     server.open.clear()
     gone = asyncio.create_task(pipe.send([["ECHO", "a"]]))
     await until(lambda: server.round_trips == [1])

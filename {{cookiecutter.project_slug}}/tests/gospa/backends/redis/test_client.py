@@ -15,8 +15,9 @@ from msgspec import structs
 from redis import exceptions
 
 from gospa.backends.redis import devstore
-from gospa.backends.redis.batch import LANES
-from gospa.backends.redis.client import ask, connect, store_errors
+from gospa.backends.redis.batch import MAX_IN_FLIGHT
+from gospa.backends.redis.client import ask, connect
+from gospa.backends.redis.errors import store_errors
 from gospa.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gospa.settings import Settings
 from tests.gospa.process.server import halt
@@ -228,7 +229,7 @@ async def test_who_waits_while_the_server_hangs_hears_of_it_in_time(
     async with connect(private) as patient:
         waiting = []
         async with halt(pid):
-            for _ in range(2 * LANES):  # all lanes, and as many that wait for one
+            for _ in range(2 * MAX_IN_FLIGHT):  # all lanes, and as many that wait for one
                 waiting.append(asyncio.create_task(ask(patient, ("GET", "a"))))
                 for _ in range(5):
                     await asyncio.sleep(0)
@@ -236,7 +237,7 @@ async def test_who_waits_while_the_server_hangs_hears_of_it_in_time(
                 outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
         counts = patient.connection_pool.get_connection_count()
-        assert sum(count for count, _ in counts) == LANES
+        assert sum(count for count, _ in counts) == MAX_IN_FLIGHT
         assert await ask(patient, ("ECHO", "a")) == [b"a"]
 
 

@@ -18,7 +18,7 @@ from tests.gospa.waiting import until
 PROJECT = Path(__file__).parents[4]
 HOLDER = """
 import sys, time
-from server import devstore
+from gospa.backends.redis import devstore
 with devstore.run(sys.argv[1]) as url:
     print(url, flush=True)
     time.sleep(60)

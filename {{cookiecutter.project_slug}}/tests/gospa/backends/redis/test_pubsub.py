@@ -69,7 +69,7 @@ class TestRedisPubSub(PubSubConformance):
         gaps: list[bool] = []
         heard: asyncio.Queue[bytes] = asyncio.Queue()
         await pubsub.subscribe("c", heard.put_nowait, lambda: gaps.append(True))
-        connection = pubsub._ears._connection  # type: ignore[union-attr] # noqa: SLF001 - nothing public makes it deaf
+        connection = pubsub._listener._connection  # type: ignore[union-attr] # noqa: SLF001 - nothing public does this
         await connection.send_command("UNSUBSCRIBE")
         await until(lambda: bool(gaps))
         await pubsub.publish("c", b"again")
@@ -90,4 +90,4 @@ class TestRedisPubSub(PubSubConformance):
             assert not pubsub.connected
 
     def test_a_missing_answer_is_noticed_within_seconds(self) -> None:
-        assert listener.PROBE_AFTER < listener.DEAF_AFTER <= 5
+        assert listener.PROBE_AFTER < listener.REPLACE_AFTER <= 5

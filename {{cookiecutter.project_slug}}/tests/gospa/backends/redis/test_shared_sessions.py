@@ -20,7 +20,7 @@ from tests.gospa.waiting import until
 @pytest.fixture
 async def server(settings: Settings, tmp_path: Path) -> AsyncIterator[Server]:
     # Where messages do not reach other workers, the regular check has to do.
-    interval = "3600" if chosen.BACKENDS.pubsub.SHARED else "0.5"
+    interval = "3600" if chosen.BACKENDS.pubsub.shared else "0.5"
     with launch(
         settings,
         tmp_path,

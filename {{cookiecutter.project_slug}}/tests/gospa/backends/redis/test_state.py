@@ -47,7 +47,7 @@ class TestRedisStateStore(StateStoreConformance):
     ) -> None:
         await store.commit(ROOM, change(exists=False, set={"a": 1}))
         key = f"{settings.key_prefix}{{{ROOM}}}"
-        for look in (store.load(ROOM), store.heads([ROOM])):
+        for look in (store.load(ROOM), store.latest_tags([ROOM])):
             await client.expire(key, 10)
             await look
             assert await client.ttl(key) > 10
@@ -123,7 +123,7 @@ class TestRedisStateStore(StateStoreConformance):
         )
         with pytest.raises(StoreCorrupt):
             await store.load(ROOM)
-        assert (await store.heads([ROOM, "board/other"]))["board/other"] == NO_TAG
+        assert (await store.latest_tags([ROOM, "board/other"]))["board/other"] == NO_TAG
 
     async def test_a_connection_that_closes_as_it_is_used_is_unavailable(
         self, store: StateStore, monkeypatch: pytest.MonkeyPatch
@@ -153,4 +153,4 @@ class TestRedisStateStore(StateStoreConformance):
             with pytest.raises(StoreUnavailable):
                 await store.commit(ROOM, change())
             with pytest.raises(StoreUnavailable):
-                await store.heads([ROOM])
+                await store.latest_tags([ROOM])

@@ -10,11 +10,12 @@ import app as chosen
 from gospa import tasks
 from gospa.app import create_app
 from gospa.errors import StoreUnavailable
-from gospa.live import presence
+from gospa.extras import presence
+from gospa.extras.presence import LocalMembers
 from gospa.live.hub import Hub
-from gospa.live.presence import Attendance, member_id
+from gospa.live.requests import member_id
+from gospa.live.router import Router
 from gospa.pubsub import PubSub
-from gospa.room import Directory
 from gospa.sessions.session import new_session
 from gospa.settings import Settings
 from gospa.store.codec import unpack_fields
@@ -41,19 +42,21 @@ class Worker:
     """A hub that reviews its rooms and lists until it is killed."""
 
     def __init__(self, store: StateStore, pubsub: PubSub, settings: Settings) -> None:
-        self.hub = Hub(store, pubsub, Directory(ROOMS), settings)
+        router = Router(ROOMS)
+        router.derive(presence.SUFFIX, presence.Members)
+        self.hub = Hub(store, pubsub, router, settings)
         self.tasks = [
-            tasks.start(self.hub.watch_heads(), "heads"),
-            tasks.start(self.hub.watch_presence(), "presence"),
+            tasks.start(self.hub.watch_tags(), "tags"),
+            tasks.start(presence.watch(self.hub), "presence"),
         ]
 
     async def open(self) -> None:
         self.room = await self.hub.enter(LIST, new_session(0))
 
     @property
-    def attendance(self) -> Attendance:
-        assert self.room.attendance is not None
-        return self.room.attendance
+    def members(self) -> LocalMembers:
+        assert isinstance(self.room.members, LocalMembers)
+        return self.room.members
 
     def lists(self) -> dict[str, Any]:
         """The details of each member, as this worker knows them."""
@@ -103,8 +106,8 @@ async def workers(
 
 async def test_members_of_all_workers_are_listed_on_each(workers: tuple[Worker, Worker]) -> None:
     one, other = workers
-    one.attendance.enter("ann", "connection 1", {"name": "Ann"})
-    other.attendance.enter("bob", "connection 2", None)
+    one.members.enter("ann", "connection 1", {"name": "Ann"})
+    other.members.enter("bob", "connection 2", None)
     for worker in workers:
         await until(lambda worker=worker: worker.lists() == {"ann": {"name": "Ann"}, "bob": None})
 
@@ -113,8 +116,8 @@ async def test_lists_leave_no_numbers_of_mutations_in_the_store(
     workers: tuple[Worker, Worker], faulty: Faulty
 ) -> None:
     for worker in workers:
-        worker.attendance.enter("ann", worker, 1)
-    await until(lambda: all(worker.attendance.settled for worker in workers))
+        worker.members.enter("ann", worker, 1)
+    await until(lambda: all(worker.members.settled for worker in workers))
     assert not any(change.mutations for change in faulty.changes)
 
 
@@ -123,7 +126,7 @@ async def test_what_a_member_tells_later_replaces_what_it_told(
 ) -> None:
     one, other = workers
     for name in ("Ann", "Anna", "Anne"):
-        one.attendance.enter("ann", "connection 1", name)
+        one.members.enter("ann", "connection 1", name)
     await until(lambda: other.lists() == {"ann": "Anne"})
 
 
@@ -131,11 +134,11 @@ async def test_a_member_is_listed_until_its_last_connection_here_leaves(
     workers: tuple[Worker, Worker],
 ) -> None:
     one, other = workers
-    one.attendance.enter("ann", "old connection", "old")
-    one.attendance.enter("ann", "new connection", "new")
-    one.attendance.leave("ann", "old connection")
+    one.members.enter("ann", "old connection", "old")
+    one.members.enter("ann", "new connection", "new")
+    one.members.leave("ann", "old connection")
     await until(lambda: other.lists() == {"ann": "new"})
-    one.attendance.leave("ann", "new connection")
+    one.members.leave("ann", "new connection")
     await until(lambda: other.lists() == {})
 
 
@@ -143,12 +146,12 @@ async def test_a_member_that_came_back_elsewhere_stays_when_its_old_connection_e
     workers: tuple[Worker, Worker],
 ) -> None:
     one, other = workers
-    one.attendance.enter("ann", "old connection", "here")
+    one.members.enter("ann", "old connection", "here")
     await until(lambda: other.lists() == {"ann": "here"})
-    other.attendance.enter("ann", "new connection", "there")
+    other.members.enter("ann", "new connection", "there")
     await until(lambda: one.lists() == {"ann": "there"})
-    one.attendance.leave("ann", "old connection")
-    await until(lambda: one.attendance.settled)
+    one.members.leave("ann", "old connection")
+    await until(lambda: one.members.settled)
     assert one.lists() == other.lists() == {"ann": "there"}
 
 
@@ -156,8 +159,8 @@ async def test_members_of_a_worker_that_died_go_when_its_lease_has_ended(
     workers: tuple[Worker, Worker],
 ) -> None:
     one, other = workers
-    one.attendance.enter("ann", "connection 1", "Ann")
-    other.attendance.enter("bob", "connection 2", "Bob")
+    one.members.enter("ann", "connection 1", "Ann")
+    other.members.enter("bob", "connection 2", "Bob")
     await until(lambda: other.lists() == {"ann": "Ann", "bob": "Bob"})
     await one.kill()
     await until(lambda: other.lists() == {"bob": "Bob"})
@@ -167,9 +170,9 @@ async def test_members_of_a_worker_that_only_slept_come_back(
     workers: tuple[Worker, Worker],
 ) -> None:
     one, other = workers
-    other.attendance.enter("ann", "connection 1", "Ann")
+    other.members.enter("ann", "connection 1", "Ann")
     await until(lambda: one.lists() == {"ann": "Ann"})
-    one.attendance.review(set(one.attendance.workers().values()))
+    one.members.review(set(one.members.workers().values()))
     await until(lambda: one.room.replica.version == 3)  # listed, removed, listed again
     await until(lambda: one.lists() == other.lists() == {"ann": "Ann"})
 
@@ -178,8 +181,8 @@ async def test_a_list_that_the_store_lost_is_made_again(
     workers: tuple[Worker, Worker], faulty: Faulty
 ) -> None:
     one, other = workers
-    one.attendance.enter("ann", "connection 1", "Ann")
-    other.attendance.enter("bob", "connection 2", "Bob")
+    one.members.enter("ann", "connection 1", "Ann")
+    other.members.enter("bob", "connection 2", "Bob")
     await until(lambda: one.lists() == other.lists() == {"ann": "Ann", "bob": "Bob"})
     await faulty.delete(LIST)
 
@@ -195,28 +198,28 @@ async def test_who_left_while_the_store_was_away_goes_when_it_is_back(
     workers: tuple[Worker, Worker], faulty: Faulty
 ) -> None:
     one, other = workers
-    one.attendance.enter("ann", "connection 1", "Ann")
+    one.members.enter("ann", "connection 1", "Ann")
     await until(lambda: other.lists() == {"ann": "Ann"})
     faulty.away = True
-    one.attendance.leave("ann", "connection 1")
+    one.members.leave("ann", "connection 1")
     await one.room.mutations.settled()
-    assert not one.room.empty, "it would forget that Ann left"
+    assert not one.room.unused, "it would forget that Ann left"
     faulty.away = False
     await until(lambda: one.lists() == other.lists() == {})
-    await until(lambda: one.room.empty)
+    await until(lambda: one.room.unused)
 
 
 async def test_clients_of_a_worker_that_stops_stay_listed_as_they_will_be_back_elsewhere(
     settings: Settings,
 ) -> None:
-    app = create_app("stopping", chosen.BACKENDS, ROOMS, settings)
+    app = create_app("stopping", chosen.BACKENDS, ROOMS, settings, extras=[presence])
     async with serve(app) as address, Member.connect(address) as member:
         await member.join(LIST)
         await member.sees(LIST, lambda state: len(state) == 1)
         hub, local = app.ctx.hub, app.ctx.hub.rooms[LIST]
         await hub.close()
         await local.mutations.settled()
-        stored = await hub._services.store.load(LIST)  # noqa: SLF001 - rooms are closed by now
+        stored = await hub.store.load(LIST)
         assert list(stored.fields) == [member.welcome[2]]
 
 

@@ -1,0 +1,40 @@
+"""The master that Redis Sentinel names, followed over failovers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+
+from gospa import tasks
+from gospa.backends.redis.address import Address
+from gospa.backends.redis.batch import Server
+from gospa.backends.redis.errors import FAILURES
+
+POLL = 1.0  # seconds between questions to the sentinels for the master
+_SENTINELS_TOO = ("socket_", "ssl", "retry", "protocol")  # options that hold for sentinels as well
+
+
+@asynccontextmanager
+async def open_client(address: Address, options: dict[str, Any]) -> AsyncIterator[Server]:
+    """A client of the current master."""
+    own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    shared = {name: value for name, value in options.items() if name.startswith(_SENTINELS_TOO)}
+    sentinel: Any = Sentinel(address.nodes, sentinel_kwargs=shared | own)  # type: ignore[no-untyped-call]
+    client: Any = sentinel.master_for(address.service, Server, SentinelConnectionPool, **options)
+    follow = partial(_follow, client.connection_pool)
+    async with (
+        aclosing(sentinel),
+        aclosing(client),
+        tasks.running(follow, "Redis master"),
+    ):
+        yield client
+
+
+async def _follow(pool: Any) -> None:
+    """Leave a replaced master, which may go on serving for seconds."""
+    await asyncio.sleep(POLL)
+    with suppress(*FAILURES):
+        await pool.get_master_address()

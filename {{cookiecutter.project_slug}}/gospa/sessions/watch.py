@@ -1,0 +1,127 @@
+"""Follows the sessions of open sockets: their end, their tokens, their renewal."""
+
+import asyncio
+import random
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Protocol
+
+from sanic.log import logger
+
+from gospa import tasks
+from gospa.errors import StoreError
+from gospa.pubsub import PubSub
+from gospa.sessions.session import Session
+from gospa.sessions.store import CHANNEL, SessionStore
+from gospa.settings import Settings
+
+RECENT = 100  # announcements remembered, one of which may concern a handshake under way
+
+
+class Socket(Protocol):
+    """An open socket, as far as its session is concerned."""
+
+    def take_used(self) -> bool:
+        """Whether the client sent a request since the last call."""
+
+    async def follow_session(self, session: Session | None) -> None:
+        """Act on the session as it is stored now; None if it ended."""
+
+
+@asynccontextmanager
+async def open_watch(
+    sessions: SessionStore, pubsub: PubSub, settings: Settings
+) -> AsyncIterator["SessionWatch"]:
+    """A watch that runs until the block ends."""
+    watch = SessionWatch(sessions, pubsub, settings)
+    async with tasks.running(watch.run, "watch of sessions"):
+        yield watch
+
+
+class SessionWatch:
+    """Tells sockets of their sessions: when one is announced as changed, and at intervals."""
+
+    def __init__(self, sessions: SessionStore, pubsub: PubSub, settings: Settings) -> None:
+        self._sessions = sessions
+        self._pubsub = pubsub
+        self._settings = settings
+        self._sockets: defaultdict[str, set[Socket]] = defaultdict(set)
+        self._due: set[str] = set()
+        self._recent: deque[str] = deque(maxlen=RECENT)
+        self._wake = asyncio.Event()
+        self._next_round = 0.0
+
+    def add(self, socket: Socket, session: Session) -> None:
+        """Keep a socket informed of its session until `remove`."""
+        self._sockets[session.identity].add(socket)
+        if session.identity in self._recent:  # it may have been loaded before the announcement
+            self._check_soon(session.identity)
+
+    def remove(self, socket: Socket, session: Session) -> None:
+        """The socket is closed."""
+        self._sockets[session.identity].discard(socket)
+        if not self._sockets[session.identity]:
+            del self._sockets[session.identity]
+
+    def on_first_use(self, session: Session) -> "partial[None] | None":
+        """What a socket has to call at its first request, if its session is due for renewal."""
+        due = session.due(time.time(), self._settings.session_idle)
+        return partial(self._check_soon, session.identity) if due else None
+
+    def on_message(self, message: bytes) -> None:
+        """A session ended or has a new token; perhaps one of a socket here."""
+        identity = message[:64].decode("ascii", "replace")
+        self._recent.append(identity)
+        if identity in self._sockets:
+            self._check_soon(identity)
+
+    def on_gap(self) -> None:
+        """Messages may have been missed: check all sessions now."""
+        self._next_round = 0.0
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Check announced sessions at once and all at intervals, until cancelled."""
+        subscription = await self._pubsub.subscribe(CHANNEL, self.on_message, self.on_gap)
+        try:
+            self.on_gap()
+            while True:
+                await self._wait()
+                await self._check_due()
+        finally:
+            await subscription.close()
+
+    def _check_soon(self, identity: str) -> None:
+        self._due.add(identity)
+        self._wake.set()
+
+    async def _wait(self) -> None:
+        now = asyncio.get_running_loop().time
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._next_round):
+                await self._wake.wait()
+        self._wake.clear()
+        if now() >= self._next_round:
+            jitter = random.uniform(0.8, 1.0)  # noqa: S311 - spread, not a secret
+            self._next_round = now() + self._settings.session_check_interval * jitter
+            self._due.update(self._sockets)
+
+    async def _check_due(self) -> None:
+        while self._due:
+            try:
+                await self._check(self._due.pop())
+            except StoreError as error:
+                logger.warning("open sockets are not compared with their sessions: %s", error)
+                return  # the next round has them all
+
+    async def _check(self, identity: str) -> None:
+        ticket = await self._sessions.find(identity)
+        sockets = list(self._sockets.get(identity, ()))
+        used = [socket.take_used() for socket in sockets]
+        if ticket and any(used) and not await self._sessions.touch(ticket):
+            ticket = None
+        for socket in sockets:
+            await socket.follow_session(ticket.session if ticket else None)

@@ -1,0 +1,274 @@
+"""Sockets end with their sessions, and follow what these allow."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sanic import Sanic
+from websockets.exceptions import ConnectionClosed
+
+from gospa import Draft, Room, Session, action
+from gospa.errors import StoreUnavailable
+from gospa.sessions.store import UNUSED, Ticket
+from tests.conftest import OpenApp
+from tests.gospa.member import Member, Refused
+from tests.gospa.visitors import logged_in
+from tests.gospa.waiting import until
+from tests.gospa.wire import message
+
+SLOW = 3600.0  # an interval that no test waits for
+QUICK = 0.05
+
+
+class Members(Room):
+    """A room for those who are logged in and not banned."""
+
+    pattern = "members"
+    initial = {"count": 0}
+
+    async def authorize(self, session: Session) -> bool:
+        return session.user is not None and not session.get("banned", False)
+
+    @action
+    def add(self, state: Draft, session: Session) -> list[Any]:
+        state["count"] += 1
+        return [state["count"], session.user]
+
+
+async def load(app: Sanic, cookie: str) -> Ticket:
+    ticket = await app.ctx.sessions.load(cookie.removeprefix("session="))
+    assert ticket is not None
+    return ticket
+
+
+async def close_code(member: Member) -> int:
+    with contextlib.suppress(ConnectionClosed):
+        async with asyncio.timeout(20):
+            await member.until(lambda _: False)
+    assert member.websocket.close_code is not None
+    return member.websocket.close_code
+
+
+@contextlib.asynccontextmanager
+async def ann(open_app: OpenApp, **settings: Any) -> AsyncIterator[tuple[Sanic, str, Member]]:
+    """The app, ann's cookie, and a socket of hers in the room `members`."""
+    async with open_app([Members], **settings) as (app, address):
+        cookie = await logged_in(app, "ann")
+        async with Member.connect(address, cookie=cookie) as member:
+            await member.join("members")
+            yield app, cookie, member
+
+
+async def test_a_logout_ends_the_sessions_sockets_for_good(open_app: OpenApp) -> None:
+    async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
+        await app.ctx.sessions.destroy(await load(app, cookie))
+        assert await close_code(member) == 4502
+        await until(lambda: not app.ctx.hub.connections)
+
+
+async def test_logging_out_everywhere_ends_the_sockets_of_one_user(open_app: OpenApp) -> None:
+    async with open_app([Members], session_check_interval=SLOW) as (app, address):
+        cookies = [await logged_in(app, user) for user in ("ann", "ann", "bob")]
+        async with contextlib.AsyncExitStack() as stack:
+            one, two, other = [
+                await stack.enter_async_context(Member.connect(address, cookie=cookie))
+                for cookie in cookies
+            ]
+            await other.join("members")
+            await app.ctx.sessions.log_out_everywhere("ann")
+            assert await close_code(one) == await close_code(two) == 4502
+            assert await other.call("members", "add") == [1, "bob"]
+
+
+async def test_a_new_token_has_sockets_come_again_with_it(open_app: OpenApp) -> None:
+    async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
+        await app.ctx.sessions.rotate(await load(app, cookie))
+        assert await close_code(member) == 4001
+
+
+async def test_a_lost_message_keeps_no_socket_open(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ann(open_app, session_check_interval=QUICK) as (app, cookie, member):
+
+        async def lose(*_: Any) -> None:
+            pass
+
+        monkeypatch.setattr(app.ctx.sessions, "_announce", lose)
+        await app.ctx.sessions.destroy(await load(app, cookie))
+        assert await close_code(member) == 4502
+
+
+async def test_a_gap_in_the_messages_has_all_sessions_looked_at(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
+
+        async def lose(*_: Any) -> None:
+            pass
+
+        monkeypatch.setattr(app.ctx.sessions, "_announce", lose)
+        await app.ctx.sessions.destroy(await load(app, cookie))
+        app.ctx.session_watch.on_gap()
+        assert await close_code(member) == 4502
+
+
+@pytest.mark.parametrize("limit", ["session_idle", "session_absolute"])
+async def test_a_session_that_expires_ends_its_sockets(open_app: OpenApp, limit: str) -> None:
+    settings = {limit: 1.0, "session_check_interval": QUICK}
+    async with ann(open_app, **settings) as (_, _, member):
+        assert await close_code(member) == 4502
+
+
+async def test_a_socket_that_is_used_keeps_its_session_from_idling(open_app: OpenApp) -> None:
+    async with ann(open_app, session_idle=1.0, session_check_interval=QUICK) as (
+        app,
+        cookie,
+        member,
+    ):
+        began = (await load(app, cookie)).session.renewed
+
+        async def outlived() -> bool:
+            await member.call("members", "add")
+            return bool((await load(app, cookie)).session.renewed > began + 2)
+
+        await until(outlived)
+
+
+async def test_a_session_that_was_begun_by_a_socket_lasts_once_it_is_used(
+    open_app: OpenApp,
+) -> None:
+    async with open_app() as (app, address), Member.connect(address) as member:
+
+        async def remaining() -> float:
+            session = (await load(app, member.cookie)).session
+            return float(session.renewed + app.ctx.settings.session_idle - time.time())
+
+        assert await remaining() <= UNUSED
+        await member.join("board/a")
+
+        async def lasts() -> bool:
+            return await remaining() > UNUSED
+
+        await until(lasts)
+
+
+async def test_pings_do_not_keep_a_session_from_idling(open_app: OpenApp) -> None:
+    settings = {"session_idle": 1.0, "session_check_interval": QUICK, "frames_per_second": 1e9}
+    async with ann(open_app, **settings) as (_, _, member):
+        with contextlib.suppress(ConnectionClosed):
+            async with asyncio.timeout(20):
+                while True:
+                    await member.send(5)
+                    await member.until(lambda m: m[0] == 7)
+        assert member.websocket.close_code == 4502
+
+
+async def test_who_may_no_longer_be_in_a_room_has_to_join_again(open_app: OpenApp) -> None:
+    async with ann(open_app, session_check_interval=QUICK) as (app, cookie, member):
+        ticket = await load(app, cookie)
+        ticket.session["banned"] = True
+        await app.ctx.sessions.save(ticket)
+        assert await close_code(member) == 4001
+
+
+async def test_what_changes_in_a_session_is_known_to_its_sockets(open_app: OpenApp) -> None:
+    async with open_app([Members], session_check_interval=QUICK) as (app, address):
+        cookie = await logged_in(app, "ann", banned=True)
+        async with Member.connect(address, cookie=cookie) as member:
+            with pytest.raises(Refused, match="may not enter"):
+                await member.join("members")
+            ticket = await load(app, cookie)
+            ticket.session["banned"] = False
+            await app.ctx.sessions.save(ticket)
+
+            async def let_in() -> bool:
+                with contextlib.suppress(Refused):
+                    await member.join("members")
+                    return True
+                return False
+
+            await until(let_in)
+
+
+async def test_who_is_told_to_go_sees_and_does_nothing_more(open_app: OpenApp) -> None:
+    async with ann(open_app, session_check_interval=SLOW) as (app, _, member):
+        (connection,) = app.ctx.hub.connections
+        room = app.ctx.hub.rooms["members"]
+        await connection.requests.follow_session(None)
+        assert len(room.fanout) == 0
+        connection.data_received(message(2, 1, "members", "add", {}))
+        assert await close_code(member) == 4502
+        assert room.replica.version == 0
+
+
+async def test_what_waits_is_not_done_once_the_session_ended(open_app: OpenApp) -> None:
+    async with ann(open_app, session_check_interval=SLOW) as (app, _, member):
+        (connection,) = app.ctx.hub.connections
+        room = app.ctx.hub.rooms["members"]
+        call = message(2, 1, "members", "add", {})
+        connection.data_received(message(0, "members", None, None) + call)  # waits for the join
+        await connection.requests.follow_session(None)
+        for _ in range(2):  # steps in which the join would have come about
+            await asyncio.sleep(0)
+        assert len(room.fanout) == 0
+        assert await close_code(member) == 4502
+        assert room.replica.version == 0
+
+
+async def test_sockets_stay_while_the_store_is_away(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def away(*_: Any) -> None:
+        asked.set()
+        raise StoreUnavailable("away")
+
+    async with ann(open_app, session_check_interval=QUICK) as (app, cookie, member):
+        with monkeypatch.context() as patch:
+            patch.setattr(app.ctx.sessions, "find", away)
+            await asked.wait()
+            assert await member.call("members", "add") == [1, "ann"]
+        await app.ctx.sessions.destroy(await load(app, cookie))
+        assert await close_code(member) == 4502
+
+
+@pytest.mark.parametrize("foreign", [b"", b"\xff\xfe", b"x" * 10_000, b"0" * 32])
+async def test_foreign_messages_on_the_channel_do_no_harm(
+    open_app: OpenApp, foreign: bytes
+) -> None:
+    async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
+        app.ctx.session_watch.on_message(foreign)
+        assert await member.call("members", "add") == [1, "ann"]
+        await app.ctx.sessions.destroy(await load(app, cookie))
+        assert await close_code(member) == 4502
+
+
+async def test_a_session_that_ends_during_a_handshake_ends_its_socket(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app([Members], session_check_interval=SLOW) as (app, address):
+        cookie = await logged_in(app, "ann")
+        ticket = await load(app, cookie)
+        touch = app.ctx.sessions.touch
+
+        async def end_behind(found: Ticket) -> bool:
+            living: bool = await touch(found)
+            await app.ctx.sessions.destroy(ticket)
+            await until(lambda: ticket.session.identity in app.ctx.session_watch._recent)  # noqa: SLF001
+            return living
+
+        monkeypatch.setattr(app.ctx.sessions, "touch", end_behind)
+        async with Member.connect(address, cookie=cookie, hello=False) as member:
+            assert await close_code(member) == 4502
+
+
+async def test_counts_of_who_has_gone_are_forgotten(open_app: OpenApp) -> None:
+    async with ann(open_app, session_check_interval=QUICK) as (app, _, member):
+        await member.websocket.close()
+        watch, limits = app.ctx.session_watch, app.ctx.limits
+        await until(lambda: not (watch._sockets or limits._sessions or limits._addresses))  # noqa: SLF001
