@@ -1,6 +1,6 @@
 """The application that `sanic app` serves; the only module that knows which backends are used."""
 
-from gospa.app import Backends, create_app
+from gospa import Backends, create_app
 from gospa.backends.redis import pubsub as pubsub_backend
 from gospa.backends.redis import state as state_backend
 from gospa.backends.redis import storage as session_backend

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gospa.room import Draft, Room, RoomError, Session, action
+from gospa import Draft, Room, RoomError, Session, action
 
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Color = Annotated[int, Meta(ge=0, le=5)]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gospa.room import Draft, Room, Session, action
+from gospa import Draft, Room, Session, action
 
 KEPT = 50
 Text = Annotated[str, Meta(min_length=1, max_length=500)]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gospa.room import Room, Session
+from gospa import Room, Session
 
 
 class Me(Room):

@@ -6,8 +6,8 @@ from gospa.live import fanout as module
 from gospa.live.fanout import Fanout
 from gospa.live.wire import event
 from gospa.live.writer import framed
+from gospa.testing import until
 from tests.gospa.live.screen import Screen
-from tests.gospa.waiting import until
 
 
 class Room:

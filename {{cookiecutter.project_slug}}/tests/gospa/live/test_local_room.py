@@ -16,11 +16,11 @@ from gospa.live.mutations import Lane, Mutation
 from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
 from gospa.stats import Counters
 from gospa.store.contract import Snapshot, StateStore, splice
-from rooms.board import Board
+from gospa.testing import until
 from tests.gospa.live.screen import Screen
-from tests.gospa.waiting import until
+from tests.gospa.rooms import Sheet
 
-KEY = "board/a"
+KEY = "sheet/a"
 
 
 class Unreliable:
@@ -69,7 +69,7 @@ class Worker:
         self.counters = Counters()
         watched: Any = self.store
         services = Services("worker", watched, self.bus, self._compare_soon, self.counters)
-        self.room = LocalRoom(KEY, Board(KEY, {"name": "a"}), services)
+        self.room = LocalRoom(KEY, Sheet(KEY, {"name": "a"}), services)
         self.screen = Screen()
         self.answers: list[Any] = []
         self._comparing = list[asyncio.Task[None]]()

@@ -19,9 +19,9 @@ from gospa.backends.redis.batch import LANES
 from gospa.backends.redis.client import ask, connect, store_errors
 from gospa.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gospa.settings import Settings
+from gospa.testing import until
 from tests.gospa.process.server import halt
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 TIMEOUT = 0.5  # seconds
 INFINITE = float("inf")

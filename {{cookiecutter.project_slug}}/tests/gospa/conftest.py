@@ -1,0 +1,49 @@
+"""Fixtures of the engine's tests, which serve rooms of their own."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import hypothesis
+import pytest
+from sanic import Blueprint
+
+from gospa.app import Backends
+from gospa.pubsub import PubSub
+from gospa.room import Room
+from gospa.settings import Settings
+from gospa.store.contract import StateStore
+from gospa.testing import OpenApp, Site
+from tests.gospa.rooms import ROOMS
+
+# How fast a machine is says nothing of whether an example holds.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture
+def open_app(open_app: OpenApp) -> OpenApp:
+    """Serves the engine's own test rooms unless others are given."""
+
+    def open_rooms(
+        rooms: Sequence[type[Room]] | None = None, views: Sequence[Blueprint] = (), **settings: Any
+    ) -> AbstractAsyncContextManager[Site]:
+        return open_app(ROOMS if rooms is None else rooms, views, **settings)
+
+    return open_rooms
+
+
+@pytest.fixture
+async def pubsub(settings: Settings, backends: Backends) -> AsyncIterator[PubSub]:
+    async with backends.pubsub.open_pubsub(settings) as pubsub:
+        yield pubsub
+
+
+@pytest.fixture
+async def store(
+    settings: Settings, backends: Backends, pubsub: PubSub
+) -> AsyncIterator[StateStore]:
+    async with backends.state.open_state(settings, pubsub) as store:
+        yield store
