@@ -102,10 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Nothing was removed. Commit them, or remove them all: make bare YES=1")
         return 1
     edited = _edited()
-    print("Removing the example:", *found, sep="\n  ")
+    removed = [name for name in found if name not in NEW]
+    print("Removing the example:", *removed, Path(__file__).name, sep="\n  ")
     print("Writing:", *edited, sep="\n  ")
-    _apply(found, edited)
-    if users := _users(found):
+    _apply(removed, edited)
+    if users := _users(removed):
         print("These files name what was removed, so change them as well:", *users, sep="\n  ")
     print("Done. Add your first room in rooms/: docs/guide.md says how.")
     return 0
@@ -117,7 +118,9 @@ def digest(content: bytes) -> str:
 
 
 def _is_as_made(name: str) -> bool:
-    return digest((ROOT / name).read_bytes()) == EXAMPLE[name]
+    """Whether a file is as the template made it, or as an interrupted run of this left it."""
+    found = digest((ROOT / name).read_bytes())
+    return found in (EXAMPLE[name], digest(NEW.get(name, "").encode()))
 
 
 def _is_committed(name: str) -> bool:
@@ -166,16 +169,15 @@ def _others(found: re.Match[str]) -> str:
     return f"{before}{', '.join(kept)}{after}"
 
 
-def _apply(found: Sequence[str], edited: Mapping[str, str]) -> None:
+def _apply(removed: Sequence[str], edited: Mapping[str, str]) -> None:
     """Write, then remove, then remove this program: run again, it goes on where it stopped."""
     for name, text in edited.items():
         beside = ROOT / f"{name}.new"
         beside.write_text(text, encoding="utf-8", newline="\n")
         beside.replace(ROOT / name)
-    for name in found:
-        if name not in edited:
-            (ROOT / name).unlink()
-    for folder in {(ROOT / name).parent for name in found}:
+    for name in removed:
+        (ROOT / name).unlink()
+    for folder in {(ROOT / name).parent for name in removed}:
         if not any(folder.iterdir()):
             folder.rmdir()
     Path(__file__).unlink()
