@@ -30,8 +30,12 @@ HOST = "127.0.0.1"
 STOP_TIMEOUT = 20  # seconds
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 STORES = ("redis-server", "valkey-server")
+SNAPSHOTS = (
+    *("tests/test_matrix.py", "tests/test_bare.py::test_it_knows_the_example_as_it_is"),
+    *("--write-snapshots", "--quiet"),
+)
 # The tasks that are a run of pytest, and with what.
-TESTS = {"test": (), "snapshots": ("tests/test_matrix.py", "--write-snapshots", "--quiet")}
+TESTS = {"test": (), "snapshots": SNAPSHOTS}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -14,7 +14,12 @@ SLUG = re.compile(r"[a-z]([a-z0-9_]*[a-z0-9])?")
 TEXTS = ("project_name", "description", "author_name")
 
 # Names that would hide a module, or that pip would take for another distribution.
-OWN = frozenset({"app", "client", "deploy", "docs", "gospa", "rooms", "test", "tests", "views"})
+OWN = frozenset(
+    {
+        *("app", "bare", "client", "conftest", "deploy", "docs", "gospa", "rooms", "scripts"),
+        *("test", "tests", "views"),
+    }
+)
 DEPENDENCIES = frozenset(
     {
         "aiofiles",

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.baking import Baked
+from tests.images import copied
 
 GRACE = 15  # seconds that Sanic gives to what is under way when it stops
 
@@ -40,10 +41,10 @@ def test_the_image_has_what_it_starts(dockerfile: list[tuple[str, str]], baked: 
     copied = [rest.split()[:-1] for name, rest in dockerfile if name == "COPY"]
     sources = {path for paths in copied for path in paths if not path.startswith(("--", "/"))}
     assert all((baked.path / source).exists() for source in sources)
-    packages = {path.parent.name for path in baked.path.glob("*/__init__.py")}
-    assert {"app.py", "client/", *(f"{package}/" for package in packages)} <= sources
-    allowed = (baked.path / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    assert all(f"!{source.rstrip('/')}" in allowed for source in sources)
+    files = copied(baked.path)
+    packages = {str(path.relative_to(baked.path)) for path in baked.path.glob("*/__init__.py")}
+    assert {"app.py", "client/index.html", *packages} <= files
+    assert all(source == "." or source in files for source in sources)
     (command,) = [json.loads(rest) for name, rest in dockerfile if name == "CMD"]
     workers = 1 if "memory" in baked.backends.values() else 4
     assert command[:2] == ["sanic", "app"]

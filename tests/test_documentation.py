@@ -259,6 +259,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "make check test",
     ),
     is_made: (
+        "make bare",
         "make chaos SECONDS=600 SEED=7",
         "make chaos",
         "make check",

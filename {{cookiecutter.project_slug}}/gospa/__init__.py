@@ -17,6 +17,7 @@ from gospa.sessions.session import Session
 from gospa.settings import Settings, SettingsError
 from gospa.stats import BUCKETS, STATS
 from gospa.store.draft import Draft
+from gospa.web.static import page
 
 __all__ = [
     "BUCKETS",
@@ -39,6 +40,7 @@ __all__ = [
     "log_in",
     "log_out",
     "log_out_everywhere",
+    "page",
     "renew_token",
     "session_of",
     "sessions_of",

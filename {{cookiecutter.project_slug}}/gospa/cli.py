@@ -172,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     }
     added["rooms"].add_argument("prefix", nargs="?", default="", help="only names that begin so")
     for name in ("room", "delete-room"):
-        added[name].add_argument("name", help="as in the browser, for example poll/lunch")
+        added[name].add_argument("name", help="such as poll/lunch")
     added["sessions"].add_argument("user", nargs="?", help="the name that they logged in with")
     whose = added["revoke-sessions"].add_mutually_exclusive_group(required=True)
     whose.add_argument("user", nargs="?", help="the name that they logged in with")

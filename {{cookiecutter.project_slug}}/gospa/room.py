@@ -102,7 +102,7 @@ def _converted(value: Any, kind: Any) -> Any:
 class Room:
     """One kind of room. Subclass it, name its pattern, and say who may enter.
 
-    pattern   the names it answers to: "board/<name>" matches "board/lobby"
+    pattern   the names it answers to: "poll/<name>" matches "poll/lunch"
     initial   the state of a room that nobody has changed yet
     writable  keys that members may set directly, with the type of each value
     events    names of ephemeral events that members may send to each other
@@ -122,7 +122,7 @@ class Room:
 
     def __init_subclass__(cls) -> None:
         if not isinstance(getattr(cls, "pattern", None), str):
-            raise DefinitionError(f"{cls.__name__} needs a pattern, for example 'board/<name>'")
+            raise DefinitionError(f"{cls.__name__} needs a pattern, for example 'poll/<name>'")
         if cls.authorize is Room.authorize:
             raise DefinitionError(
                 f"{cls.__name__} needs `async def authorize(self, session) -> bool`: who may enter"

@@ -1,5 +1,5 @@
 """Your pages and routes besides rooms: one blueprint per file, each listed here."""
 
-from views import account
+from views import account, home
 
-VIEWS = [account.blueprint]
+VIEWS = [home.blueprint, account.blueprint]

@@ -1,10 +1,9 @@
 """Logging in and out, by name alone: an example of what sessions do. Put your own check in."""
 
 from sanic import Blueprint, HTTPResponse, Request
-from sanic.response import file, json, redirect
+from sanic.response import json, redirect
 
-from gospa import log_in, log_out, log_out_everywhere, session_of, sessions_of
-from gospa.web.static import CLIENT
+from gospa import log_in, log_out, log_out_everywhere, page, session_of, sessions_of
 
 LONGEST_NAME = 40
 
@@ -12,8 +11,8 @@ blueprint = Blueprint("account", url_prefix="/account")
 
 
 @blueprint.get("/")
-async def page(_: Request) -> HTTPResponse:
-    return await file(CLIENT / "account.html")
+async def index(_: Request) -> HTTPResponse:
+    return await page("account.html")
 
 
 @blueprint.get("/session")

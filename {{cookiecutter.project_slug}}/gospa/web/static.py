@@ -1,4 +1,4 @@
-"""The page and the files it loads."""
+"""Files that browsers load: those of `client/`, and the engine's own."""
 
 from pathlib import Path
 
@@ -11,20 +11,25 @@ ENGINE = Path(__file__).parents[1] / "client"
 
 
 def install(app: Sanic) -> None:
-    """Serve `client/index.html` at /, other files of `client/` under /client/, ours at /gospa/."""
+    """Serve the files of `client/` under /client/, and the browser client under /gospa/."""
     app.add_route(_file, "/client/<path:path>", methods=["GET", "HEAD"], name="client")
-    app.add_route(_page, "/", name="page")
     app.static("/gospa", ENGINE, name="gospa")
 
 
-async def _page(_: Request) -> HTTPResponse:
-    return await file(CLIENT / "index.html")
+async def page(name: str) -> HTTPResponse:
+    """Answer with a page of `client/`, such as "index.html"."""
+    return await file(CLIENT / name)
 
 
 async def _file(request: Request, path: str) -> HTTPResponse:
-    """A file of `client/`. Compared with the names there are, no path leads out of the folder."""
-    files = (found for found in CLIENT.rglob("*") if found.is_file())
-    for found in files:
-        if found.relative_to(CLIENT).as_posix() == path:
+    """A file of `client/`, unless its name or that of one of its folders begins with a dot."""
+    folder = CLIENT.resolve()
+    try:
+        found = (folder / path).resolve()  # without dots and links
+        inside = found.relative_to(folder)
+        hidden = any(part.startswith(".") for part in (*inside.parts, *Path(path).parts))
+        if not hidden and found.is_file():
             return await file(found, request_headers=request.headers)
+    except (ValueError, OSError):  # it leads out of the folder, or is no name of a file
+        pass
     raise NotFound("there is no such file")

@@ -1,10 +1,60 @@
-"""What the engine's tests share."""
+"""Fixtures of the engine's tests, which serve rooms of their own."""
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
+from typing import Any
 
+import hypothesis
 import pytest
+from sanic import Blueprint
 
+from gospa.app import Backends, Extra
+from gospa.extras import json_logs, metrics, presence
+from gospa.pubsub import PubSub
+from gospa.room import Room
+from gospa.settings import Settings
 from gospa.stats import STATS, Stats
+from gospa.store.contract import StateStore
+from gospa.testing import OpenApp, Site
+from tests.gospa.rooms import ROOMS
+
+EXTRAS = (presence, metrics, json_logs)
+
+# How fast a machine is says nothing of whether an example holds.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture
+def open_app(open_app: OpenApp) -> OpenApp:
+    """Serves the engine's own test rooms unless others are given."""
+
+    def open_rooms(
+        rooms: Sequence[type[Room]] | None = None,
+        views: Sequence[Blueprint] = (),
+        extras: Sequence[Extra] = EXTRAS,
+        **settings: Any,
+    ) -> AbstractAsyncContextManager[Site]:
+        return open_app(ROOMS if rooms is None else rooms, views, extras, **settings)
+
+    return open_rooms
+
+
+@pytest.fixture
+async def pubsub(settings: Settings, backends: Backends) -> AsyncIterator[PubSub]:
+    async with backends.pubsub.open(settings) as pubsub:
+        yield pubsub
+
+
+@pytest.fixture
+async def store(
+    settings: Settings, backends: Backends, pubsub: PubSub
+) -> AsyncIterator[StateStore]:
+    async with backends.state.open(settings, pubsub) as store:
+        yield store
 
 
 @pytest.fixture

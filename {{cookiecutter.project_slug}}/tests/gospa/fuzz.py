@@ -37,17 +37,17 @@ LIMITLESS = Settings(frames_per_second=1e15, bytes_per_second=1e15)
 
 VALID = [
     HELLO,
-    message(0, "board/a", None, None),
-    message(0, "board/a", 3, b"12345678"),
-    message(1, "board/a"),
-    message(2, 1, "board/a", "add", {"amount": 2}),
-    message(3, 2, "me", {"note": "x"}, ["y"]),
-    message(4, "board/a", "wave", [1, None, {"a": 1.5}]),
+    message(0, "sheet/a", None, None),
+    message(0, "sheet/a", 3, b"12345678"),
+    message(1, "sheet/a"),
+    message(2, 1, "sheet/a", "add", {"amount": 2}),
+    message(3, 2, "my", {"note": "x"}, ["y"]),
+    message(4, "sheet/a", "wave", [1, None, {"a": 1.5}]),
     message(5),
 ]
 EDGES: list[Any] = [
     *(None, True, -1, 0, 1, 2**53, 2**63, 2**64 - 1, -(2**63), 1.5, float("nan"), float("inf")),
-    *("", "board/a", "x" * 200, "__proto__", "\0", b"", b"12345678", bytes(16), [], {}, [[]]),
+    *("", "sheet/a", "x" * 200, "__proto__", "\0", b"", b"12345678", bytes(16), [], {}, [[]]),
     *("\u00e9" * 200, "\U0001f600" * 50, {"\u00e9" * 60: {"\u00e9" * 60: b"x"}}, "\u202e" * 9),
     *({"": {}}, {1: 1}, {None: 1}, {b"x": 1}, msgpack.ExtType(5, b"x"), msgpack.Timestamp(0, 1)),
 ]

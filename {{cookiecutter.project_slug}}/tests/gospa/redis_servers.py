@@ -20,9 +20,9 @@ from redis.crc import key_slot
 
 from gospa.backends.redis import devstore
 from gospa.backends.redis.startup import OLDEST_CLUSTER
+from gospa.testing import until
 from tests.gospa.process.server import halt
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 MASTER = "main"  # the name that sentinels know it by
 SLOTS = 16384

@@ -19,7 +19,7 @@ from gospa.store.contract import StateStore
 from tests.gospa.backends.state_conformance import change
 
 PROJECT = Path(__file__).parents[2]
-ROOM = "board/ops"
+ROOM = "sheet/ops"
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +101,7 @@ def test_settings_are_shown(capsys: pytest.CaptureFixture[str], settings: Settin
 
 def test_rooms_are_listed_with_their_sizes(room: None, capsys: pytest.CaptureFixture[str]) -> None:
     expected = [{"room": ROOM, "version": 1, "keys": 2, "bytes": 4}]
-    assert rows(capsys, "rooms") == rows(capsys, "rooms", "board/") == expected
+    assert rows(capsys, "rooms") == rows(capsys, "rooms", "sheet/") == expected
     assert rows(capsys, "rooms", "other/") == []
 
 

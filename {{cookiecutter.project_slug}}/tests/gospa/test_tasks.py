@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from gospa import tasks
-from tests.gospa.waiting import until
+from gospa.testing import until
 
 
 async def fail() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 
 from gospa.pubsub import PubSub
-from tests.gospa.waiting import until
+from gospa.testing import until
 
 
 def no_gap() -> None:

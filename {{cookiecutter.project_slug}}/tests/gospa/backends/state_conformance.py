@@ -19,9 +19,9 @@ from gospa.store.contract import (
     StateStore,
     channel,
 )
-from tests.gospa.waiting import until
+from gospa.testing import until
 
-ROOM = "board/a"
+ROOM = "sheet/a"
 
 
 def change(**options: Any) -> Change:
@@ -60,11 +60,11 @@ class StateStoreConformance:
         assert await store.commit(ROOM, two) == Commit(2, one.tag)
 
     async def test_all_rooms_are_listed(self, store: StateStore) -> None:
-        rooms = {f"board/{name}" for name in ("a", "b", "me*[x]", "\u00e9")}
+        rooms = {f"sheet/{name}" for name in ("a", "b", "my*[x]", "\u00e9")}
         for room in rooms:
             await store.commit(room, change(exists=False, set={"a": 1}, client=b"c", mutation=1))
-        await store.delete("board/b")
-        assert {name async for name in store.names()} == rooms - {"board/b"}
+        await store.delete("sheet/b")
+        assert {name async for name in store.names()} == rooms - {"sheet/b"}
 
     async def test_keys_that_are_not_named_stay(self, store: StateStore) -> None:
         await store.commit(ROOM, change(exists=False, set={"a": 1, "b": 1, "c": 1}))
@@ -221,10 +221,10 @@ class StateStoreConformance:
 
     async def test_rooms_are_apart(self, store: StateStore) -> None:
         one, two = change(exists=False, set={"a": 1}), change(exists=False, set={"a": 2})
-        await store.commit("board/a", one)
-        await store.commit("board/b", two)
-        heads = await store.latest_tags(["board/a", "board/c", "board/b"])
-        assert heads == {"board/a": one.tag, "board/b": two.tag, "board/c": NO_TAG}
+        await store.commit("sheet/a", one)
+        await store.commit("sheet/b", two)
+        heads = await store.latest_tags(["sheet/a", "sheet/c", "sheet/b"])
+        assert heads == {"sheet/a": one.tag, "sheet/b": two.tag, "sheet/c": NO_TAG}
 
     async def test_concurrent_increments_are_all_counted(self, store: StateStore) -> None:
         await store.commit(ROOM, change(exists=False, set={"n": 0}))

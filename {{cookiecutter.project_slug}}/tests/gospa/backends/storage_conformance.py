@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gospa.storage import Storage
-from tests.gospa.waiting import until
+from gospa.testing import until
 
 
 def gone(storage: Storage, key: str) -> Callable[[], Awaitable[bool]]:

@@ -79,7 +79,7 @@ class ChaosClient:
         connection = socket.socket()
         # The kernel would take megabytes for a client that does not read.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        connection.setblocking(False)  # noqa: FBT003
+        connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, (host, int(port)))
         connecting = open_websocket(
             f"ws://{self._address}/ws",

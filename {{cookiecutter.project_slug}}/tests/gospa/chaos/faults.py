@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from gospa.testing import until
 from tests.gospa.chaos.client import ChaosClient
 from tests.gospa.chaos.proxy import Proxy
 from tests.gospa.chaos.store import SETTLE, ClusterStore, Store
 from tests.gospa.chaos.truth import ALWAYS, Truth
-from tests.gospa.waiting import until
 
 Fault = Callable[["World", random.Random], Coroutine[Any, Any, None]]
 FAULTS: dict[str, Fault] = {}

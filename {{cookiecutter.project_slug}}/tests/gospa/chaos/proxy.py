@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tests.gospa.waiting import until
+from gospa.testing import until
 
 PUSH = (b"*3\r\n$7\r\nmessage\r\n", b"*3\r\n$8\r\nsmessage\r\n")
 SUBSCRIBED = (b"*3\r\n$9\r\nsubscribe", b"*3\r\n$10\r\nssubscribe")

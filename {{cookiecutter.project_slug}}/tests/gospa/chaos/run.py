@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gospa.settings import Settings
 from gospa.store.codec import unpack_fields
+from gospa.testing import until
 from tests.gospa.chaos.client import ChaosClient
 from tests.gospa.chaos.faults import FAULTS, World, faults_of
 from tests.gospa.chaos.proxy import run_proxy
@@ -27,7 +28,6 @@ from tests.gospa.chaos.rooms import lines
 from tests.gospa.chaos.store import STORES, run_store
 from tests.gospa.chaos.truth import Truth
 from tests.gospa.process.server import Server, launch
-from tests.gospa.waiting import until
 
 ROOMS = ["lines/one", "lines/two", "ledger/one", "ledger/two"]
 HEAD_CHECK = 3.0  # seconds; ten by default, which would make most of a run waiting

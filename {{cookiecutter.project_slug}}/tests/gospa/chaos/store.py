@@ -10,9 +10,9 @@ from typing import Any
 from redis.asyncio import RedisCluster
 
 from gospa.store.contract import NO_TAG, channel
+from gospa.testing import until
 from tests.gospa.chaos.proxy import Proxy
 from tests.gospa.redis_servers import PERSISTENT, ClusterServers, RedisServer, Sentinels
-from tests.gospa.waiting import until
 
 PREFIX = "app:"
 SETTLE = 90  # seconds; sentinels let a master that came back go on for some

@@ -13,8 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gospa.extras.metrics import WIDTH, Table, exposition
 from gospa.stats import Stats
-from tests.gospa.member import Member
-from tests.gospa.waiting import until
+from gospa.testing import Member, until
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana.json"
 
@@ -37,11 +36,11 @@ async def test_work_shows_in_the_metrics(
 
     before = await told()
     async with connect() as member, connect() as other:
-        await member.join("board/a")
-        await other.join("board/a")
+        await member.join("sheet/a")
+        await other.join("sheet/a")
         for _ in range(5):
-            await member.call("board/a", "add")
-        await other.sees("board/a", lambda state: state["count"] == 5)
+            await member.call("sheet/a", "add")
+        await other.sees("sheet/a", lambda state: state["count"] == 5)
 
         async def all_told() -> bool:
             now = await told()

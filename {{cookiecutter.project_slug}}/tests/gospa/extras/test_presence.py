@@ -20,14 +20,11 @@ from gospa.sessions.session import new_session
 from gospa.settings import Settings
 from gospa.store.codec import unpack_fields
 from gospa.store.contract import Change, Commit, Conflict, Refused, StateStore
-from rooms import ROOMS
-from tests.conftest import OpenApp
-from tests.gospa.member import Member
-from tests.gospa.member import Refused as Denied
-from tests.gospa.serving import serve
-from tests.gospa.waiting import until
+from gospa.testing import Member, OpenApp, serve, until
+from gospa.testing import Refused as Denied
+from tests.gospa.rooms import ROOMS
 
-LIST = "board/a#members"
+LIST = "sheet/a#members"
 
 Connect = Callable[..., Any]
 
@@ -257,7 +254,7 @@ async def test_a_client_has_the_same_name_for_others_over_all_its_connections(
 
 async def test_a_room_without_presence_does_not_tell_who_is_in_it(connect: Connect) -> None:
     async with connect() as member:
-        for room in ("me#members", "board/a#others", "board/a#members#members", "#members"):
+        for room in ("my#members", "sheet/a#others", "sheet/a#members#members", "#members"):
             with pytest.raises(Denied, match="unknown_room"):
                 await member.join(room)
 
@@ -274,7 +271,7 @@ async def test_a_list_of_members_takes_neither_writes_nor_events(connect: Connec
 async def test_details_are_short(member: Member) -> None:
     await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
     assert (await member.until(lambda message: message[0] == 4))[2] == "invalid"
-    assert await member.join("board/a")
+    assert await member.join("sheet/a")
 
 
 async def test_a_join_that_was_refused_leaves_nothing_behind(member: Member) -> None:

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gospa.settings import Settings
-from tests.gospa.member import Member
+from gospa.testing import Member, until
 from tests.gospa.process.server import Server, launch
 from tests.gospa.redis_servers import PERSISTENT, RedisServer
-from tests.gospa.waiting import until
 
 IDLE = 2000  # connections
 MANY = {
@@ -74,10 +73,10 @@ async def add(member: Member, room: str, times: int) -> None:
 async def measure(one: Server, other: Server, processes: Processes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     before = memory(processes["one"])
-    async with members(one, [f"board/{number // 10}" for number in range(IDLE)]):
+    async with members(one, [f"sheet/{number // 10}" for number in range(IDLE)]):
         found["memory of a connection, bytes"] = (memory(processes["one"]) - before) // IDLE
 
-    rooms = [f"board/w{number}" for number in range(WRITERS)]
+    rooms = [f"sheet/w{number}" for number in range(WRITERS)]
     async with members(one, rooms) as writers, members(other, rooms) as readers:
         each = COMMITS // WRITERS
 
@@ -90,12 +89,12 @@ async def measure(one: Server, other: Server, processes: Processes) -> dict[str,
         found["CPU of a commit, us"] = await cost(processes, write, COMMITS)
 
     async with (
-        members(one, ["board/w"]) as (writer,),
-        members(other, ["board/w"] * MEMBERS) as all_,
+        members(one, ["sheet/w"]) as (writer,),
+        members(other, ["sheet/w"] * MEMBERS) as all_,
     ):
         drains = [asyncio.create_task(_drain(member)) for member in all_]
         times = 400
-        work = await cost(processes, lambda: add(writer, "board/w", times), times * MEMBERS)
+        work = await cost(processes, lambda: add(writer, "sheet/w", times), times * MEMBERS)
         found["CPU of a delivery, us"] = work["other"]
         for drain in drains:
             drain.cancel()

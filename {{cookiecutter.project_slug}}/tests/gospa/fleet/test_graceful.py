@@ -10,17 +10,16 @@ import httpx
 import pytest
 
 from gospa.settings import Settings
+from gospa.testing import Member, until
 from tests.gospa.fleet.crowd import Visitor
-from tests.gospa.member import Member
 from tests.gospa.process.server import STOP_TIMEOUT, Server, launch
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 
 CLIENTS = 1000
 PATIENCE = 60  # seconds, for all of them
-ROOMS = [f"board/{number}" for number in range(250)]
+ROOMS = [f"sheet/{number}" for number in range(250)]
 ONE_ADDRESS = {  # has them all
     "GOSPA_CONNECTIONS_PER_ADDRESS": str(2 * CLIENTS),
     "GOSPA_HANDSHAKES_PER_SECOND": str(CLIENTS),

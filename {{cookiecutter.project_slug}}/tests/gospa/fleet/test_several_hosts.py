@@ -11,13 +11,12 @@ import msgspec
 import pytest
 
 from gospa.settings import Settings
+from gospa.testing import Member, Refused, until
 from tests.gospa.fleet.network import Host
-from tests.gospa.member import Member, Refused
 from tests.gospa.process.server import Server, launch
 from tests.gospa.redis_servers import PERSISTENT, RedisServer
-from tests.gospa.waiting import until
 
-ROOM = "board/a"
+ROOM = "sheet/a"
 
 
 async def _change_together(here: Member, there: Member, times: int) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from gospa.settings import Settings
-from tests.gospa.member import Member
+from gospa.testing import Member
 from tests.gospa.process.server import Server, launch
 
-ROOM = "board/a"
+ROOM = "sheet/a"
 
 
 @pytest.fixture

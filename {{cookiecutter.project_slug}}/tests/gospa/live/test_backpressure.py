@@ -26,11 +26,8 @@ from gospa.live.requests import BACKLOG
 from gospa.sessions.session import new_session
 from gospa.settings import Settings
 from gospa.stats import Stats
-from rooms import ROOMS
-from rooms.board import Board
-from tests.gospa.member import Member
-from tests.gospa.serving import serve
-from tests.gospa.waiting import until
+from gospa.testing import Member, serve, until
+from tests.gospa.rooms import ROOMS, Sheet
 
 
 @pytest.fixture
@@ -55,7 +52,7 @@ async def test_only_who_answers_no_ping_is_closed(app: Sanic) -> None:
     async with Member.connect(app.ctx.address) as answers, Member.connect(app.ctx.address) as gone:
         gone.websocket.transport.pause_reading()
         await until(lambda: len(app.ctx.hub.connections) == 1)
-        await answers.join("board/a")
+        await answers.join("sheet/a")
         gone.websocket.transport.resume_reading()
         assert await close_code(gone) == 4000
 
@@ -108,7 +105,7 @@ class Room:
     """
 
     def __init__(self) -> None:
-        self.room = Board("board/a", {})
+        self.room = Sheet("sheet/a", {})
         self.members = None
         self.mutations = self
         self.waiting: list[Mutation] = []
@@ -177,8 +174,8 @@ async def test_while_much_is_under_way_nothing_more_is_read(settings: Settings) 
         return room
 
     connection = connect(settings, transport, enter)
-    connection.data_received(frame(6, bytes(16)) + frame(0, "board/a", None, None))
-    calls = [frame(2, number, "board/a", "add", {}) for number in range(1, BACKLOG + 2)]
+    connection.data_received(frame(6, bytes(16)) + frame(0, "sheet/a", None, None))
+    calls = [frame(2, number, "sheet/a", "add", {}) for number in range(1, BACKLOG + 2)]
     for call in calls[:BACKLOG]:
         connection.data_received(call)
     await until(lambda: len(room.waiting) == BACKLOG)
@@ -203,9 +200,9 @@ def numbered(kinds: list[str]) -> bytes:
     """A frame or several for each kind, with numbers from one on."""
     sent = b""
     for number, kind in enumerate(kinds, 1):
-        call = msgpack.packb([2, number, "board/a", "add", {}])
+        call = msgpack.packb([2, number, "sheet/a", "add", {}])
         if kind == "event":
-            sent += frame(4, "board/a", "typing", number)
+            sent += frame(4, "sheet/a", "typing", number)
         elif kind == "call":
             sent += Frame(Opcode.BINARY, call).serialize(mask=True)
         else:
@@ -220,7 +217,7 @@ class Client:
     def __init__(self, sent: bytes) -> None:
         self.room, self.transport = Room(), Transport()
         self.connection = connect(Settings(frames_per_second=1e9), self.transport, self._enter)
-        self._left = frame(6, bytes(16)) + frame(0, "board/a", None, None) + sent
+        self._left = frame(6, bytes(16)) + frame(0, "sheet/a", None, None) + sent
         self._full = False
 
     async def _enter(self, *_: object) -> Room:

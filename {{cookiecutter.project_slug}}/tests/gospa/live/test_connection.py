@@ -11,9 +11,7 @@ from sanic.log import logger
 from gospa import CONNECTION_ID, Draft, Room, Session, action
 from gospa.live import hub
 from gospa.live.wire import Close
-from tests.conftest import OpenApp
-from tests.gospa.member import Member, Refused
-from tests.gospa.waiting import until
+from gospa.testing import Member, OpenApp, Refused, until
 from tests.gospa.wire import (
     BINARY,
     CLOSE,
@@ -59,10 +57,10 @@ async def test_a_broken_frame_ends_its_connection_alone(
     address: str, data: bytes, code: int
 ) -> None:
     async with Member.connect(address) as bystander, open_wire(address) as wire:
-        await bystander.join("board/a")
+        await bystander.join("sheet/a")
         wire.writer.write(HELLO + data)
         assert await wire.close_code() == code
-        assert await bystander.call("board/a", "add") == 1
+        assert await bystander.call("sheet/a", "add") == 1
 
 
 async def test_a_long_reason_is_cut_to_what_a_close_frame_holds(open_app: OpenApp) -> None:
@@ -84,12 +82,12 @@ async def test_a_close_is_answered_with_its_code(address: str) -> None:
 
 async def test_what_comes_right_before_a_close_is_done(address: str) -> None:
     async with Member.connect(address) as bystander, open_wire(address) as wire:
-        await bystander.join("board/a")
-        wire.writer.write(HELLO + message(0, "board/a", None, None))
+        await bystander.join("sheet/a")
+        wire.writer.write(HELLO + message(0, "sheet/a", None, None))
         while (await wire.receive())[1][:2] != b"\x94\x08":  # JOINED
             pass
-        wire.writer.write(message(2, 1, "board/a", "add", {}) + frame(CLOSE))
-        await bystander.sees("board/a", lambda state: state["count"] == 1)
+        wire.writer.write(message(2, 1, "sheet/a", "add", {}) + frame(CLOSE))
+        await bystander.sees("sheet/a", lambda state: state["count"] == 1)
 
 
 async def test_a_frame_that_comes_byte_by_byte_is_one_message(address: str) -> None:
@@ -221,7 +219,7 @@ FLOODS = {
     "empty fragments": frame(BINARY, fin=False) + frame(CONT, fin=False) * 10_000,
     "fragments of one byte": frame(BINARY, fin=False) + frame(CONT, b"x", fin=False) * 10_000,
     "messages": message(5) * 1000,
-    "frames of 64 KiB": message(4, "board/a", "x", bytes(65_000)),
+    "frames of 64 KiB": message(4, "sheet/a", "x", bytes(65_000)),
     "frames of 64 KiB of empty maps": frame(
         BINARY, b"\xdc\x00\x0f" + (b"\xdc\x0f\xff" + b"\x80" * 4095) * 15
     ),
@@ -231,7 +229,7 @@ FLOODS = {
 @pytest.mark.parametrize("what", FLOODS)
 async def test_a_flood_ends_its_connection_alone(address: str, what: str) -> None:
     async with Member.connect(address) as bystander, open_wire(address) as wire:
-        await bystander.join("board/a")
+        await bystander.join("sheet/a")
         wire.writer.write(HELLO)
         flooding = asyncio.create_task(flood(wire, FLOODS[what], 200))
         if "maps" in what:  # the first message is refused already
@@ -239,7 +237,7 @@ async def test_a_flood_ends_its_connection_alone(address: str, what: str) -> Non
         else:
             assert await wire.close_code() == 4002
             assert wire.messages[-1][2] == "too_fast"
-        assert await bystander.call("board/a", "add") == 1
+        assert await bystander.call("sheet/a", "add") == 1
         flooding.cancel()
 
 
@@ -252,7 +250,7 @@ async def test_a_flood_ends_its_connection_alone(address: str, what: str) -> Non
     ids=["frames", "bytes"],
 )
 async def test_what_comes_within_the_limits_is_answered_and_what_exceeds_them_is_not(
-    open_app: OpenApp, limits: dict[str, float], sent: bytes
+    open_app: OpenApp, limits: dict[str, Any], sent: bytes
 ) -> None:
     async with open_app(**limits) as (_, address), open_wire(address) as wire:
         wire.writer.write(HELLO)
@@ -264,14 +262,14 @@ async def test_what_comes_within_the_limits_is_answered_and_what_exceeds_them_is
 @pytest.mark.parametrize(
     ("limits", "refused", "taken"),
     [
-        ({"frame_elements": 10}, [4, "board/a", "x", [1] * 10], [4, "board/a", "x", [1] * 5]),
-        ({"frame_elements": 10}, [4, "board/a", "x", [[1] * 3] * 3], [4, "board/a", "x", [[1]]]),
-        ({"frame_depth": 4}, [4, "board/a", "x", [[[[1]]]]], [4, "board/a", "x", [[[1]]]]),
-        ({"room_name": 7}, [0, "board/ab", None, None], [0, "board/a", None, None]),
+        ({"frame_elements": 10}, [4, "sheet/a", "x", [1] * 10], [4, "sheet/a", "x", [1] * 5]),
+        ({"frame_elements": 10}, [4, "sheet/a", "x", [[1] * 3] * 3], [4, "sheet/a", "x", [[1]]]),
+        ({"frame_depth": 4}, [4, "sheet/a", "x", [[[[1]]]]], [4, "sheet/a", "x", [[[1]]]]),
+        ({"room_name": 7}, [0, "sheet/ab", None, None], [0, "sheet/a", None, None]),
     ],
 )
 async def test_the_limits_of_a_message_are_settings(
-    open_app: OpenApp, limits: dict[str, int], refused: list[Any], taken: list[Any]
+    open_app: OpenApp, limits: dict[str, Any], refused: list[Any], taken: list[Any]
 ) -> None:
     async with open_app(**limits) as (_, address), open_wire(address) as wire:
         wire.writer.write(HELLO + message(*taken))
@@ -283,10 +281,10 @@ async def test_the_limits_of_a_message_are_settings(
 
 async def test_a_room_takes_no_more_than_its_size(open_app: OpenApp) -> None:
     async with open_app(room_size=2048) as (_, address), Member.connect(address) as member:
-        await member.join("board/a")
+        await member.join("sheet/a")
         notes = []
         while True:
-            await member.send(2, member.number + 1, "board/a", "add_note", {"text": "x" * 400})
+            await member.send(2, member.number + 1, "sheet/a", "add_note", {"text": "x" * 400})
             member.number += 1
             answer = await member.until(lambda m: m[0] in (3, 4))
             if answer[0] == 4:
@@ -294,5 +292,5 @@ async def test_a_room_takes_no_more_than_its_size(open_app: OpenApp) -> None:
             notes.append(answer[3])
         assert (answer[2], "remove something" in answer[3]) == ("invalid", True)
         assert 2 <= len(notes) <= 4
-        await member.call("board/a", "remove_note", id=notes[0])
-        await member.call("board/a", "add_note", text="x" * 400)
+        await member.call("sheet/a", "remove_note", id=notes[0])
+        await member.call("sheet/a", "add_note", text="x" * 400)

@@ -9,18 +9,17 @@ import pytest
 
 from gospa import tasks
 from gospa.errors import StoreUnavailable
-from gospa.live import wire
-from gospa.live import writer as fanout
+from gospa.live import wire, writer
 from gospa.live.local_room import LocalRoom, RoomContext
 from gospa.live.mutations import Mutation, Sequence
 from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
 from gospa.stats import Stats
 from gospa.store.contract import Snapshot, StateStore, splice
-from rooms.board import Board
+from gospa.testing import until
 from tests.gospa.live.screen import Screen
-from tests.gospa.waiting import until
+from tests.gospa.rooms import Sheet
 
-KEY = "board/a"
+KEY = "sheet/a"
 
 
 class Unreliable:
@@ -68,7 +67,7 @@ class Worker:
         self.store = Watched(store)
         watched: Any = self.store
         context = RoomContext("worker", watched, self.bus, self._compare_soon)
-        self.room = LocalRoom(KEY, Board(KEY, {"name": "a"}), context)
+        self.room = LocalRoom(KEY, Sheet(KEY, {"name": "a"}), context)
         self.screen = Screen()
         self.answers: list[Any] = []
         self._comparing = list[asyncio.Task[None]]()
@@ -266,8 +265,8 @@ async def test_who_comes_back_gets_what_was_missed_and_nothing_else(workers: Wor
 async def test_who_was_behind_gets_no_commit_twice(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fanout, "WRITE", 0.2)  # so that some commits still wait to be sent
-    monkeypatch.setattr(fanout, "WINDOW", 0.2)
+    monkeypatch.setattr(writer, "WRITE", 0.2)  # so that some commits still wait to be sent
+    monkeypatch.setattr(writer, "WINDOW", 0.2)
     one, _ = workers
     one.screen.writer.pause(0)
     for _ in range(3):

@@ -25,13 +25,10 @@ from gospa.live import socket, writer
 from gospa.sessions import cookie
 from gospa.sessions.session import Session
 from gospa.settings import Settings
-from rooms import ROOMS
-from tests.conftest import OpenApp
+from gospa.testing import Member, OpenApp, Refused, logged_in, serve, until
 from tests.gospa import wire
-from tests.gospa.member import Member, Refused
-from tests.gospa.serving import serve_at
-from tests.gospa.visitors import logged_in
-from tests.gospa.waiting import until
+from tests.gospa.conftest import EXTRAS
+from tests.gospa.rooms import ROOMS
 
 Connect = Callable[..., Any]
 
@@ -44,26 +41,26 @@ async def test_welcome_names_the_worker(connect: Connect) -> None:
 
 async def test_join_shows_the_initial_state(connect: Connect) -> None:
     async with connect() as member:
-        assert await member.join("board/a") == {"count": 0, "notes": 0}
-        assert member.heads["board/a"] == (0, bytes(8))
+        assert await member.join("sheet/a") == {"count": 0, "notes": 0}
+        assert member.heads["sheet/a"] == (0, bytes(8))
 
 
 async def test_a_call_reaches_every_member_with_one_version_and_state(connect: Connect) -> None:
     async with connect() as one, connect() as two:
-        await one.join("board/a")
-        await two.join("board/a")
-        assert await one.call("board/a", "add", amount=3) == 3
+        await one.join("sheet/a")
+        await two.join("sheet/a")
+        assert await one.call("sheet/a", "add", amount=3) == 3
         for member in (one, two):
-            state = await member.sees("board/a", lambda s: s["count"] == 3)
+            state = await member.sees("sheet/a", lambda s: s["count"] == 3)
             assert state == {"count": 3, "notes": 0}
-        assert one.heads["board/a"] == two.heads["board/a"]
+        assert one.heads["sheet/a"] == two.heads["sheet/a"]
 
 
 async def test_who_changes_a_room_hears_so_before_being_shown_it(connect: Connect) -> None:
     async with connect() as member:
-        await member.join("board/a")
+        await member.join("sheet/a")
         for number in range(1, 51):
-            await member.send(2, number, "board/a", "add", {})
+            await member.send(2, number, "sheet/a", "add", {})
         order: list[tuple[str, int]] = []
         while len(order) < 100:
             message = await member.receive()
@@ -74,40 +71,42 @@ async def test_who_changes_a_room_hears_so_before_being_shown_it(connect: Connec
         )
 
 
-async def test_boards_of_other_names_are_apart(connect: Connect) -> None:
+async def test_sheets_of_other_names_are_apart(connect: Connect) -> None:
     async with connect() as one, connect() as two:
-        await one.join("board/a")
-        await one.call("board/a", "add")
-        assert (await two.join("board/b"))["count"] == 0
+        await one.join("sheet/a")
+        await one.call("sheet/a", "add")
+        assert (await two.join("sheet/b"))["count"] == 0
 
 
 async def test_a_note_is_added_edited_and_removed(connect: Connect) -> None:
     async with connect() as member:
-        await member.join("board/a")
-        note = await member.call("board/a", "add_note", text="milk", color=2)
-        state = await member.sees("board/a", lambda s: f"note:{note}" in s)
+        await member.join("sheet/a")
+        note = await member.call("sheet/a", "add_note", text="milk")
+        state = await member.sees("sheet/a", lambda s: f"note:{note}" in s)
         assert state[f"note:{note}"]["text"] == "milk"
-        await member.call("board/a", "edit_note", id=note, text="oat milk")
-        await member.sees("board/a", lambda s: s[f"note:{note}"]["text"] == "oat milk")
-        await member.call("board/a", "remove_note", id=note)
-        assert f"note:{note}" not in await member.sees("board/a", lambda s: s["notes"] == 0)
+        await member.call("sheet/a", "edit_note", id=note, text="oat milk")
+        await member.sees("sheet/a", lambda s: s[f"note:{note}"]["text"] == "oat milk")
+        await member.call("sheet/a", "remove_note", id=note)
+        assert f"note:{note}" not in await member.sees("sheet/a", lambda s: s["notes"] == 0)
         with pytest.raises(Refused, match="removed"):
-            await member.call("board/a", "edit_note", id=note, text="late")
+            await member.call("sheet/a", "edit_note", id=note, text="late")
 
 
-async def test_me_is_shared_by_a_sessions_connections_and_nobody_elses(connect: Connect) -> None:
+async def test_a_private_room_is_shared_by_a_sessions_connections_and_nobody_elses(
+    connect: Connect,
+) -> None:
     async with connect() as one:
-        await one.join("me")
-        await one.write("me", note="mine")
+        await one.join("my")
+        await one.write("my", note="mine")
         async with connect(cookie=one.cookie) as again:
-            assert (await again.join("me"))["note"] == "mine"
+            assert (await again.join("my"))["note"] == "mine"
         async with connect() as other:
-            assert (await other.join("me"))["note"] == ""
+            assert (await other.join("my"))["note"] == ""
 
 
 async def test_a_private_room_has_no_public_name(connect: Connect) -> None:
     async with connect() as member:
-        for name in ("me/x", "me@x", "me@" + "0" * 32):
+        for name in ("my/x", "my@x", "my@" + "0" * 32):
             with pytest.raises(Refused) as refusal:
                 await member.join(name)
             assert refusal.value.code == "unknown_room"
@@ -115,15 +114,15 @@ async def test_a_private_room_has_no_public_name(connect: Connect) -> None:
 
 async def test_requests_sent_while_joining_wait_for_the_join(connect: Connect) -> None:
     async with connect() as member:
-        await member.send(0, "board/a", None, None)
-        assert await member.call("board/a", "add") == 1
+        await member.send(0, "sheet/a", None, None)
+        assert await member.call("sheet/a", "add") == 1
 
 
 async def test_mutations_of_one_client_are_applied_in_their_order(connect: Connect) -> None:
     async with connect() as member:
-        await member.join("board/a")
+        await member.join("sheet/a")
         for number in range(1, 101):
-            await member.send(2, number, "board/a", "add", {})
+            await member.send(2, number, "sheet/a", "add", {})
         answers = [await member.answer(number) for number in range(1, 101)]
         assert [answer[3] for answer in answers] == list(range(1, 101))
 
@@ -132,87 +131,87 @@ async def test_a_mutation_sent_again_is_acknowledged_and_not_applied_twice(
     connect: Connect,
 ) -> None:
     async with connect() as first:
-        await first.join("board/a")
-        await first.call("board/a", "add", amount=5)
+        await first.join("sheet/a")
+        await first.call("sheet/a", "add", amount=5)
     async with connect(client=first.client) as again:
-        await again.join("board/a")
-        await again.send(2, 1, "board/a", "add", {"amount": 5})
+        await again.join("sheet/a")
+        await again.send(2, 1, "sheet/a", "add", {"amount": 5})
         assert await again.answer(1) == [3, 1, 1, None]
         again.number = 1
-        assert await again.call("board/a", "add", amount=1) == 6
+        assert await again.call("sheet/a", "add", amount=1) == 6
 
 
 async def test_who_sent_an_event_is_told_by_the_server_and_not_by_the_sender(
     connect: Connect,
 ) -> None:
     async with connect() as ann, connect() as bob:
-        await ann.join("board/a")
-        await bob.join("board/a")
+        await ann.join("sheet/a")
+        await bob.join("sheet/a")
         said = {"member": bob.welcome[2], "note": ""}
-        await ann.send(4, "board/a", "typing", said)
+        await ann.send(4, "sheet/a", "typing", said)
         heard = await bob.until(lambda message: message[0] == 2)
-        assert heard == [2, "board/a", "typing", said, ann.welcome[2]]
+        assert heard == [2, "sheet/a", "typing", said, ann.welcome[2]]
 
 
 async def test_a_client_that_comes_back_gets_only_what_it_missed(connect: Connect) -> None:
     async with connect() as stays, connect() as goes:
-        await stays.join("board/a")
-        await goes.join("board/a")
-        await stays.call("board/a", "add")
-        await goes.sees("board/a", lambda s: s["count"] == 1)
-        version, tag = goes.heads["board/a"]
-        await goes.send(1, "board/a")
-        await stays.call("board/a", "add")
-        await stays.sees("board/a", lambda s: s["count"] == 2)
-        await goes.send(0, "board/a", version, tag)
+        await stays.join("sheet/a")
+        await goes.join("sheet/a")
+        await stays.call("sheet/a", "add")
+        await goes.sees("sheet/a", lambda s: s["count"] == 1)
+        version, tag = goes.heads["sheet/a"]
+        await goes.send(1, "sheet/a")
+        await stays.call("sheet/a", "add")
+        await stays.sees("sheet/a", lambda s: s["count"] == 2)
+        await goes.send(0, "sheet/a", version, tag)
         assert (await goes.receive())[0] == 1
         assert (await goes.receive())[0] == 8
-        assert goes.heads["board/a"] == stays.heads["board/a"]
+        assert goes.heads["sheet/a"] == stays.heads["sheet/a"]
 
 
 @pytest.mark.parametrize("tag", [b"", b"not mine", b"x" * 100])
 async def test_a_client_with_a_strange_tag_gets_a_snapshot(connect: Connect, tag: bytes) -> None:
     async with connect() as member:
-        await member.join("board/a")
-        await member.call("board/a", "add")
-        await member.sees("board/a", lambda s: s["count"] == 1)
+        await member.join("sheet/a")
+        await member.call("sheet/a", "add")
+        await member.sees("sheet/a", lambda s: s["count"] == 1)
         async with connect() as other:
-            assert (await other.join("board/a", 2**60, tag or None))["count"] == 1
+            assert (await other.join("sheet/a", 2**60, tag or None))["count"] == 1
 
 
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        ([2, 1, "board/a", "nothing", {}], "unknown_action"),
-        ([2, 1, "board/a", "_note", {"id": "x"}], "unknown_action"),
-        ([2, 1, "board/a", "__init__", {}], "unknown_action"),
-        ([2, 1, "board/a", "authorize", {}], "unknown_action"),
-        ([2, 1, "board/a", "add", {"amount": "1"}], "invalid"),
-        ([2, 1, "board/a", "add", {"amount": 1.5}], "invalid"),
-        ([2, 1, "board/a", "add", {"more": 1}], "invalid"),
-        ([2, 1, "board/a", "add_note", {}], "invalid"),
-        ([2, 1, "board/a", "add_note", {"text": ""}], "invalid"),
-        ([2, 1, "board/a", "edit_note", {"id": "none", "text": "x"}], "refused"),
-        ([2, 1, "board/b", "add", {}], "not_joined"),
-        ([3, 1, "board/a", {"count": 9}, []], "invalid"),
-        ([3, 1, "board/a", {}, ["count"]], "invalid"),
-        ([4, "board/a", "shout", 1], "invalid"),
-        ([4, "board/b", "shout", 1], "not_joined"),
+        ([2, 1, "sheet/a", "nothing", {}], "unknown_action"),
+        ([2, 1, "sheet/a", "_note", {"id": "x"}], "unknown_action"),
+        ([2, 1, "sheet/a", "__init__", {}], "unknown_action"),
+        ([2, 1, "sheet/a", "authorize", {}], "unknown_action"),
+        ([2, 1, "sheet/a", "add", {"amount": "1"}], "invalid"),
+        ([2, 1, "sheet/a", "add", {"amount": 1.5}], "invalid"),
+        ([2, 1, "sheet/a", "add", {"more": 1}], "invalid"),
+        ([2, 1, "sheet/a", "add_note", {}], "invalid"),
+        ([2, 1, "sheet/a", "add_note", {"text": ""}], "invalid"),
+        ([2, 1, "sheet/a", "edit_note", {"id": "none", "text": "x"}], "refused"),
+        ([2, 1, "sheet/b", "add", {}], "not_joined"),
+        ([3, 1, "sheet/a", {"count": 9}, []], "invalid"),
+        ([3, 1, "sheet/a", {}, ["count"]], "invalid"),
+        ([4, "sheet/a", "shout", 1], "invalid"),
+        ([4, "sheet/b", "shout", 1], "not_joined"),
         ([0, "nowhere", None, None], "unknown_room"),
-        ([0, "board/../me", None, None], "unknown_room"),
-        ([0, "board/ä", None, None], "unknown_room"),
+        ([0, "sheet/../my", None, None], "unknown_room"),
+        ([0, "sheet/ä", None, None], "unknown_room"),
     ],
 )
 async def test_what_a_room_refuses_is_an_error_that_changes_nothing(
     connect: Connect, message: list[Any], code: str
 ) -> None:
     async with connect() as member:
-        await member.join("board/a")
-        before = dict(await member.join("board/a"))
+        await member.join("sheet/a")
+        before = dict(await member.join("sheet/a"))
         await member.send(*message)
         answer = await member.until(lambda m: m[0] == 4)
         assert answer[2] == code
-        assert await member.join("board/a") == before
+        assert await member.join("sheet/a") == before
 
 
 MALFORMED = {
@@ -223,15 +222,15 @@ MALFORMED = {
     "a map": b"\x80",
     "no elements": b"\x90",
     "unknown type": msgpack.packb([99]),
-    "too few elements": msgpack.packb([0, "board/a"]),
+    "too few elements": msgpack.packb([0, "sheet/a"]),
     "too many elements": msgpack.packb([5, 1]),
-    "a list as a room": msgpack.packb([0, ["board/a"], None, None]),
+    "a list as a room": msgpack.packb([0, ["sheet/a"], None, None]),
     "a room name of 129 letters": msgpack.packb([0, "a" * 129, None, None]),
-    "mutation 0": msgpack.packb([2, 0, "board/a", "add", {}]),
-    "mutation 2^64 - 1": msgpack.packb([2, 2**64 - 1, "board/a", "add", {}]),
-    "nil as a key": msgpack.packb([2, 1, "board/a", "add", {None: 1}]),
-    "bytes as a key": msgpack.packb([2, 1, "board/a", "add", {b"amount": 1}]),
-    "an extension": msgpack.packb([4, "board/a", "x", msgpack.ExtType(9, b"x")]),
+    "mutation 0": msgpack.packb([2, 0, "sheet/a", "add", {}]),
+    "mutation 2^64 - 1": msgpack.packb([2, 2**64 - 1, "sheet/a", "add", {}]),
+    "nil as a key": msgpack.packb([2, 1, "sheet/a", "add", {None: 1}]),
+    "bytes as a key": msgpack.packb([2, 1, "sheet/a", "add", {b"amount": 1}]),
+    "an extension": msgpack.packb([4, "sheet/a", "x", msgpack.ExtType(9, b"x")]),
     "an array of 2^32 - 1": b"\xdd\xff\xff\xff\xff",
     "a map of 2^32 - 1": b"\xdf\xff\xff\xff\xff",
     "a text of 2^32 - 1": b"\xdb\xff\xff\xff\xff",
@@ -239,20 +238,20 @@ MALFORMED = {
     "an extension of 2^32 - 1": b"\xc9\xff\xff\xff\xff\x05",
     "a time beyond all years": b"\x94\x04\xa1a\xa1b\xc7\x0c\xff" + b"\xff" * 12,
     "a time of the wrong length": b"\x94\x04\xa1a\xa1b\xc7\x03\xff" + b"\x00" * 3,
-    "NaN as a key": msgpack.packb([2, 1, "board/a", "add", {float("nan"): 1}]),
-    "a number as a key": msgpack.packb([2, 1, "board/a", "add", {1: 1}]),
+    "NaN as a key": msgpack.packb([2, 1, "sheet/a", "add", {float("nan"): 1}]),
+    "a number as a key": msgpack.packb([2, 1, "sheet/a", "add", {1: 1}]),
     "an array as a key": b"\x95\x02\x01\xa1a\xa1b\x81\x90\x01",
     "a lone surrogate": b"\x92\x01\xa3\xed\xa0\x80",
     "50,000 keys": b"\x95\x03\x01\xa2me\xde\xc3\x50" + b"\xa0\xc0" * 25_000,
     "60,000 empty maps": b"\x94\x04\xa1a\xa1b\xdc\xea\x60" + b"\x80" * 60_000,
     "a number as a room": msgpack.packb([0, 1, None, None]),
     "an empty room name": msgpack.packb([0, "", None, None]),
-    "a list as arguments": msgpack.packb([2, 1, "board/a", "add", []]),
-    "a text as a mutation": msgpack.packb([2, "1", "board/a", "add", {}]),
-    "true as a mutation": msgpack.packb([2, True, "board/a", "add", {}]),
-    "a map as keys to delete": msgpack.packb([3, 1, "me", {}, {}]),
-    "a text as a tag": msgpack.packb([0, "board/a", 1, "12345678"]),
-    "true as a type": msgpack.packb([True, "board/a"]),
+    "a list as arguments": msgpack.packb([2, 1, "sheet/a", "add", []]),
+    "a text as a mutation": msgpack.packb([2, "1", "sheet/a", "add", {}]),
+    "true as a mutation": msgpack.packb([2, True, "sheet/a", "add", {}]),
+    "a map as keys to delete": msgpack.packb([3, 1, "my", {}, {}]),
+    "a text as a tag": msgpack.packb([0, "sheet/a", 1, "12345678"]),
+    "true as a type": msgpack.packb([True, "sheet/a"]),
     "a fraction as a type": msgpack.packb([5.0]),
     "nested 1,000 times": b"\x94\x04\xa1a\xa1b" + b"\x91" * 1000 + b"\x00",
     "bad UTF-8": b"\x92\x01\xa2\xff\xff",
@@ -264,13 +263,13 @@ async def test_a_malformed_message_closes_its_connection_alone(
     connect: Connect, frame: bytes
 ) -> None:
     async with connect() as bystander, connect() as member:
-        await bystander.join("board/a")
+        await bystander.join("sheet/a")
         await member.websocket.send(frame)
         with pytest.raises(ConnectionClosed):
             await member.until(lambda _: False)
         assert member.websocket.close_code == 4500
         assert member.websocket.close_reason
-        assert await bystander.call("board/a", "add") == 1
+        assert await bystander.call("sheet/a", "add") == 1
 
 
 @pytest.mark.parametrize(
@@ -282,15 +281,15 @@ async def test_a_malformed_message_closes_its_connection_alone(
 )
 async def test_strange_values_are_values(connect: Connect, payload: Any) -> None:
     async with connect() as member:
-        await member.send(4, "board/a", "shout", payload)
+        await member.send(4, "sheet/a", "shout", payload)
         assert (await member.receive())[2] == "not_joined"
 
 
 async def test_of_a_key_that_comes_twice_the_last_counts(connect: Connect) -> None:
     async with connect() as member:
-        await member.join("board/a")
+        await member.join("sheet/a")
         twice = b"\x82\xa6amount\x05\xa6amount\x07"
-        await member.websocket.send(b"\x95\x02\x01\xa7board/a\xa3add" + twice)
+        await member.websocket.send(b"\x95\x02\x01\xa7sheet/a\xa3add" + twice)
         assert (await member.answer(1))[3] == 7
 
 
@@ -312,12 +311,12 @@ async def test_a_text_frame_closes_with_1003(connect: Connect) -> None:
 
 async def test_a_fragmented_message_is_one_message(connect: Connect) -> None:
     async with connect() as member:
-        message = msgpack.packb([0, "board/a", None, None])
+        message = msgpack.packb([0, "sheet/a", None, None])
         await member.websocket.send([message[:3], message[3:5], message[5:]])
         await member.until(lambda m: m[0] == 8)
 
 
-@pytest.mark.parametrize("first", [[5], [0, "board/a", None, None], [2, 1, "a", "b", {}]])
+@pytest.mark.parametrize("first", [[5], [0, "sheet/a", None, None], [2, 1, "a", "b", {}]])
 async def test_what_comes_before_hello_closes_with_4501(connect: Connect, first: list[Any]) -> None:
     async with connect(hello=False) as member:
         await member.send(*first)
@@ -343,9 +342,9 @@ async def test_ping_is_answered_with_pong(connect: Connect) -> None:
 async def test_a_connection_is_in_so_many_rooms_at_most(connect: Connect) -> None:
     async with connect() as member:
         for number in range(64):
-            await member.join(f"board/{number}")
+            await member.join(f"sheet/{number}")
         with pytest.raises(Refused, match="too many rooms"):
-            await member.join("board/64")
+            await member.join("sheet/64")
 
 
 async def test_a_client_without_our_subprotocol_is_refused(address: str) -> None:
@@ -458,7 +457,7 @@ async def test_too_many_connections_are_refused_with_the_reason(
 async def test_of_handshakes_at_once_no_more_are_taken_than_may_be(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    async with open_app(**{limit: 2}) as (app, address):
+    async with open_app(None, (), EXTRAS, **{limit: 2}) as (app, address):
         cookie = await logged_in(app, "ann")
         find, all_came, over = app.ctx.sessions.find, asyncio.Barrier(6), asyncio.Event()
         outcomes: list[bool] = []
@@ -486,7 +485,7 @@ async def test_of_handshakes_at_once_no_more_are_taken_than_may_be(
 
 @pytest.mark.parametrize("limit", ["connections_per_session", "connections_per_address"])
 async def test_who_has_gone_leaves_room_for_another(open_app: OpenApp, limit: str) -> None:
-    async with open_app(**{limit: 1}) as (app, address):
+    async with open_app(None, (), EXTRAS, **{limit: 1}) as (app, address):
         cookie = await logged_in(app, "ann")
 
         async def let_in() -> bool:
@@ -508,9 +507,9 @@ async def test_of_the_handshake_nothing_is_kept(open_app: OpenApp) -> None:
         before = kept()
         async with Member.connect(address) as one, Member.connect(address) as two:
             await until(lambda: kept() <= before)
-            await one.join("board/a")
-            await two.join("board/a")
-            assert await one.call("board/a", "add") == 1
+            await one.join("sheet/a")
+            await two.join("sheet/a")
+            assert await one.call("sheet/a", "add") == 1
 
 
 async def test_a_handshake_with_a_body_is_refused(address: str) -> None:
@@ -648,7 +647,7 @@ async def test_a_proxy_may_come_through_a_unix_socket(settings: Settings) -> Non
     app = create_app("unix", chosen.BACKENDS, ROOMS, settings)
     with tempfile.TemporaryDirectory() as folder:  # pytest's have names too long for a socket
         path = f"{folder}/socket"
-        async with serve_at(app, unix=path), asyncio.timeout(20):
+        async with serve(app, unix=path), asyncio.timeout(20):
             reader, writer = await asyncio.open_unix_connection(path)
             writer.write(wire.HEAD.format("localhost").encode() + wire.frame(wire.CLOSE))
             assert b" 101 " in await reader.read()
@@ -657,7 +656,7 @@ async def test_a_proxy_may_come_through_a_unix_socket(settings: Settings) -> Non
 
 async def test_pages_of_the_same_origin_are_let_in(address: str) -> None:
     async with Member.connect(address, Origin=f"http://{address}") as member:
-        await member.join("board/a")
+        await member.join("sheet/a")
 
 
 async def test_a_member_that_reads_nothing_is_behind_and_then_up_to_date(
@@ -666,31 +665,31 @@ async def test_a_member_that_reads_nothing_is_behind_and_then_up_to_date(
     monkeypatch.setattr(writer, "HIGH_WATER", 4096)
     monkeypatch.setattr(socket, "UNSENT", 4096)
     async with connect() as fast, connect() as slow:
-        await fast.join("board/a")
-        await slow.join("board/a")
+        await fast.join("sheet/a")
+        await slow.join("sheet/a")
         slow.websocket.transport.pause_reading()
-        note = await fast.call("board/a", "add_note", text="x")
+        note = await fast.call("sheet/a", "add_note", text="x")
         for number in range(1000):
-            await fast.call("board/a", "edit_note", id=note, text=f"{number} " + "x" * 490)
+            await fast.call("sheet/a", "edit_note", id=note, text=f"{number} " + "x" * 490)
         async with httpx.AsyncClient() as client:
             report = (await client.get(f"http://{address}/health/ready")).json()
         assert report["counters"]["skipped"] > 0
         slow.websocket.transport.resume_reading()
         last = f"note:{note}"
-        await slow.sees("board/a", lambda s: s.get(last, {}).get("text", "").startswith("999 "))
+        await slow.sees("sheet/a", lambda s: s.get(last, {}).get("text", "").startswith("999 "))
         assert slow.states == fast.states or await fast.sees(
-            "board/a", lambda s: s == slow.states["board/a"]
+            "sheet/a", lambda s: s == slow.states["sheet/a"]
         )
 
 
 async def test_many_clients_of_one_room_all_end_at_the_same_state(connect: Connect) -> None:
     async def take_part(number: int) -> tuple[int, bytes]:
         async with connect() as member:
-            await member.join("board/a")
+            await member.join("sheet/a")
             for _ in range(5):
-                await member.call("board/a", "add", amount=number)
-            await member.sees("board/a", lambda s: s["count"] == 5 * sum(range(20)))
-            return member.heads["board/a"]
+                await member.call("sheet/a", "add", amount=number)
+            await member.sees("sheet/a", lambda s: s["count"] == 5 * sum(range(20)))
+            return member.heads["sheet/a"]
 
     heads = await asyncio.gather(*(take_part(number) for number in range(20)))
     assert len(set(heads)) == 1

@@ -25,13 +25,13 @@ def unpacked(message: bytes) -> list[Any]:
 @pytest.mark.parametrize(
     ("message", "request_"),
     [
-        ([0, "board/a", None, None], wire.Join("board/a", None, None)),
-        ([0, "board/a", 3, b"tagtagta"], wire.Join("board/a", 3, b"tagtagta")),
+        ([0, "sheet/a", None, None], wire.Join("sheet/a", None, None)),
+        ([0, "sheet/a", 3, b"tagtagta"], wire.Join("sheet/a", 3, b"tagtagta")),
         ([0, "a", None, None, ["x"]], wire.Join("a", None, None, ["x"])),
-        ([1, "board/a"], wire.Leave("board/a")),
-        ([2, 1, "board/a", "add", {"amount": 2}], wire.Call(1, "board/a", "add", {"amount": 2})),
-        ([3, 1, "me", {"note": "x"}, ["y"]], wire.Write(1, "me", {"note": "x"}, ["y"])),
-        ([4, "board/a", "wave", [1, None]], wire.Send("board/a", "wave", [1, None])),
+        ([1, "sheet/a"], wire.Leave("sheet/a")),
+        ([2, 1, "sheet/a", "add", {"amount": 2}], wire.Call(1, "sheet/a", "add", {"amount": 2})),
+        ([3, 1, "my", {"note": "x"}, ["y"]], wire.Write(1, "my", {"note": "x"}, ["y"])),
+        ([4, "sheet/a", "wave", [1, None]], wire.Send("sheet/a", "wave", [1, None])),
         ([5], wire.Ping()),
         ([6, bytes(16)], wire.Hello(bytes(16))),
     ],
@@ -63,9 +63,9 @@ def test_what_the_store_publishes_is_a_patch_as_the_protocol_has_it(
     version: int, parent: bytes, tag: bytes, changed: dict[str, Any], deleted: list[str]
 ) -> None:
     message = splice(
-        wire.patch_parts("board/a", tag, pack_fields(changed), deleted), version, parent
+        wire.patch_parts("sheet/a", tag, pack_fields(changed), deleted), version, parent
     )
-    assert unpacked(message) == [1, "board/a", version, parent, tag, changed, deleted]
+    assert unpacked(message) == [1, "sheet/a", version, parent, tag, changed, deleted]
     assert wire.read_patch(message) == wire.Patch(
         version, parent, tag, pack_fields(changed), deleted
     )

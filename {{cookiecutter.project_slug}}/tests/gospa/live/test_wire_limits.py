@@ -14,11 +14,11 @@ LIMITS: dict[str, Limit] = {
     "room of LEAVE": (lambda n: [1, n], [NAME], ["", NAME + "x"]),
     "room of CALL": (lambda n: [2, 1, n, "add", {}], [NAME], ["", NAME + "x"]),
     "room of SEND": (lambda n: [4, n, "wave", None], [NAME], ["", NAME + "x"]),
-    "version of JOIN": (lambda n: [0, "me", n, None], [0, 2**64 - 1], [-1]),
-    "number of CALL": (lambda n: [2, n, "me", "add", {}], [1, MAX_MUTATION], [0, 2**53]),
-    "number of WRITE": (lambda n: [3, n, "me", {}, []], [1, MAX_MUTATION], [0, 2**53]),
-    "action": (lambda n: [2, 1, "me", n, {}], ["", NAME], [NAME + "x"]),
-    "event": (lambda n: [4, "me", n, None], ["", NAME], [NAME + "x"]),
+    "version of JOIN": (lambda n: [0, "my", n, None], [0, 2**64 - 1], [-1]),
+    "number of CALL": (lambda n: [2, n, "my", "add", {}], [1, MAX_MUTATION], [0, 2**53]),
+    "number of WRITE": (lambda n: [3, n, "my", {}, []], [1, MAX_MUTATION], [0, 2**53]),
+    "action": (lambda n: [2, 1, "my", n, {}], ["", NAME], [NAME + "x"]),
+    "event": (lambda n: [4, "my", n, None], ["", NAME], [NAME + "x"]),
     "client": (lambda n: [6, n], [bytes(16)], [bytes(15), bytes(17)]),
     "elements": (lambda n: [5, *n], [[]], [[None]]),
 }
@@ -35,7 +35,7 @@ def test_what_is_just_allowed_is_and_what_is_beyond_is_not(limit: str) -> None:
 
 
 def published(*extra: Any) -> bytes:
-    head, tail = wire.patch_parts("me", b"tag-0001", {}, ())
+    head, tail = wire.patch_parts("my", b"tag-0001", {}, ())
     if extra:
         head = bytes([head[0] + len(extra)]) + head[1:]
     return splice((head, tail), 1, NO_TAG) + b"".join(msgpack.packb(part) for part in extra)
@@ -48,15 +48,15 @@ def test_a_patch_with_more_to_it_is_none_of_ours() -> None:
 
 
 def test_of_all_messages_only_an_event_is_one_and_only_an_ack() -> None:
-    event, ack = wire.event("me", "wave", None, "ann"), wire.ack(1, 1, None)
+    event, ack = wire.event("my", "wave", None, "ann"), wire.ack(1, 1, None)
     messages = [
-        wire.snapshot("me", Snapshot(1, NO_TAG, {})),
+        wire.snapshot("my", Snapshot(1, NO_TAG, {})),
         published(),
         event,
         ack,
         wire.error("invalid", "no"),
         wire.pong(),
-        wire.joined("me", 1, NO_TAG),
+        wire.joined("my", 1, NO_TAG),
         b"",
     ]
     assert [message for message in messages if wire.is_event(message)] == [event]

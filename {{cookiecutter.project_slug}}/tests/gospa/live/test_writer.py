@@ -10,8 +10,8 @@ from gospa.live.writer import Fanout, framed
 from gospa.stats import Stats
 from gospa.store.codec import pack_fields
 from gospa.store.contract import Snapshot
+from gospa.testing import until
 from tests.gospa.live.screen import Screen
-from tests.gospa.waiting import until
 
 
 class Counter:

@@ -13,9 +13,8 @@ import httpx
 import pytest
 
 from gospa.settings import Settings
-from tests.gospa.member import Member
+from gospa.testing import Member, until
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 PROJECT = Path(__file__).parents[3]
 STOP_TIMEOUT = 20  # seconds
@@ -123,7 +122,7 @@ def launch(
     settings: Settings,
     directory: Path,
     *arguments: str,
-    app: str = "app",
+    app: str = "tests.gospa.app:app",
     env: Mapping[str, str] | None = None,
     host: str = "127.0.0.1",
 ) -> Iterator[Server]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gospa.settings import Settings
-from tests.gospa.member import Member
+from gospa.testing import Member
 from tests.gospa.process.server import Server, launch
 from tests.gospa.wire import BINARY, CONT, HELLO, PING, frame, message, open_wire
 
@@ -21,7 +21,7 @@ ROUNDS = 3  # connections that each of them makes
 FLOODS = {
     "pings": HELLO + frame(PING, bytes(125)) * 5000,
     "empty fragments": HELLO + frame(BINARY, fin=False) + frame(CONT, fin=False) * 100_000,
-    "frames of 64 KiB": HELLO + message(4, "board/a", "x", bytes(65_000)) * 200,
+    "frames of 64 KiB": HELLO + message(4, "sheet/a", "x", bytes(65_000)) * 200,
     "half a frame of 64 KiB": HELLO + frame(BINARY, bytes(60_000), length=64 * 1024),
     "pings before HELLO": frame(PING) * 100_000,
 }
@@ -62,15 +62,15 @@ async def flood(address: str, data: bytes) -> None:
 @pytest.mark.parametrize("what", FLOODS)
 async def test_a_flood_takes_no_memory_and_nothing_from_others(server: Server, what: str) -> None:
     async with Member.connect(server.address) as member:
-        await member.join("board/a")
-        await member.call("board/a", "add")
+        await member.join("sheet/a")
+        await member.call("sheet/a", "add")
         forget_peak(member.pid)
         idle = peak(member.pid)
         floods = asyncio.gather(*(flood(server.address, FLOODS[what]) for _ in range(CLIENTS)))
         count = 1
         while not floods.done():
             count += 1
-            assert await member.call("board/a", "add") == count
+            assert await member.call("sheet/a", "add") == count
             await asyncio.wait([floods], timeout=0.01)
         await floods
         taken = peak(member.pid) - idle

@@ -16,11 +16,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from gospa.settings import Settings
+from gospa.testing import Member, until
 from tests.gospa.certificates import make_certificates
-from tests.gospa.member import Member
 from tests.gospa.process.server import PROJECT, launch
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
@@ -62,8 +61,7 @@ class Site:
 async def site(settings: Settings, tmp_path: Path) -> AsyncIterator[Site]:
     make_certificates(tmp_path)
     environment = {"SANIC_PROXIES_COUNT": "1"}
-    app = "tests.gospa.process.whoami:app"
-    with launch(settings, tmp_path, app=app, env=environment) as server:
+    with launch(settings, tmp_path, env=environment) as server:
         await server.ready()
         tls = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
         site = Site(free_port(), free_port(), tls)
@@ -98,8 +96,8 @@ async def answers(site: Site) -> bool:
 
 async def test_sockets_and_pages_pass_through_it(site: Site) -> None:
     async with site.member(site.origin) as member:
-        await member.join("board/a")
-        assert await member.call("board/a", "add") == 1
+        await member.join("sheet/a")
+        assert await member.call("sheet/a", "add") == 1
         response = member.websocket.response
         assert response is not None
         assert response.headers["Set-Cookie"].startswith("__Host-session=")

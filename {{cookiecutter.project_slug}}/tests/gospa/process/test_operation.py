@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 
 from gospa.settings import Settings
+from gospa.testing import until
 from tests.gospa.extras.test_metrics import samples
 from tests.gospa.process.server import launch
-from tests.gospa.waiting import until
 
 
 async def test_metrics_are_of_all_workers_and_of_none_that_died(

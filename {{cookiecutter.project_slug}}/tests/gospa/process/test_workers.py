@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from gospa.settings import Settings
-from tests.gospa.member import Member
+from gospa.testing import Member, until
 from tests.gospa.process.server import STOP_TIMEOUT, Server, launch, state_of
-from tests.gospa.waiting import until
 
 CROWD = 120  # clients: more than Sanic lets wait by itself, less than older kernels allow
 
@@ -89,10 +88,10 @@ async def test_on_sigterm_what_waits_to_be_done_does_not_hold_up_the_stop(server
     await server.ready()
     async with server.members(2) as members:
         for member in members:
-            await member.join("board/a")
+            await member.join("sheet/a")
         for number in range(1, 2000):
             for member in members:
-                await member.send(2, number, "board/a", "add", {})
+                await member.send(2, number, "sheet/a", "add", {})
         server.process.send_signal(signal.SIGTERM)
         for member in members:
             assert (await member.until(lambda message: message[0] == 6))[1] == 1012
@@ -129,8 +128,8 @@ async def test_every_way_to_start_serves(
     with launch(settings, tmp_path, *arguments) as server:
         await server.ready()
         async with Member.connect(server.address) as member:
-            await member.join("board/a")
-            assert await member.call("board/a", "add") == 1
+            await member.join("sheet/a")
+            assert await member.call("sheet/a", "add") == 1
         server.assert_stops()
 
 

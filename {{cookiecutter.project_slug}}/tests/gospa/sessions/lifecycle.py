@@ -13,7 +13,7 @@ from gospa.sessions import index
 from gospa.sessions.store import SessionStore, Ticket
 from gospa.settings import Settings
 from gospa.storage import Storage
-from tests.gospa.waiting import until
+from gospa.testing import until
 
 
 class Bus:

@@ -17,8 +17,7 @@ from gospa.errors import StoreUnavailable
 from gospa.sessions.cookie import log_in, log_out, log_out_everywhere, renew_token, session_of
 from gospa.sessions.store import Ticket
 from gospa.settings import Settings
-from tests.gospa.serving import serve
-from tests.gospa.visitors import logged_in
+from gospa.testing import logged_in, serve
 
 _numbers = itertools.count()
 

@@ -13,10 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from gospa import Draft, Room, Session, action
 from gospa.errors import StoreUnavailable
 from gospa.sessions.store import UNUSED, Ticket
-from tests.conftest import OpenApp
-from tests.gospa.member import Member, Refused
-from tests.gospa.visitors import logged_in
-from tests.gospa.waiting import until
+from gospa.testing import Member, OpenApp, Refused, logged_in, until
 from tests.gospa.wire import message
 
 SLOW = 3600.0  # an interval that no test waits for
@@ -148,7 +145,7 @@ async def test_a_session_that_was_begun_by_a_socket_lasts_once_it_is_used(
             return float(session.renewed + app.ctx.settings.session_idle - time.time())
 
         assert await remaining() <= UNUSED
-        await member.join("board/a")
+        await member.join("sheet/a")
 
         async def lasts() -> bool:
             return await remaining() > UNUSED

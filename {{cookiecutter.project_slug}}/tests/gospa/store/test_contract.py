@@ -20,7 +20,7 @@ from gospa.store.contract import (
 )
 from gospa.store.draft import Edits
 
-CHANGE = Change(b"tag-0001", True, (b"", b""))  # noqa: FBT003 - as stores are given it
+CHANGE = Change(b"tag-0001", True, (b"", b""))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_version_and_parent_are_put_between_the_parts() -> None:
 
 
 def test_a_rooms_keys_and_channel_share_a_slot() -> None:
-    assert channel("board/lobby") == "{board/lobby}"
+    assert channel("sheet/lobby") == "{sheet/lobby}"
 
 
 def test_a_change_makes_a_room_larger_by_what_it_adds_less_what_it_replaces() -> None:

@@ -11,9 +11,9 @@ from sanic.exceptions import Forbidden
 from sanic.response import text
 
 from gospa.settings import Settings
+from gospa.testing import serve
 from gospa.web.application import Application
 from gospa.web.csrf import check_origin
-from tests.gospa.serving import serve
 
 _numbers = itertools.count()
 

@@ -8,8 +8,8 @@ import pytest
 
 from gospa.errors import StoreError, StoreUnavailable
 from gospa.stats import Stats
+from gospa.testing import until
 from gospa.web import health
-from tests.gospa.waiting import until
 
 
 async def test_a_worker_that_answers_is_live(address: str) -> None:

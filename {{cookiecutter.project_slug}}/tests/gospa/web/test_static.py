@@ -1,28 +1,60 @@
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
+from sanic import Blueprint, HTTPResponse, Request
+
+from gospa.testing import OpenApp, Site
+from gospa.web import static
+from tests.gospa.rooms import ROOMS
+
+NAMES = ("page.html", "folder/script.js", ".env", "folder/.hidden/key", ".git/config")
 
 
 @pytest.fixture
-async def client(address: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{address}") as client:
-        yield client
+async def site(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Site]:
+    """An application whose `client/` has these files, beside one that is not in it."""
+    for name in (*(f"client/{name}" for name in NAMES), "secret"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / "client/link.js").symlink_to(tmp_path / "secret")
+    (tmp_path / "client/key.js").symlink_to(tmp_path / "client/.env")
+    monkeypatch.setattr(static, "CLIENT", tmp_path / "client")
+    view = Blueprint("home")
+
+    @view.get("/")
+    async def home(_: Request) -> HTTPResponse:
+        return await static.page("page.html")
+
+    async with open_app(ROOMS, [view]) as site:
+        yield site
 
 
-async def test_the_page_and_its_files_are_served(client: httpx.AsyncClient) -> None:
-    page = await client.get("/")
-    assert page.status_code == 200
+async def test_pages_and_files_are_served(http: httpx.AsyncClient) -> None:
+    page = await http.get("/")
+    assert (page.status_code, page.text) == (200, "client/page.html")
     assert page.headers["content-type"].startswith("text/html")
-    script = await client.get("/client/board/board.js")
+    script = await http.get("/client/folder/script.js")
     assert script.status_code == 200
     assert "javascript" in script.headers["content-type"]
+    assert (await http.head("/client/folder/script.js")).status_code == 200
+    assert (await http.get("/gospa/gospa.js")).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/client/board/board.js", "/nothing", "/health/live"])
-async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient, path: str) -> None:
-    headers = (await client.get(path)).headers
+async def test_a_file_that_did_not_change_is_not_sent_again(http: httpx.AsyncClient) -> None:
+    first = await http.get("/client/page.html")
+    headers = {"If-Modified-Since": first.headers["Last-Modified"]}
+    assert (await http.get("/client/page.html", headers=headers)).status_code == 304
+
+
+@pytest.mark.parametrize("path", ["/", "/client/folder/script.js", "/nothing", "/health/live"])
+async def test_every_answer_has_the_security_headers(http: httpx.AsyncClient, path: str) -> None:
+    headers = (await http.get(path)).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "script-src 'self';" in policy
@@ -30,15 +62,17 @@ async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient, 
     assert headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_page_sets_no_cookie(client: httpx.AsyncClient) -> None:
-    assert "set-cookie" not in (await client.get("/")).headers
+async def test_a_page_sets_no_cookie(http: httpx.AsyncClient) -> None:
+    assert "set-cookie" not in (await http.get("/")).headers
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *("/client/../app.py", "/client/%2e%2e/app.py", "/client//etc/passwd"),
-        *("/client/", "/client/board", "/client/%00", "/gospa/../app.py"),
+        *("/client/../secret", "/client/%2e%2e/secret", "/client//etc/passwd", "/client/link.js"),
+        *("/client/", "/client/folder", "/client/%00", "/client/" + "x" * 300),
+        *("/client/.env", "/client/key.js", "/client/folder/.hidden/key", "/client/.git/config"),
+        *("/client/%2eenv", "/client/folder%2f.hidden%2fkey", "/gospa/../testing/member.py"),
     ],
 )
 async def test_no_other_file_is_served(address: str, path: str) -> None:

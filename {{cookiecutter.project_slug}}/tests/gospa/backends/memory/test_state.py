@@ -9,8 +9,8 @@ from gospa.errors import StoreFull
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store.contract import Commit, StateStore
+from gospa.testing import until
 from tests.gospa.backends.state_conformance import ROOM, StateStoreConformance, change
-from tests.gospa.waiting import until
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from gospa.backends.redis.errors import store_errors
 from gospa.backends.redis.startup import prepare
 from gospa.errors import StoreError
 from gospa.settings import Settings, SettingsError
+from gospa.testing import until
 from tests.gospa.certificates import make_certificates
 from tests.gospa.redis_servers import (
     PERSISTENT,
@@ -26,7 +27,6 @@ from tests.gospa.redis_servers import (
     running,
 )
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 PASSWORD = "p@ss/word"  # noqa: S105 - of a server of this test
 QUOTED = "p%40ss%2Fword"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gospa.backends.redis.batch import MAX_IN_FLIGHT, Batch, Packed
-from tests.gospa.waiting import until
+from gospa.testing import until
 
 
 class Server:

@@ -20,9 +20,9 @@ from gospa.backends.redis.client import ask, connect
 from gospa.backends.redis.errors import store_errors
 from gospa.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gospa.settings import Settings
+from gospa.testing import until
 from tests.gospa.process.server import halt
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 TIMEOUT = 0.5  # seconds
 INFINITE = float("inf")

@@ -18,14 +18,14 @@ from gospa.errors import StoreError, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store.contract import Commit, StateStore, channel
+from gospa.testing import until
 from tests.gospa.backends.pubsub_conformance import PubSubConformance, no_gap
 from tests.gospa.backends.state_conformance import ROOM, StateStoreConformance, change
 from tests.gospa.redis_servers import ClusterServers, no_front, started
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 CHANNELS = [f"{{room/{number}}}" for number in range(12)]
-ROOMS = [f"board/{number}" for number in range(30)]
+ROOMS = [f"sheet/{number}" for number in range(30)]
 
 _numbers = itertools.count()
 

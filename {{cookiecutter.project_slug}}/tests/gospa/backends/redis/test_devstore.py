@@ -13,7 +13,7 @@ import redis
 
 from gospa.backends.redis import devstore
 from gospa.settings import SettingsError
-from tests.gospa.waiting import until
+from gospa.testing import until
 
 PROJECT = Path(__file__).parents[4]
 HOLDER = """

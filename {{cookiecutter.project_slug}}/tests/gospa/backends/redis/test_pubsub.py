@@ -12,9 +12,9 @@ from gospa.backends.redis.pubsub import RedisPubSub, open_pubsub
 from gospa.errors import StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
+from gospa.testing import until
 from tests.gospa.backends.pubsub_conformance import PubSubConformance
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 
 class TestRedisPubSub(PubSubConformance):

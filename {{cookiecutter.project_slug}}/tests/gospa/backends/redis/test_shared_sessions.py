@@ -12,9 +12,8 @@ from websockets.exceptions import ConnectionClosed
 
 import app as chosen
 from gospa.settings import Settings
-from tests.gospa.member import Member
+from gospa.testing import Member, until
 from tests.gospa.process.server import Server, launch
-from tests.gospa.waiting import until
 
 
 @pytest.fixture
@@ -25,7 +24,6 @@ async def server(settings: Settings, tmp_path: Path) -> AsyncIterator[Server]:
         settings,
         tmp_path,
         "--workers=4",
-        app="tests.gospa.process.visits:app",
         env={"GOSPA_SESSION_CHECK_INTERVAL": interval},
     ) as server:
         yield await server.ready()
@@ -78,7 +76,7 @@ async def test_a_session_begun_by_a_socket_is_known_to_every_worker(server: Serv
 
 
 async def log_in(visitor: httpx.AsyncClient) -> str:
-    await visitor.post("/account/log-in", data={"name": "ann"})
+    await visitor.post("/log-in/ann")
     return f"session={visitor.cookies['session']}"
 
 
@@ -95,8 +93,8 @@ async def test_a_logout_on_one_worker_ends_sockets_on_all(
     cookie = await log_in(visitor)
     async with server.members(3, cookie=cookie) as members, server.members(1) as (stranger,):
         for member in members:
-            await member.join("lounge")
-        await visitor.post(f"/account/{path}")
+            await member.join("users")
+        await visitor.post(f"/{path}")
         for member in members:
             assert await close_code(member) == 4502
         await stranger.send(5)

@@ -13,9 +13,9 @@ from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store.codec import pack_fields
 from gospa.store.contract import NO_TAG, Commit, Conflict, StateStore
+from gospa.testing import until
 from tests.gospa.backends.state_conformance import ROOM, StateStoreConformance, change
 from tests.gospa.serving import free_port
-from tests.gospa.waiting import until
 
 
 class TestRedisStateStore(StateStoreConformance):
@@ -84,7 +84,7 @@ class TestRedisStateStore(StateStoreConformance):
 
         monkeypatch.setattr(pool, "get_connection", count)
         await asyncio.gather(
-            *(store.commit(f"board/{n}", change(exists=False, set={"n": n})) for n in range(50))
+            *(store.commit(f"sheet/{n}", change(exists=False, set={"n": n})) for n in range(50))
         )
         assert len(taken) == 1
 
@@ -123,7 +123,7 @@ class TestRedisStateStore(StateStoreConformance):
         )
         with pytest.raises(StoreCorrupt):
             await store.load(ROOM)
-        assert (await store.latest_tags([ROOM, "board/other"]))["board/other"] == NO_TAG
+        assert (await store.latest_tags([ROOM, "sheet/other"]))["sheet/other"] == NO_TAG
 
     async def test_a_connection_that_closes_as_it_is_used_is_unavailable(
         self, store: StateStore, monkeypatch: pytest.MonkeyPatch

@@ -16,11 +16,10 @@ from gospa.sessions.cookie import session_of
 from gospa.sessions.store import SessionStore
 from gospa.settings import Settings
 from gospa.storage import Storage
+from gospa.testing import serve, until
 from tests.gospa.backends.storage_conformance import StorageConformance
 from tests.gospa.redis_servers import PERSISTENT, RedisServer
-from tests.gospa.serving import serve
 from tests.gospa.sessions.lifecycle import Bus, SessionLifecycle, begin
-from tests.gospa.waiting import until
 
 HANDSHAKE = {
     "Connection": "Upgrade",

@@ -1,0 +1,159 @@
+"""A package of one's own is checked, tested and in the image without being listed anywhere."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.baking import CHECKS, Baked, assert_succeeds, run
+from tests.images import copied
+
+PRICES = '''"""Prices."""
+
+
+def price(pieces: int) -> int:
+    return 3 * pieces
+'''
+ROOM = '''"""A market that is a room of its own package."""
+
+from gospa import Draft, Room, Session, action
+from market.prices import price
+
+
+class Market(Room):
+    pattern = "market"
+    initial = {"sold": 0}
+
+    async def authorize(self, session: Session) -> bool:
+        return True
+
+    @action
+    def buy(self, state: Draft, pieces: int) -> int:
+        state["sold"] += pieces
+        return price(pieces)
+'''
+VIEW = '''"""What was sold."""
+
+from sanic import Blueprint, HTTPResponse, Request
+from sanic.response import json
+
+from gospa import session_of
+
+blueprint = Blueprint("market")
+
+
+@blueprint.get("/market")
+async def show(request: Request) -> HTTPResponse:
+    return json((await session_of(request)).user)
+'''
+TEST = """from gospa.testing import Connect, OpenApp
+from market.prices import price
+from market.room import Market
+
+
+def test_a_price() -> None:
+    assert price(2) == 6
+
+
+async def test_a_purchase(open_app: OpenApp, connect: Connect) -> None:
+    async with open_app([Market]) as site, site.connect(user="ann") as ann:
+        await ann.join("market")
+        assert await ann.call("market", "buy", pieces=2) == 6
+    async with connect() as bob:
+        await bob.join("market")
+        assert bob.states["market"] == {"sold": 0}
+"""
+PACKAGE = {
+    "market/__init__.py": '"""A package of one\'s own."""\n',
+    "market/prices.py": PRICES,
+    "market/room.py": ROOM,
+    "market/view.py": VIEW,
+    "market/tests/test_market.py": TEST,
+    "scripts/sell.py": '"""Run by hand."""\n\nfrom app import app\n\nprint(app.name)\n',
+}
+APP = {
+    "from rooms import ROOMS\n": (
+        "from market.room import Market\nfrom market.view import blueprint\nfrom rooms import ROOMS\n"
+    ),
+    "BACKENDS, ROOMS, views=VIEWS)": "BACKENDS, [*ROOMS, Market], views=[*VIEWS, blueprint])",
+}
+# A mistake, the check that has to notice it, and what that says.
+MISTAKES = {
+    "unused import": ("market/prices.py", "import os\n", "ruff check", "F401"),
+    "format": ("market/prices.py", "x = {  }\n", "ruff format", "prices.py"),
+    "type": ("market/prices.py", "x: int = ''\n", "mypy", "Incompatible types"),
+    "type in a test": ("market/tests/test_market.py", "x: int = ''\n", "mypy", "Incompatible"),
+    "app.py": ("market/prices.py", "from app import app\n", "import contracts", "imports app:"),
+    "the engine's depths": (
+        *("market/prices.py", "def f() -> None:\n    import gospa.live.hub\n"),
+        *("import contracts", "imports gospa.live.hub:"),
+    ),
+    "a submodule": ("rooms/x.py", "from gospa import room\n", "import contracts", "gospa.room:"),
+    "a module": ("jobs.py", "from gospa.room import Room\n", "import contracts", "jobs.py:1"),
+    "a script": ("scripts/x.py", "import gospa.errors\n", "import contracts", "gospa.errors:"),
+    "fixtures": ("market/x.py", "import gospa.testing\n", "import contracts", "gospa.testing:"),
+    "a backend": (
+        *("views/x.py", "from gospa.backends.memory import state\n"),
+        *("import contracts", "imports gospa.backends.memory.state:"),
+    ),
+    "the engine": ("gospa/errors.py", "from market import prices\n", "import contracts", "yours"),
+}
+
+
+@pytest.fixture(scope="module")
+def shop(baked: Baked, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a package and a script added, and app.py changed to use them."""
+    project = shutil.copytree(baked.path, tmp_path_factory.mktemp("shop") / "project")
+    for name, text in PACKAGE.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    app = (project / "app.py").read_text()
+    for before, after in APP.items():
+        assert before in app
+        app = app.replace(before, after)
+    (project / "app.py").write_text(app)
+    return project
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_package_passes(shop: Path, check: str) -> None:
+    assert_succeeds(CHECKS[check], shop)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_in_a_package_are_noticed(shop: Path, tmp_path: Path, mistake: str) -> None:
+    name, text, check, said = MISTAKES[mistake]
+    project = shutil.copytree(shop, tmp_path / "project")
+    with (project / name).open("a") as file:
+        file.write(text)
+    done = run(CHECKS[check], project)
+    assert done.returncode != 0
+    assert said in "".join((done.stdout + done.stderr).split("\n")).replace("  ", " ")
+
+
+def test_its_tests_are_found_and_pass(shop: Path) -> None:
+    found = run((sys.executable, "-m", "pytest", "--collect-only", "-q"), shop)
+    assert "market/tests/test_market.py::test_a_purchase" in found.stdout
+    assert "tests/test_board.py::" in found.stdout
+    assert_succeeds((sys.executable, "-m", "pytest", "-q", "market"), shop)
+
+
+def test_the_engines_tests_pass_with_an_app_that_was_changed(shop: Path) -> None:
+    tests = ("tests/gospa/web", "tests/gospa/process/test_operation.py")
+    assert_succeeds((sys.executable, "-m", "pytest", "-q", *tests), shop)
+
+
+def test_the_image_has_it_and_nothing_that_it_must_not_have(shop: Path) -> None:
+    for secret in (".env", ".git/config", ".devstore/dump.rdb", ".venv/x.py", "client/.env"):
+        (shop / secret).parent.mkdir(exist_ok=True)
+        (shop / secret).write_text("SECRET=1\n")
+    files = copied(shop)
+    needed = {"app.py", "rooms/board.py", "views/home.py", "client/index.html", "gospa/app.py"}
+    package = {name for name in PACKAGE if "test" not in name}
+    assert needed | package <= files
+    assert {name.partition("/")[0] for name in files} == {
+        *("LICENSE", "README.md", "app.py", "client", "gospa", "market", "pyproject.toml"),
+        *("rooms", "scripts", "views"),
+    }
+    assert [name for name in files if "test" in name or "/." in f"/{name}"] == []

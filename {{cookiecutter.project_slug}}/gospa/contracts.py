@@ -1,0 +1,92 @@
+"""A contract for import-linter between the engine and your code, which needs no list of packages.
+
+Your code imports the engine's public names from `gospa` itself, and does not import app.py, which
+imports your code. The engine imports nothing of yours. Tests may import everything; files in
+`scripts/`, which people run, may import app.py.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from grimp import ImportGraph
+from importlinter import Contract, ContractCheck, output
+
+ENGINE = "gospa"
+IGNORED = {"node_modules", "__pycache__"}
+# What else a file may import of the engine, by the first part of its path.
+PUBLIC = {"app.py": ("gospa.backends", "gospa.extras")}
+
+
+class Import(NamedTuple):
+    """The line of an import statement, and the module it names."""
+
+    line: int
+    module: str
+
+
+class Yours(Contract):
+    """Checks every Python file below the current folder."""
+
+    type_name = "yours"
+
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: ARG002, FBT001
+        broken = list(violations(Path.cwd()))
+        return ContractCheck(kept=not broken, metadata={"broken": broken})
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        for line in check.metadata["broken"]:
+            output.print_error(line, bold=False)
+
+
+def violations(root: Path) -> Iterator[str]:
+    """Each import that breaks the contract, with its place and the remedy."""
+    files = sorted(_sources(root))
+    yours = {path.relative_to(root).parts[0].removesuffix(".py") for path in files} - {ENGINE}
+    for path in files:
+        name = path.relative_to(root)
+        for line, module in _imports(path, root):
+            if remedy := _remedy(name, module, yours):
+                yield f"{name.as_posix()}:{line} imports {module}: {remedy}"
+
+
+def _remedy(name: Path, module: str, yours: set[str]) -> str | None:
+    """What to do instead of this import, or None if it is allowed."""
+    place, package = name.parts[0], module.partition(".")[0]
+    if place == ENGINE:
+        return "the engine knows nothing of yours" if package in yours else None
+    if place == "tests" or name.stem == "conftest" or name.stem.startswith("test_"):
+        return None
+    if package == "app" and place not in ("app.py", "scripts"):
+        return "app.py imports your code, not the other way round"
+    if module.startswith(f"{ENGINE}.") and not module.startswith(PUBLIC.get(place, "-")):
+        return f"import public names from `{ENGINE}` itself"
+    return None
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    """The Python files of a folder and of those in it, but for hidden and foreign ones."""
+    for path in root.iterdir():
+        if path.name.startswith(".") or path.name in IGNORED:
+            continue
+        if path.is_dir():
+            yield from _sources(path)
+        elif path.suffix == ".py":
+            yield path
+
+
+def _imports(path: Path, root: Path) -> Iterator[Import]:
+    """The absolute imports of a file, wherever they stand in it."""
+    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (Import(node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                yield Import(node.lineno, module if _is_module(module, root) else node.module)
+
+
+def _is_module(name: str, root: Path) -> bool:
+    path = root.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()

@@ -1,0 +1,231 @@
+"""Fixtures and clients for tests of an application; a pytest plugin, loaded by `conftest.py`.
+
+| fixture    | what it gives                                                             |
+|------------|---------------------------------------------------------------------------|
+| `site`     | the application of app.py, served in this process: a `Site`               |
+| `connect`  | opens its WebSocket: `async with connect() as ann`, `connect(user="ann")` |
+| `http`     | an HTTP client of it, which keeps cookies and follows redirects           |
+| `open_app` | serves it, or other rooms and views, with other settings: see `OpenApp`   |
+| `settings` | settings with a key prefix of this test's own                             |
+| `backends` | the backends that app.py chose                                            |
+
+Tests run on the chosen backends. A development store is started for them if one is needed, and no
+setting of the developer's environment reaches them.
+"""
+
+import contextlib
+import importlib
+import itertools
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NamedTuple, Protocol
+
+import httpx
+import msgspec
+import pytest
+from sanic import Blueprint, Sanic
+
+from gospa.app import Backends, Extra, create_app
+from gospa.room import Room
+from gospa.settings import Settings, load_settings
+from gospa.testing.member import Member, Refused, until
+
+__all__ = ["Connect", "Member", "OpenApp", "Refused", "Site", "logged_in", "serve", "until"]
+
+_numbers = itertools.count()
+
+
+async def logged_in(app: Sanic, user: str, **values: Any) -> str:
+    """Make a session of `user`, without a page; returns the Cookie header of its client."""
+    store = app.ctx.sessions
+    ticket = store.create()
+    ticket.session.log_in(user, ticket.session.created)
+    ticket.session.update(values)
+    assert await store.log_in(ticket)
+    return f"session={ticket.token}"
+
+
+# A served application
+
+
+@asynccontextmanager
+async def serve(app: Sanic, **where: Any) -> AsyncIterator[str]:
+    """Serve an application in this process, with its listeners; yields its host and port.
+
+    `where` is another place to listen at that Sanic knows, for example `unix="/tmp/socket"`.
+    """
+    # asyncio sends small frames at once (TCP_NODELAY) only where the protocol is named.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        where = where or {"sock": listener}
+        server: Any = await app.create_server(return_asyncio_server=True, **where)
+        await server.startup()
+        await server.before_start()
+        await server.start_serving()
+        try:
+            await server.after_start()
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            await server.before_stop()
+            await server.close()
+            await server.after_stop()
+
+
+class Site(NamedTuple):
+    """A served application."""
+
+    app: Sanic
+    address: str
+
+    async def log_in(self, user: str, **values: Any) -> str:
+        """Make a session of `user` with these values; returns a Cookie header."""
+        return await logged_in(self.app, user, **values)
+
+    @asynccontextmanager
+    async def connect(
+        self, *, user: str = "", cookie: str = "", **options: Any
+    ) -> AsyncIterator[Member]:
+        """Open a WebSocket: of a new visitor, of a user, or of whoever has the cookie."""
+        cookie = await self.log_in(user) if user else cookie
+        async with Member.connect(self.address, cookie=cookie, **options) as member:
+            yield member
+
+    @asynccontextmanager
+    async def http(self, *, user: str = "", **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+        """Open an HTTP client that keeps cookies and follows redirects, as browsers do."""
+        options = {"base_url": f"http://{self.address}", "follow_redirects": True, **options}
+        async with httpx.AsyncClient(**options) as client:
+            if user:
+                name, _, token = (await self.log_in(user)).partition("=")
+                client.cookies.set(name, token, self.address.partition(":")[0])
+            yield client
+
+
+class Connect(Protocol):
+    """Type of the fixture `connect`; arguments are those of `Site.connect`."""
+
+    def __call__(
+        self, *, user: str = "", cookie: str = "", **options: Any
+    ) -> AbstractAsyncContextManager[Member]: ...
+
+
+class OpenApp(Protocol):
+    """Type of the fixture `open_app`.
+
+    `async with open_app() as site` serves the application of app.py. `open_app(session_idle=5)`
+    changes settings of it. `open_app([Poll], views=[blueprint])` serves an application that has
+    just these rooms, views and extras, without what else app.py adds.
+    """
+
+    def __call__(
+        self,
+        rooms: Sequence[type[Room]] | None = None,
+        views: Sequence[Blueprint] = (),
+        extras: Sequence[Extra] = (),
+        **settings: Any,
+    ) -> AbstractAsyncContextManager[Site]: ...
+
+
+# Fixtures
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment() -> Iterator[None]:
+    """Tests see no settings of the developer's shell."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("GOSPA_") or name in ("REDIS_URL", "REQUIRE_SHARED"):
+                patch.delenv(name)
+        patch.setattr(Sanic, "test_mode", True)  # applications of the same name may follow
+        yield
+
+
+@pytest.fixture(scope="session")
+def backends(_environment: None) -> Backends:
+    """The backends that app.py chose."""
+    chosen: Backends = importlib.import_module("app").BACKENDS
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def prepared(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings with what the chosen backends need running, as the main process prepares it."""
+    directory = str(tmp_path_factory.mktemp("store"))
+    with contextlib.ExitStack() as stack:
+        yield backends.prepare(Settings(store_directory=directory), stack)
+
+
+@pytest.fixture
+def settings(prepared: Settings) -> Settings:
+    """Settings with a key prefix of this test's own."""
+    return load_settings(
+        {"REDIS_URL": prepared.redis_url, "GOSPA_KEY_PREFIX": f"t{os.getpid()}-{next(_numbers)}:"}
+    )
+
+
+@pytest.fixture
+def open_app(settings: Settings, backends: Backends) -> OpenApp:
+    """Serves an application in this process: see `OpenApp`."""
+
+    @asynccontextmanager
+    async def open_app(
+        rooms: Sequence[type[Room]] | None = None,
+        views: Sequence[Blueprint] = (),
+        extras: Sequence[Extra] = (),
+        **changes: Any,
+    ) -> AsyncIterator[Site]:
+        changed = msgspec.structs.replace(settings, **changes)
+        if rooms is None:
+            assert not views, "name the rooms as well, for example open_app(ROOMS, views)"
+            app = _own_app()
+            app.ctx.settings = changed
+        else:
+            name = f"test_{next(_numbers)}"
+            app = create_app(name, backends, rooms, changed, views=views, extras=extras)
+        try:
+            async with serve(app) as address:
+                yield Site(app, address)
+        finally:
+            Sanic.unregister_app(app)
+
+    return open_app
+
+
+def _own_app() -> Sanic:
+    """The application of app.py, from a fresh run of that file: one cannot be served twice."""
+    before = sys.modules.pop("app", None)
+    try:
+        app: Sanic = importlib.import_module("app").app
+    finally:
+        if before is not None:
+            sys.modules["app"] = before
+    return app
+
+
+@pytest.fixture
+async def site(open_app: OpenApp) -> AsyncIterator[Site]:
+    """The application of app.py, served."""
+    async with open_app() as site:
+        yield site
+
+
+@pytest.fixture
+def address(site: Site) -> str:
+    """The host and port of the served application."""
+    return site.address
+
+
+@pytest.fixture
+def connect(site: Site) -> Connect:
+    """Opens WebSockets of the served application: see `Site.connect`."""
+    return site.connect
+
+
+@pytest.fixture
+async def http(site: Site) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of the served application."""
+    async with site.http() as client:
+        yield client
