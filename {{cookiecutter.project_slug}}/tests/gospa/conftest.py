@@ -1,5 +1,6 @@
 """Fixtures of the engine's tests, which serve rooms of their own."""
 
+import importlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
@@ -10,7 +11,6 @@ import pytest
 from sanic import Blueprint
 
 from gospa.app import Backends, Extra
-from gospa.extras import json_logs, metrics, presence
 from gospa.pubsub import PubSub
 from gospa.room import Room
 from gospa.settings import Settings
@@ -19,7 +19,7 @@ from gospa.store.contract import StateStore
 from gospa.testing import OpenApp, Site
 from tests.gospa.rooms import ROOMS
 
-EXTRAS = (presence, metrics, json_logs)
+EXTRAS: Sequence[Extra] = importlib.import_module("app").EXTRAS
 
 # How fast a machine is says nothing of whether an example holds.
 hypothesis.settings.register_profile(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gospa.extras.metrics import WIDTH, Table, exposition
+from gospa.settings import Settings
 from gospa.stats import Stats
 from gospa.testing import Member, until
+from tests.gospa.process.server import launch
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana.json"
 
@@ -136,3 +139,28 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
         for name in re.findall(r"gospa_\w+", target["expr"])
     }
     assert asked == known
+
+
+async def test_metrics_are_of_all_workers_and_of_none_that_died(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with launch(settings, tmp_path, "--workers=2") as server:
+        await server.ready()
+        await server.pids(2)
+
+        async def connections() -> float:
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(f"http://{server.address}/health/metrics")
+            return samples(answer.text)["gospa_connections"]
+
+        async def are(count: int) -> None:
+            async def counted() -> bool:
+                return await connections() == count
+
+            await until(counted)
+
+        async with server.members(2) as members:
+            await are(2)
+            os.kill(members[0].pid, signal.SIGKILL)
+            await members[0].websocket.wait_closed()
+            await are(1)
