@@ -45,6 +45,12 @@ class Invalid(RoomError):
     code = "invalid"
 
 
+class Conflicted(RoomError):
+    """Other writers came first each time."""
+
+    code = "conflict"
+
+
 class DefinitionError(TypeError):
     """A room class that cannot work as written."""
 

@@ -22,7 +22,7 @@ class Stats:
     members: int = 0  # gauge: memberships of sockets in rooms
     committed: int = 0  # commits by outcome
     conflicts: int = 0
-    refused: int = 0
+    repeated: int = 0
     failed: int = 0
     retried: int = 0
     commit_seconds: list[int] = field(default_factory=_histogram)

@@ -44,7 +44,7 @@ COUNTERS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
             "commit": "committed",
             "conflict": "conflicts",
             "failed": "failed",
-            "refused": "refused",
+            "repeated": "repeated",
             "retried": "retried",
         },
     ),

@@ -9,7 +9,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from gospa.live import wire
-from gospa.live.limits import TokenBucket
+from gospa.live.limits import BURST
 from gospa.live.requests import Requests
 from gospa.live.writer import Writer
 from gospa.sessions.session import Session
@@ -43,8 +43,7 @@ class Connection(asyncio.Protocol):
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._last_received = self._opened = self._loop.time()
-        self._bytes = TokenBucket(hub.settings.bytes_per_second, self._opened)
-        self._frames = TokenBucket(hub.settings.frames_per_second, self._opened)
+        self._bytes_paid = self._frames_paid = self._opened  # rate limits: see `limits.py`
         self._unread = NOTHING
         self._fragments = bytearray()
         self._pinged = self._flooding = self._closing = False
@@ -60,7 +59,9 @@ class Connection(asyncio.Protocol):
         self._pinged = False
         STATS.bytes_received += len(data)
         self._unread = memoryview(bytes(self._unread) + data)
-        if not self._bytes.take(len(data), self._last_received):
+        since = max(self._bytes_paid, self._last_received)
+        self._bytes_paid = since + len(data) / self._settings.bytes_per_second
+        if self._bytes_paid > self._last_received + BURST:
             self._refuse_flood("bytes")
         self._parse()
 
@@ -147,7 +148,9 @@ class Connection(asyncio.Protocol):
             self._unread = self._unread[SLICE:]
             events = self._protocol.events_received()
             frames += len(events)
-            if not self._frames.take(len(events), self._last_received):
+            since = max(self._frames_paid, self._last_received)
+            self._frames_paid = since + len(events) / self._settings.frames_per_second
+            if self._frames_paid > self._last_received + BURST:
                 self._refuse_flood("frames")
             for frame in events:  # also those that came with the client's own close
                 if isinstance(frame, Frame) and not self.requests.stopped:

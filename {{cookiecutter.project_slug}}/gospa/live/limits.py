@@ -1,7 +1,12 @@
-"""Limits on what clients may send, and on how many connections they may have."""
+"""Limits on how many connections a session and an address may have, and how fast they come.
 
-import asyncio
+Rate limits here and in `connection.py` are token buckets in the form of the generic cell rate
+algorithm: one number, the time by which everything so far is paid for. It may be up to BURST
+seconds ahead. https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
+"""
+
 from collections import Counter
+from time import monotonic
 
 from gospa.settings import Settings
 
@@ -11,24 +16,6 @@ MAX_ADDRESSES = 10_000  # whose handshakes are counted at a time
 
 class TooMany(Exception):
     """A client has, or asks for, more connections than it may."""
-
-
-class TokenBucket:
-    """A rate limit: fills by `rate` each second, and holds ten seconds' worth."""
-
-    __slots__ = ("_filled", "_left", "_rate")
-
-    def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
-        self._left = rate * BURST
-        self._filled = now
-
-    def take(self, amount: float, now: float) -> bool:
-        """Take `amount`, even beyond what is left; returns whether enough was left."""
-        filled = self._left + (now - self._filled) * self._rate
-        self._left = min(filled, self._rate * BURST) - amount
-        self._filled = now
-        return self._left >= 0
 
 
 class ConnectionLimits:
@@ -41,17 +28,18 @@ class ConnectionLimits:
         self._settings = settings
         self._sessions: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
-        self._handshakes: dict[str, TokenBucket] = {}
+        self._handshakes: dict[str, float] = {}  # when those of an address are paid for
 
     def admit_handshake(self, address: str) -> None:
         """Count a handshake. Raises TooMany."""
         if not address:
             return
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         if len(self._handshakes) >= MAX_ADDRESSES:  # a client with so many is not held up by this
             self._handshakes.clear()
-        rate = self._settings.handshakes_per_second
-        if not self._handshakes.setdefault(address, TokenBucket(rate, now)).take(1, now):
+        since = max(self._handshakes.get(address, now), now)
+        paid = self._handshakes[address] = since + 1 / self._settings.handshakes_per_second
+        if paid > now + BURST:
             raise TooMany("too many handshakes from this address")
         self._check_address(address)
 

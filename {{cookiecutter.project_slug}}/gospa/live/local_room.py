@@ -90,6 +90,8 @@ class LocalRoom:
             pass
 
     async def close(self) -> None:
+        """Follow the room no longer."""
+        await self.mutations.close()
         if self._repairing:
             await tasks.stop(self._repairing)
         if self._subscription:

@@ -6,7 +6,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +14,8 @@ from typing import Any
 from gospa import tasks
 from gospa.errors import StoreError, StoreUnavailable
 from gospa.live import wire
-from gospa.room import Invalid, RoomError
+from gospa.room import Conflicted, RoomError
 from gospa.stats import BUCKETS, STATS
-from gospa.store.codec import check
 from gospa.store.contract import (
     MAX_REFUSED,
     TAG_BYTES,
@@ -27,10 +26,8 @@ from gospa.store.contract import (
     Refused,
     Snapshot,
     StateStore,
-    fields_size,
-    growth,
 )
-from gospa.store.draft import NO_EDITS, Draft, Edits
+from gospa.store.draft import Draft, Edits, run_all
 
 MAX_BATCH = 64  # mutations that may share a commit
 RETRY_TIME = 2.0  # seconds in which a mutation is tried again,
@@ -102,12 +99,6 @@ class Mutation:
         self.context.run(self.done, outcome)
 
 
-class Conflicted(RoomError):
-    """Other writers came first each time."""
-
-    code = "conflict"
-
-
 @dataclass(slots=True)
 class _Batch:
     """Mutations that are to share a commit; `results` are those of its latest run."""
@@ -146,18 +137,28 @@ class MutationQueue:
         self._proposed: _Batch | None = None  # on its way to the store
         self._waiting: deque[Mutation] = deque()
         self._max_batch = MAX_BATCH  # less while many are repeats
-        self._runner: asyncio.Task[None] | None = None
+        self._runner: asyncio.Task[None] | None = None  # started by the first mutation
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def idle(self) -> bool:
         """Whether every mutation has its outcome."""
-        return self._runner is None
+        return self._idle.is_set()
 
     def submit(self, mutation: Mutation) -> None:
         """Queue a mutation."""
         self._waiting.append(mutation)
+        self._work.set()
+        self._idle.clear()
         if self._runner is None:
             self._runner = tasks.start(self._run(), f"mutations of {self._name}")
+
+    async def close(self) -> None:
+        """End; what waits gets no outcome."""
+        if self._runner is not None:
+            await tasks.stop(self._runner)
 
     def published(self, tag: bytes, version: int) -> None:
         """A commit was published. If it is ours, acknowledge it before its state is shown."""
@@ -174,19 +175,19 @@ class MutationQueue:
 
     async def settled(self) -> None:
         """Wait until everything queued has its outcome."""
-        while self._runner is not None:
-            await asyncio.wait([self._runner])
+        await self._idle.wait()
 
     async def _run(self) -> None:
-        try:
+        while True:
+            await self._work.wait()
+            self._work.clear()
             while batch := self._next():
                 try:
                     await self._commit_batch(batch)
                 except Exception as error:  # noqa: BLE001 - it is the outcome of each
                     for mutation in batch.mutations:
                         mutation.settle(error)
-        finally:
-            self._runner = None
+            self._idle.set()
 
     def _next(self) -> _Batch | None:
         """The first that wait, each of another client; None if nothing waits."""
@@ -218,14 +219,20 @@ class MutationQueue:
             outcome = await self._propose(batch, change)
             match outcome:
                 case Conflict():
+                    STATS.conflicts += 1
                     base = outcome.snapshot or self._absent
                     attempt += 1
                 case Commit(repeated=False):
-                    self._newest_own = _after(base, change, outcome)
+                    STATS.committed += 1
+                    self._newest_own = None
+                    if outcome.parent == base.tag:  # else others committed in between
+                        fields = edits.applied(base.fields)
+                        self._newest_own = Snapshot(outcome.version, change.tag, fields)
                     self._max_batch = min(2 * self._max_batch, MAX_BATCH)
                     batch.acknowledge(outcome.version)
                     return
                 case _ if len(batch.mutations) > 1:  # one of them was applied or refused before
+                    STATS.repeated += 1
                     self._max_batch = len(batch.mutations) // 2
                     self._put_back(batch, self._max_batch)
                 case Commit():
@@ -241,7 +248,7 @@ class MutationQueue:
         batch.tag, self._proposed = change.tag, batch
         began = time.perf_counter()
         try:
-            outcome = await self._store.commit(self._key, change)
+            return await self._store.commit(self._key, change)
         except StoreError:
             STATS.failed += 1
             raise
@@ -250,33 +257,15 @@ class MutationQueue:
             took = time.perf_counter() - began
             STATS.commit_seconds[bisect_left(BUCKETS, took)] += 1
             STATS.commit_seconds_sum += took
-        match outcome:
-            case Commit():
-                STATS.committed += 1
-            case Conflict():
-                STATS.conflicts += 1
-            case Refused():
-                STATS.refused += 1
-        return outcome
 
     def _edit(self, batch: _Batch, base: Snapshot) -> Edits:
-        """Run each on what those before it left, up to one that fails, which will be the first."""
-        edits, batch.results, fields = NO_EDITS, [], base.fields
-        for place, mutation in enumerate(batch.mutations):
-            draft = Draft(fields)
-            try:
-                result = mutation.run(draft)
-                check(result, "the result")
-                own = draft.edits()
-                self._check_room_size(fields, own)
-            except Exception:
-                self._put_back(batch, max(place, 1))
-                if place == 0:
-                    raise
-                break
-            batch.results.append(result)
-            edits = edits.then(own)
-            fields = own.applied(fields) if own else fields
+        """Run the batch up to a mutation that fails, which will be the first of the next one."""
+        runs = [mutation.run for mutation in batch.mutations]
+        edits, batch.results, error = run_all(runs, base.fields, self._limit)
+        if error is not None:
+            self._put_back(batch, max(len(batch.results), 1))
+            if not batch.results:
+                raise error
         return edits
 
     def _put_back(self, batch: _Batch, start: int) -> None:
@@ -309,17 +298,3 @@ class MutationQueue:
             ],
             attempt=attempt,
         )
-
-    def _check_room_size(self, fields: Mapping[str, bytes], edits: Edits) -> None:
-        """Raise Invalid for what makes the room larger than it may be."""
-        more = growth(fields, edits.set, edits.delete)
-        if more > 0 and fields_size(fields.items()) + more > self._limit:
-            raise Invalid(f"{self._name} has its {self._limit} bytes: remove something first")
-
-
-def _after(base: Snapshot, change: Change, commit: Commit) -> Snapshot | None:
-    """The state after a commit, unless others committed between it and its base."""
-    if commit.parent != base.tag:
-        return None
-    fields = {k: raw for k, raw in base.fields.items() if k not in change.delete}
-    return Snapshot(commit.version, change.tag, {**fields, **change.set})

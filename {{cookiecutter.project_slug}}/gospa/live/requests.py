@@ -17,7 +17,7 @@ from gospa.live.mutations import Applied, Mutation, Outcome, Sequence
 from gospa.room import Invalid, NotJoined, Room, RoomError
 from gospa.sessions.session import Session
 from gospa.store.codec import CodecError
-from gospa.store.draft import Draft
+from gospa.store.draft import Draft, StateTooLarge
 
 if TYPE_CHECKING:
     from gospa.live.connection import Connection
@@ -230,7 +230,7 @@ def error_message(error: Exception, room: str, mutation: int | None = None) -> b
     match error:
         case RoomError():
             code, text = error.code, str(error)
-        case CodecError():
+        case CodecError() | StateTooLarge():
             code, text = "invalid", str(error)
         case StoreUnavailable():
             logger.debug("a request to room %s has to be repeated: %s", room, error)

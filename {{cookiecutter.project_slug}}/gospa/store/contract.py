@@ -5,13 +5,12 @@ has a version, one above its parent's, and a random 8-byte tag. It names its par
 version alone cannot tell a chain that was rolled back and counted on from the one it replaced.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 TAG_BYTES = 8
 NO_TAG = bytes(TAG_BYTES)  # the parent of a room's first commit
-OVERHEAD = 64  # bytes that are counted for a field besides its key and value
 MAX_REFUSED = 128  # mutations remembered of a client: more than it may have under way
 MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count exactly
 
@@ -123,19 +122,6 @@ def channel(room: str) -> str:
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
     """
     return f"{{{room}}}"
-
-
-def fields_size(fields: Iterable[tuple[str, bytes]]) -> int:
-    """The bytes that fields take in memory, about."""
-    return sum(len(key) + len(raw) + OVERHEAD for key, raw in fields)
-
-
-def growth(
-    fields: Mapping[str, bytes], changed: Mapping[str, bytes], deleted: Iterable[str]
-) -> int:
-    """By how many bytes a change makes the fields of a room larger."""
-    touched = [(key, fields[key]) for key in (*changed, *deleted) if key in fields]
-    return fields_size(changed.items()) - fields_size(touched)
 
 
 def splice(parts: tuple[bytes, bytes], version: int, parent: bytes) -> bytes:

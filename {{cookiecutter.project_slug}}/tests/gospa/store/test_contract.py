@@ -14,11 +14,9 @@ from gospa.store.contract import (
     Refused,
     Snapshot,
     channel,
-    fields_size,
-    growth,
     splice,
 )
-from gospa.store.draft import Edits
+from gospa.store.draft import Edits, fields_size, growth
 
 CHANGE = Change(b"tag-0001", True, (b"", b""))
 
