@@ -74,6 +74,8 @@ def run(directory: str | Path) -> Iterator[str]:
                 *(sys.executable, "-I", str(GUARD), program, "--port", "0"),
                 *("--unixsocket", str(address), "--unixsocketperm", "700"),
                 *("--dir", str(data), "--appendonly", "yes", "--save", ""),
+                # Write before each answer; `everysec` waits for a slow disk, and a kill loses data.
+                *("--appendfsync", "no"),
             ],
             stdin=subprocess.PIPE,
             stdout=log,
