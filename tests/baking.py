@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cookiecutter.main import cookiecutter
+
+from tests import conditions
 
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "{{cookiecutter.project_slug}}"
@@ -29,7 +31,7 @@ FOREIGN = (
 CHECKS = {
     "ruff check": ("ruff", "check", "--no-cache", "."),
     "ruff format": ("ruff", "format", "--no-cache", "--check", "."),
-    "mypy": ("mypy", "--cache-dir", os.devnull),
+    "mypy": ("mypy",),  # its cache: see conftest.py
     "import contracts": ("lint-imports", "--no-logo", "--no-cache"),
 }
 
@@ -79,6 +81,30 @@ def bake(
         overwrite_if_exists=overwrite,
     )
     return Path(made)
+
+
+class Matrix(Mapping[str, Baked]):
+    """A project of each combination of choices, by its name; generated when first asked for."""
+
+    def __init__(self, template: Path, folder: Callable[[], Path]) -> None:
+        self._template = template
+        self._folder = folder
+        self._answers = {name_of(answers): answers for answers in combinations()}
+        self._made: dict[str, Baked] = {}
+
+    def __getitem__(self, name: str) -> Baked:
+        if name not in self._made:
+            answers = self._answers[name]
+            with conditions.watched():
+                path = bake(self._template, self._folder(), answers)
+            self._made[name] = Baked(path, answers)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
 
 
 def contents(project: Path) -> dict[str, bytes]:
