@@ -1,5 +1,7 @@
 """Generate projects, and run commands in them."""
 
+import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -27,11 +29,13 @@ FOREIGN = (
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
 )
 
+MYPY_CACHE = ROOT / ".mypy_cache"
+
 # The template's own checks, in the template and in what it generates.
 CHECKS = {
     "ruff check": ("ruff", "check", "--no-cache", "."),
     "ruff format": ("ruff", "format", "--no-cache", "--check", "."),
-    "mypy": ("mypy",),  # its cache: see conftest.py
+    "mypy": ("mypy",),
     "import contracts": ("lint-imports", "--no-logo", "--no-cache"),
 }
 
@@ -122,10 +126,20 @@ def run(
         **os.environ,
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}" if path is None else path,
         "PYTHONDONTWRITEBYTECODE": "1",
+        "MYPY_CACHE_DIR": str(MYPY_CACHE),
     }
-    return subprocess.run(
-        command, cwd=folder, env=environment, check=False, capture_output=True, text=True, **options
-    )
+    options = {"capture_output": True, "text": True, **options}
+    with mypys_turn() if command[0] == "mypy" else contextlib.nullcontext():
+        return subprocess.run(command, cwd=folder, env=environment, check=False, **options)
+
+
+@contextlib.contextmanager
+def mypys_turn() -> Iterator[None]:
+    """Wait until no other test runs mypy: all use one cache, as projects share most files."""
+    MYPY_CACHE.mkdir(exist_ok=True)
+    with (MYPY_CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def assert_succeeds(command: Sequence[str], folder: Path) -> None:

@@ -62,14 +62,6 @@ def rank(item: pytest.Item) -> int:
     return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One cache for all of mypy's runs here: the projects have most of their files in common."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MYPY_CACHE_DIR", str(tmp_path_factory.mktemp("mypy")))
-        yield
-
-
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template, without what else lies in this clone."""

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.baking import Baked
+from tests.images import copied
 
 GRACE = 15  # seconds that Sanic gives to what is under way when it stops
 
