@@ -34,8 +34,13 @@ SNAPSHOTS = (
     *("tests/test_matrix.py", "tests/test_bare.py::test_it_knows_the_example_as_it_is"),
     *("--write-snapshots", "--quiet"),
 )
+# As many processes as there are cores, up to four. What shares a browser or a server is one group.
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup")
 # The tasks that are a run of pytest, and with what.
-TESTS = {"test": (), "snapshots": SNAPSHOTS}
+TESTS = {"test": PARALLEL, "snapshots": SNAPSHOTS}
+NEED_BROWSER = (
+    "tests/test_browser*.py, test_client.py, test_msgpack.py, and the guide's and README's"
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -54,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return demo(options)
         if options.task == "bench":
             return bench(rest)
-        return mutate(rest) if options.task == "mutate" else test([*TESTS[options.task], *rest])
+        if options.task == "mutate":
+            return mutate(rest)
+        chosen = ["--all"] if options.task == "test" and options.all else []
+        return test([*TESTS[options.task], *chosen, *rest])
     except TaskError as error:
         print(f"tasks.py: {error}", file=sys.stderr)
         return 1
@@ -64,11 +72,12 @@ def make_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog="tasks.py", description=__doc__)
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
-    tasks.add_parser(
+    to_test = tasks.add_parser(
         "test",
         help="install everything and run the tests; further arguments go to pytest",
-        usage="tasks.py test [-h] [PYTEST ARGUMENT ...]",
+        usage="tasks.py test [-h] [--all] [PYTEST ARGUMENT ...]",
     )
+    to_test.add_argument("--all", action="store_true", help="also those that take minutes each")
     tasks.add_parser(
         "bench",
         help="measure side by side with others; see `tasks.py bench --help`",
@@ -119,10 +128,26 @@ def worker_count(text: str) -> int:
 
 def test(arguments: Sequence[str]) -> int:
     """Install what the tests need, and become pytest."""
-    python = install(test_requirements(), VENV)
+    say_what_is_missing()
+    needed = test_requirements()
+    if "--all" in arguments:
+        needed |= requirements(ROOT / "pyproject.toml", "mutation")
+    python = install(needed, VENV)
     if find_browser() is None:
         fetch_browser(python)
     return become(python, "pytest", *arguments)
+
+
+def say_what_is_missing() -> None:
+    """Say at once which tests may be left out."""
+    if find_browser() is None:
+        say(
+            "There is no Chromium or Chrome on the PATH. Unless Playwright has one, these are left "
+            f"out: {NEED_BROWSER}."
+        )
+    for program, tests in {"nginx": "behind nginx", "npm": "of the client's types"}.items():
+        if not (shutil.which(program) or shutil.which(program, path="/usr/sbin")):
+            say(f"There is no {program}: the tests {tests} are left out.")
 
 
 def mutate(arguments: Sequence[str]) -> int:
@@ -152,10 +177,10 @@ def find_browser() -> str | None:
 
 def fetch_browser(python: Path) -> None:
     """Have Playwright install a Chromium, or say what follows if it cannot."""
-    say("There is no Chromium on the PATH: asking Playwright for one.")
+    say("Asking Playwright for a Chromium.")
     command = [str(python), "-m", "playwright", "install", "chromium"]
     if subprocess.run(command, check=False).returncode:
-        say("Playwright has none either: install Chromium, or the browser tests are left out.")
+        say("Playwright has none: these tests are left out. To run them, install Chromium.")
 
 
 # The measurements
@@ -364,14 +389,21 @@ def install(needed: set[str], venv: Path) -> Path:
             return python
     if not has_pip(python):
         make_venv(venv)
-    say(f"Installing packages into {venv}: this takes a minute, once.")
+    say(f"Installing {len(needed)} packages and what they need into {venv}: a minute, once.")
     run(
         "pip could not install them: see above. Mend that (the network?), and start again",
-        *(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+        *installer(python),
         *sorted(needed),
     )
     installed.write_text("\n".join(sorted(needed)), encoding="utf-8")
     return python
+
+
+def installer(python: Path) -> tuple[str | Path, ...]:
+    """The command that installs packages for a Python: uv, which is faster, or else pip."""
+    if uv := shutil.which("uv"):
+        return (uv, "pip", "install", "--quiet", "--python", python)
+    return (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 
 
 def has_pip(python: Path) -> bool:

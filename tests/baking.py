@@ -1,16 +1,20 @@
 """Generate projects, and run commands in them."""
 
+import contextlib
+import fcntl
 import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cookiecutter.main import cookiecutter
+
+from tests import conditions
 
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "{{cookiecutter.project_slug}}"
@@ -25,11 +29,13 @@ FOREIGN = (
     *(".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
 )
 
+MYPY_CACHE = ROOT / ".mypy_cache"
+
 # The template's own checks, in the template and in what it generates.
 CHECKS = {
     "ruff check": ("ruff", "check", "--no-cache", "."),
     "ruff format": ("ruff", "format", "--no-cache", "--check", "."),
-    "mypy": ("mypy", "--cache-dir", os.devnull),
+    "mypy": ("mypy",),
     "import contracts": ("lint-imports", "--no-logo", "--no-cache"),
 }
 
@@ -81,6 +87,30 @@ def bake(
     return Path(made)
 
 
+class Matrix(Mapping[str, Baked]):
+    """A project of each combination of choices, by its name; generated when first asked for."""
+
+    def __init__(self, template: Path, folder: Callable[[], Path]) -> None:
+        self._template = template
+        self._folder = folder
+        self._answers = {name_of(answers): answers for answers in combinations()}
+        self._made: dict[str, Baked] = {}
+
+    def __getitem__(self, name: str) -> Baked:
+        if name not in self._made:
+            answers = self._answers[name]
+            with conditions.watched():
+                path = bake(self._template, self._folder(), answers)
+            self._made[name] = Baked(path, answers)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+
 def contents(project: Path) -> dict[str, bytes]:
     """All files of a project."""
     files = [path for path in sorted(project.rglob("*")) if path.is_file()]
@@ -96,10 +126,20 @@ def run(
         **os.environ,
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}" if path is None else path,
         "PYTHONDONTWRITEBYTECODE": "1",
+        "MYPY_CACHE_DIR": str(MYPY_CACHE),
     }
-    return subprocess.run(
-        command, cwd=folder, env=environment, check=False, capture_output=True, text=True, **options
-    )
+    options = {"capture_output": True, "text": True, **options}
+    with mypys_turn() if command[0] == "mypy" else contextlib.nullcontext():
+        return subprocess.run(command, cwd=folder, env=environment, check=False, **options)
+
+
+@contextlib.contextmanager
+def mypys_turn() -> Iterator[None]:
+    """Wait until no other test runs mypy: all use one cache, as projects share most files."""
+    MYPY_CACHE.mkdir(exist_ok=True)
+    with (MYPY_CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def assert_succeeds(command: Sequence[str], folder: Path) -> None:

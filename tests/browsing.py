@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -32,10 +33,12 @@ class Site(NamedTuple):
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody has, nor gets for a connection before somebody listens there."""
+    while True:
+        port = secrets.choice(range(10_000, 32_768))  # from there on they are given to connections
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(met: Callable[[], bool]) -> None:

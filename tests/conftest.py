@@ -9,17 +9,57 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 import tasks
-from tests import conditions
-from tests.baking import APP, DEFAULT, FOREIGN, ROOT, Baked, bake, combinations, name_of, run
+from tests.baking import APP, DEFAULT, FOREIGN, ROOT, Baked, Matrix, combinations, name_of, run
 from tests.browsing import TIMEOUT, Site
 
 NODE_PACKAGES = ("typescript@5.9.3", "msgpack-test-suite@1.0.0")
+
+
+# What takes longest, and so starts first. With several processes (pytest-xdist, loadgroup), tests
+# of a group run in the same one: those of a file that share a browser, a server or all projects.
+FIRST = (
+    *("in_place", "updating", "guide", "bare", "browser_failures", "combinations", "matrix"),
+    *("browser", "client", "msgpack", "generated_checks"),
+)
+GROUPS = {
+    **{name: name for name in ("bench", "browser", "browser_failures", "client", "msgpack")},
+    **dict.fromkeys(("deployment", "documentation", "matrix"), "matrix"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-snapshots", action="store_true", help="write tests/snapshots anew from what is"
     )
+    parser.addoption("--all", action="store_true", help="run the tests that take minutes, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put long tests first, together what belongs together, and leave slow ones out."""
+    left_out = [item for item in items if item.get_closest_marker("slow") and not wanted(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+    items[:] = sorted((item for item in items if item not in left_out), key=rank)
+    for item in items:
+        if group := GROUPS.get(subject(item)):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def wanted(item: pytest.Item) -> bool:
+    """Whether a slow test was asked for, by --all or by the name of its file."""
+    named = [item.config.rootpath / name.partition("::")[0] for name in item.config.args]
+    return bool(item.config.getoption("--all")) or item.path in named
+
+
+def subject(item: pytest.Item) -> str:
+    """What a test's file is called, without `test_`."""
+    return item.path.stem.removeprefix("test_")
+
+
+def rank(item: pytest.Item) -> int:
+    """The place of a test's file in the order."""
+    name = GROUPS.get(subject(item), subject(item))
+    return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
 @pytest.fixture(scope="session")
@@ -30,20 +70,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def matrix(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Baked]:
-    """A project of each combination of choices, by its name; generated once, left as it is."""
-    made = {}
-    with conditions.watched():
-        for answers in combinations():
-            path = bake(template, tmp_path_factory.mktemp("baked"), answers)
-            made[name_of(answers)] = Baked(path, answers)
-    return made
+def matrix(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    """A project of each combination of choices, to leave as it is."""
+    return Matrix(template, lambda: tmp_path_factory.mktemp("baked"))
 
 
 @pytest.fixture(
     scope="session", params=combinations("state_backend", "session_backend"), ids=name_of
 )
-def baked(request: pytest.FixtureRequest, matrix: dict[str, Baked]) -> Baked:
+def baked(request: pytest.FixtureRequest, matrix: Matrix) -> Baked:
     """A project of each combination of backends, with the first license."""
     return matrix[name_of({**DEFAULT, **request.param})]
 

@@ -1,5 +1,6 @@
 """The example can be removed: `make bare` does so, and nothing of the engine needs it."""
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from tests.baking import (
     CHECKS,
     DEFAULT,
     Baked,
+    Matrix,
     assert_succeeds,
     commit,
     contents,
@@ -23,7 +25,8 @@ from tests.baking import (
 BARE = (sys.executable, "bare.py")
 REDIS = {**DEFAULT, "state_backend": "redis", "session_backend": "redis"}
 EXAMPLE = re.compile(
-    r"\b(?:[Bb]oards?|[Ll]ounge|[Aa]ccount|Me)\b|[\"']me[\"'@/#]|\b(?:from|import) (?:rooms|views)\b"
+    r"\b(?:[Bb]oards?|[Ll]ounge|[Aa]ccount|Me)\b|[\"']me[\"'@/#]"
+    r"|\b(?:from|import) (?:rooms|views)\b"
 )
 # One test in each folder of what needs rooms, views or a server; REDIS runs all that are fast.
 SOME = (
@@ -44,7 +47,7 @@ def bare(*arguments: str, project: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def example(matrix: dict[str, Baked], tmp_path: Path) -> Path:
+def example(matrix: Matrix, tmp_path: Path) -> Path:
     """A project that still has the example."""
     return shutil.copytree(matrix[name_of(REDIS)].path, tmp_path / "project")
 
@@ -130,7 +133,7 @@ def test_it_knows_the_example_as_it_is(request: pytest.FixtureRequest) -> None:
     text = program.read_text(encoding="utf-8")
     sys.path.insert(0, str(APP))
     try:
-        import bare as module  # noqa: PLC0415 - it is found only now
+        module = importlib.import_module("bare")
     finally:
         sys.path.remove(str(APP))
     digests = {name: module.digest((APP / name).read_bytes()) for name in module.EXAMPLE}
@@ -151,7 +154,9 @@ def test_every_file_of_yours_is_of_the_example_or_stays() -> None:
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     files += (APP / "tests").glob("*.py")
     named = {path.relative_to(APP).as_posix() for path in files if "__pycache__" not in path.parts}
-    listed = set(re.findall(r'^    "(.*?)": "[0-9a-f]+",$', (APP / "bare.py").read_text(), re.M))
+    listed = set(
+        re.findall(r'^    "(.*?)": "[0-9a-f]+",$', (APP / "bare.py").read_text(), re.MULTILINE)
+    )
     assert named - stays == listed
 
 

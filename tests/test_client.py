@@ -124,7 +124,8 @@ def page(browser: Browser) -> Iterator[Page]:
     def answer(route: Route) -> None:
         path = route.request.url.removeprefix(PAGE)
         if path.endswith(".js"):
-            route.fulfill(path=APP / "client" / path, content_type="text/javascript")
+            file = APP / "gospa/client" / path.removeprefix("gospa/")
+            route.fulfill(path=file, content_type="text/javascript")
         else:
             route.fulfill(body="<!doctype html>", content_type="text/html")
 

@@ -9,4 +9,4 @@ from tests.baking import assert_succeeds
 def test_types_hold(node_modules: Path, tree: Path) -> None:
     node = shutil.which("node")
     assert node, "npm is there, but no node"
-    assert_succeeds((node, str(node_modules / "typescript/bin/tsc"), "-p", "."), tree)
+    assert_succeeds((node, str(node_modules / "typescript/bin/tsc"), "-p", "jsconfig.json"), tree)

@@ -38,8 +38,8 @@ def test_the_image_is_small_and_runs_as_nobody(dockerfile: list[tuple[str, str]]
 
 
 def test_the_image_has_what_it_starts(dockerfile: list[tuple[str, str]], baked: Baked) -> None:
-    copied = [rest.split()[:-1] for name, rest in dockerfile if name == "COPY"]
-    sources = {path for paths in copied for path in paths if not path.startswith(("--", "/"))}
+    copies = [rest.split()[:-1] for name, rest in dockerfile if name == "COPY"]
+    sources = {path for paths in copies for path in paths if not path.startswith(("--", "/"))}
     assert all((baked.path / source).exists() for source in sources)
     files = copied(baked.path)
     packages = {str(path.relative_to(baked.path)) for path in baked.path.glob("*/__init__.py")}

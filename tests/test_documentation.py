@@ -31,7 +31,7 @@ from tests.baking import (
     DEFAULT,
     OPTIONS,
     ROOT,
-    Baked,
+    Matrix,
     assert_succeeds,
     commit,
     contents,
@@ -58,7 +58,7 @@ def pages_of(project: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def all_pages(matrix: dict[str, Baked]) -> list[str]:
+def all_pages(matrix: Matrix) -> list[str]:
     """Every page, the application's ones as each combination has them."""
     found = list(template_pages().values())
     for baked in matrix.values():
@@ -112,7 +112,7 @@ class Workplace:
 
 
 @pytest.fixture
-def workplace(matrix: dict[str, Baked], tmp_path: Path) -> Workplace:
+def workplace(matrix: Matrix, tmp_path: Path) -> Workplace:
     return Workplace(shutil.copytree(matrix[name_of(REDIS)].path, tmp_path / "project"))
 
 
@@ -419,7 +419,7 @@ def added_to(project: Path) -> list[Path]:
 
 @pytest.mark.parametrize("backends", [DEFAULT, REDIS], ids=name_of)
 def test_what_the_pages_add_passes_tests_and_checks(
-    backends: dict[str, str], matrix: dict[str, Baked], tmp_path: Path
+    backends: dict[str, str], matrix: Matrix, tmp_path: Path
 ) -> None:
     project = shutil.copytree(matrix[name_of(backends)].path, tmp_path / "project")
     tests = [path for path in added_to(project) if path.name.startswith("test_")]
@@ -498,7 +498,7 @@ def test_every_snippet_is_of_a_kind_that_is_tested(all_pages: list[str]) -> None
 
 
 def test_python_and_scripts_are_only_on_pages_whose_test_uses_them(
-    matrix: dict[str, Baked],
+    matrix: Matrix,
 ) -> None:
     pages = {**template_pages(), **pages_of(matrix[name_of(REDIS)].path)}
     guide = "docs/guide.md"  # tests/test_guide.py
@@ -536,7 +536,7 @@ def test_each_promise_is_held_by_a_test_that_exists() -> None:
     assert [name for name in sorted(named) if f"def {name}(" not in tests] == []
 
 
-def test_links_lead_somewhere(matrix: dict[str, Baked]) -> None:
+def test_links_lead_somewhere(matrix: Matrix) -> None:
     roots = {ROOT: template_pages()}
     roots |= {baked.path: pages_of(baked.path) for baked in matrix.values()}
     for root, pages in roots.items():
@@ -546,7 +546,7 @@ def test_links_lead_somewhere(matrix: dict[str, Baked]) -> None:
                     assert ((root / name).parent / link).exists(), f"{name}: {link}"
 
 
-def test_pages_that_are_named_exist(matrix: dict[str, Baked]) -> None:
+def test_pages_that_are_named_exist(matrix: Matrix) -> None:
     for baked in matrix.values():
         for name, page in pages_of(baked.path).items():
             for named in re.findall(r"`(docs/[\w-]+\.md)`", page):

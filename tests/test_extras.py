@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.baking import APP, CHECKS, DEFAULT, Baked, assert_succeeds, name_of
+from tests.baking import APP, CHECKS, DEFAULT, Matrix, assert_succeeds, name_of
 
 EXTRAS = sorted(path.stem for path in APP.glob("gospa/extras/[a-z]*.py"))
 # What an extra could have touched: sockets, and the application as a whole.
@@ -20,9 +20,7 @@ def test_app_names_every_extra_on_a_line_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_project_without_an_extra_is_whole(
-    extra: str, matrix: dict[str, Baked], tmp_path: Path
-) -> None:
+def test_project_without_an_extra_is_whole(extra: str, matrix: Matrix, tmp_path: Path) -> None:
     project = shutil.copytree(matrix[name_of(DEFAULT)].path, tmp_path / "project")
     app = project / "app.py"
     source = re.sub(rf"^    {extra},  # .*\n", "", app.read_text(), flags=re.MULTILINE)

@@ -1,4 +1,8 @@
-"""Every generated project passes its own checks and its own tests."""
+"""Every generated project passes its own checks and its own tests.
+
+Its engine and the tests of that are copies of the tree's, so that they are tested there, once, by
+test_in_place.py. With --all, each project runs its whole suite.
+"""
 
 import re
 import shutil
@@ -7,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.baking import CHECKS, Baked, assert_succeeds
+from tests.baking import APP, CHECKS, Baked, assert_succeeds, contents
 
 VOTE = """
 from rooms import ROOMS
@@ -27,7 +31,21 @@ def test_passes(project: Path, check: str) -> None:
     assert_succeeds(CHECKS[check], project)
 
 
-def test_passes_its_own_tests(project: Path) -> None:
+def test_engine_and_its_tests_are_those_of_the_tree(baked: Baked, template: Path) -> None:
+    files = contents(baked.path)
+    engine = {name for name in files if name.startswith(("gospa/", "tests/gospa/"))}
+    assert engine > {"gospa/app.py", "tests/gospa/conftest.py"}
+    tree = template / APP.name
+    assert [name for name in engine if files[name] != (tree / name).read_bytes()] == []
+
+
+def test_passes_the_users_tests(project: Path) -> None:
+    assert_succeeds((sys.executable, "-m", "pytest", "-q", "--ignore=tests/gospa"), project)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_passes_all_its_tests(project: Path) -> None:
     assert_succeeds((sys.executable, "-m", "pytest", "-q"), project)
 
 

@@ -9,6 +9,15 @@ import pytest
 from tests.baking import APP, CHECKS, ROOT, assert_succeeds
 
 JINJA = re.compile(r"\{\{-?\s*cookiecutter|\{%|^\s*#%", re.MULTILINE)
+# The suite in parts that run side by side. Where a thousand clients or minutes of failures are
+# needed, test_generated_checks.py runs the tests, with --all.
+FOLDERS = ("backends", "live", "process", "fleet")
+LONG = ("tests/gospa/chaos/test_chaos.py", "tests/gospa/fleet/test_graceful.py")
+PARTS = {
+    **{name: (f"tests/gospa/{name}", f"--ignore={LONG[1]}") for name in FOLDERS},
+    "all else": (*(f"--ignore=tests/gospa/{name}" for name in FOLDERS), f"--ignore={LONG[0]}"),
+    "chaos, but for runs": (LONG[0], "-m", "not slow"),
+}
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -16,11 +25,15 @@ def test_tree_passes(tree: Path, check: str) -> None:
     assert_succeeds(CHECKS[check], tree)
 
 
-def test_tree_serves_with_all_backends_in_it(tree: Path) -> None:
-    """The whole suite is run in what is generated; here the backends stand side by side."""
-    tests = ("backends", "sessions", "store", "live/test_socket.py")
-    folders = [f"tests/gospa/{name}" for name in tests]
-    assert_succeeds((sys.executable, "-m", "pytest", "-q", *folders), tree)
+@pytest.mark.parametrize("part", PARTS)
+def test_tree_passes_its_tests(tree: Path, part: str) -> None:
+    """With all backends in it; the engine's tests of a generated project are the same files."""
+    assert_succeeds((sys.executable, "-m", "pytest", "-q", *PARTS[part]), tree)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_tests_exist(name: str) -> None:
+    assert (APP / name).exists()
 
 
 @pytest.mark.parametrize("check", ["ruff check", "ruff format", "mypy"])

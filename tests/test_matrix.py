@@ -12,7 +12,7 @@ from tests.baking import (
     DEFAULT,
     OPTIONS,
     ROOT,
-    Baked,
+    Matrix,
     bake,
     combinations,
     contents,
@@ -35,7 +35,7 @@ SECRET = re.compile(
 REMEDY = "is not as reviewed. If that is wanted: python3 tasks.py snapshots, and review the diff"
 
 
-def files_of(matrix: dict[str, Baked], answers: dict[str, str]) -> dict[str, bytes]:
+def files_of(matrix: Matrix, answers: dict[str, str]) -> dict[str, bytes]:
     return contents(matrix[name_of(answers)].path)
 
 
@@ -53,15 +53,13 @@ def short_name(answers: dict[str, str]) -> str:
     return "+".join(f"{name.removesuffix('_backend')}-{value}" for name, value in other.items())
 
 
-def test_default_has_the_reviewed_files(
-    matrix: dict[str, Baked], request: pytest.FixtureRequest
-) -> None:
+def test_default_has_the_reviewed_files(matrix: Matrix, request: pytest.FixtureRequest) -> None:
     compare(snapshots.names(files_of(matrix, DEFAULT)), "default", request)
 
 
 @pytest.mark.parametrize("answers", REVIEWED, ids=short_name)
 def test_choice_differs_from_the_default_as_reviewed(
-    answers: dict[str, str], matrix: dict[str, Baked], request: pytest.FixtureRequest
+    answers: dict[str, str], matrix: Matrix, request: pytest.FixtureRequest
 ) -> None:
     found = snapshots.difference(files_of(matrix, DEFAULT), files_of(matrix, answers))
     compare(found, short_name(answers), request)
@@ -73,9 +71,7 @@ def test_no_snapshot_is_left_over() -> None:
 
 
 @pytest.mark.parametrize("answers", combinations(), ids=name_of)
-def test_license_and_backends_do_not_meddle(
-    answers: dict[str, str], matrix: dict[str, Baked]
-) -> None:
+def test_license_and_backends_do_not_meddle(answers: dict[str, str], matrix: Matrix) -> None:
     default = files_of(matrix, DEFAULT)
     of_backends = files_of(matrix, {**answers, "license": DEFAULT["license"]})
     of_license = files_of(matrix, {**DEFAULT, "license": answers["license"]})
@@ -90,19 +86,22 @@ def test_license_and_backends_do_not_meddle(
 
 
 @pytest.fixture(scope="module")
-def _everything_was_rendered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What the matrix lacks: the answer that cookiecutter.json itself refuses."""
+def _everything_was_rendered(
+    template: Path, matrix: Matrix, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """All projects, and what they lack: the answer that cookiecutter.json itself refuses."""
+    assert all(matrix.values())
     output = tmp_path_factory.mktemp("refused")
     with conditions.watched(), pytest.raises(UndefinedError, match="project_slug"):
         bake(template, output, {"project_slug": "a/folder"})
 
 
-@pytest.mark.usefixtures("matrix", "_everything_was_rendered")
+@pytest.mark.usefixtures("_everything_was_rendered")
 def test_every_condition_was_true_and_false() -> None:
     assert conditions.one_sided() == []
 
 
-@pytest.mark.usefixtures("matrix", "_everything_was_rendered")
+@pytest.mark.usefixtures("_everything_was_rendered")
 def test_every_shared_text_was_used() -> None:
     texts = {path.relative_to(ROOT / "templates") for path in (ROOT / "templates").rglob("*.txt")}
     assert texts
@@ -174,7 +173,7 @@ def is_template(path: Path) -> bool:
     return snapshots.is_rendered(path.name) and path.name != "app.py"
 
 
-def test_no_secret_is_rendered(matrix: dict[str, Baked]) -> None:
+def test_no_secret_is_rendered(matrix: Matrix) -> None:
     for name, baked in matrix.items():
         for file, content in contents(baked.path).items():
             if snapshots.is_rendered(file):
@@ -199,7 +198,7 @@ def test_secret_would_be_seen(text: str) -> None:
 # Names that every file system takes
 
 
-def test_file_names_suit_windows(matrix: dict[str, Baked]) -> None:
+def test_file_names_suit_windows(matrix: Matrix) -> None:
     for baked in matrix.values():
         names = list(contents(baked.path))
         assert len({name.casefold() for name in names}) == len(names)

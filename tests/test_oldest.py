@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.baking import APP, CHECKS, assert_succeeds, run
 from tests.packages import install
 
@@ -24,6 +26,7 @@ SUITES = (
 )
 
 
+@pytest.mark.slow
 def test_the_oldest_versions_pass_the_tests_and_the_checks(tree: Path, tmp_path: Path) -> None:
     asked = FLOOR.findall((APP / "pyproject.toml").read_text(encoding="utf-8"))
     assert len(asked) == (APP / "pyproject.toml").read_text(encoding="utf-8").count(",<")

@@ -74,7 +74,8 @@ PACKAGE = {
 }
 APP = {
     "from rooms import ROOMS\n": (
-        "from market.room import Market\nfrom market.view import blueprint\nfrom rooms import ROOMS\n"
+        "from market.room import Market\nfrom market.view import blueprint\n"
+        "from rooms import ROOMS\n"
     ),
     "BACKENDS, ROOMS, views=VIEWS)": "BACKENDS, [*ROOMS, Market], views=[*VIEWS, blueprint])",
 }

@@ -13,13 +13,10 @@ import pytest
 from tests.baking import run
 from tests.packages import install
 
+REDIS = "tests/gospa/backends/redis"
 SUITES = (
-    *(f"tests/{part}/test_redis.py" for part in ("pubsub", "sessions", "state")),
-    *("tests/gospa/live/test_presence.py", "tests/gospa/backends/redis/test_client.py"),
-    *(
-        "tests/gospa/backends/redis/test_addresses.py::TestOneServer",
-        "tests/gospa/backends/redis/test_cluster.py",
-    ),
+    *(f"{REDIS}/test_{part}.py" for part in ("pubsub", "storage", "state", "client", "cluster")),
+    *(f"{REDIS}/test_addresses.py::TestOneServer", "tests/gospa/extras/test_presence.py"),
 )
 # What the server says it is, the package, and where the program is in it.
 SERVERS = {
@@ -33,6 +30,7 @@ SERVERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 def test_backends_pass_their_tests_on(server: str, tree: Path, tmp_path: Path) -> None:
     said, package, program = SERVERS[server]

@@ -11,7 +11,7 @@ import pytest
 from tests.baking import (
     APP,
     CHECKS,
-    Baked,
+    Matrix,
     assert_succeeds,
     bake,
     combinations,
@@ -103,7 +103,7 @@ def files_of(project: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("answers", BACKENDS, ids=name_of)
 def test_cruft_makes_the_same_as_cookiecutter(
-    answers: dict[str, str], template: Path, matrix: dict[str, Baked], tmp_path: Path
+    answers: dict[str, str], template: Path, matrix: Matrix, tmp_path: Path
 ) -> None:
     repository = shutil.copytree(template, tmp_path / "template")
     commit(repository, "v1")
@@ -184,7 +184,7 @@ def test_contradicting_edit_without_history_is_rejected_into_a_file(
     assert "# mine" in (project / "app.py").read_text()
 
 
-def test_what_cruft_leaves_alone_is_nothing_that_is_generated(matrix: dict[str, Baked]) -> None:
+def test_what_cruft_leaves_alone_is_nothing_that_is_generated(matrix: Matrix) -> None:
     for baked in matrix.values():
         project = tomllib.loads((baked.path / "pyproject.toml").read_text())
         skipped = set(project["tool"]["cruft"]["skip"])

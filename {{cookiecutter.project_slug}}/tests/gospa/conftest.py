@@ -1,6 +1,7 @@
 """Fixtures of the engine's tests, which serve rooms of their own."""
 
 import importlib
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
@@ -25,7 +26,10 @@ EXTRAS: Sequence[Extra] = importlib.import_module("app").EXTRAS
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("untimed")
+hypothesis.settings.register_profile(
+    "thorough", hypothesis.settings.get_profile("untimed"), max_examples=2000
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "untimed"))
 
 
 @pytest.fixture

@@ -106,7 +106,9 @@ class RedisServer:
         return False
 
 
-PERSISTENT = ("--appendonly", "yes", "--save", "", "--repl-diskless-sync-delay", "0")
+# Each write is in the file before it is answered. With `everysec`, a slow disk may delay it by 2 s.
+DURABLE = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
+PERSISTENT = (*DURABLE, "--repl-diskless-sync-delay", "0")
 
 
 class Sentinels:

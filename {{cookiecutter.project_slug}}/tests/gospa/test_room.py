@@ -100,7 +100,7 @@ def test_names_find_their_room_and_its_parameters() -> None:
         "open/a/" + "x" * 65,
         "open/a/ü",
         "open/a/b:c",
-        "own@" + SESSION.identity,
+        pytest.param("own@" + SESSION.identity, id="own@identity"),
     ],
 )
 def test_other_names_are_unknown(name: str) -> None:

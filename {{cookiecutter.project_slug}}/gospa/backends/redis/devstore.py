@@ -56,7 +56,9 @@ def run(directory: str | Path) -> Iterator[str]:
         address = Path(short) / "redis.sock"
         url = f"unix://{address}?db=0"
         _hold(lock, data, url)
-        options = ("--dir", str(data), "--appendonly", "yes", "--save", "")
+        # Redis writes before it answers. `everysec` waits for a slow disk, and a kill loses data.
+        written = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
+        options = ("--dir", str(data), *written)
         guard = subprocess.Popen(  # noqa: S603 - our own program and arguments
             [
                 *(sys.executable, "-I", str(GUARD), program, "--port", "0", *options),

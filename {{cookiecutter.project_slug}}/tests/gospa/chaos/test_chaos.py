@@ -15,12 +15,14 @@ pytestmark = pytest.mark.timeout(120)
 SEED = 0  # with it, the first round has both of two faults
 
 
+@pytest.mark.slow
 async def test_faults_of_all_kinds_leave_nothing_wrong(tmp_path: Path) -> None:
     report = await run(Options(seconds=15), tmp_path)
     assert not report.truth.violations, report
     assert report.truth.counts["changes"] > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("store", "faults"),
     [
@@ -37,6 +39,7 @@ async def test_a_store_of_several_servers_may_change_under_load(
     assert report.truth.counts["changes"] > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("safeguard", "fault", "pace"),
     [

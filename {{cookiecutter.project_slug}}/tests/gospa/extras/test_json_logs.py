@@ -41,6 +41,7 @@ def test_a_line_is_json_with_the_ids_of_what_it_belongs_to(formatter: logging.Fo
     assert (said["request_id"], said["connection_id"]) == ("r1", "c1")
 
 
+@pytest.mark.slow
 async def test_logs_can_be_json_with_nothing_secret(settings: Settings, tmp_path: Path) -> None:
     environment = {"GOSPA_LOG_FORMAT": "json"}
     with launch(settings, tmp_path, "--workers=2", "--access-logs", env=environment) as server:

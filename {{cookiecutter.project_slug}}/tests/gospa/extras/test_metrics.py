@@ -141,6 +141,7 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
     assert asked == known
 
 
+@pytest.mark.slow
 async def test_metrics_are_of_all_workers_and_of_none_that_died(
     settings: Settings, tmp_path: Path
 ) -> None:

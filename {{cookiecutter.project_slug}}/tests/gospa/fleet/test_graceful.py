@@ -15,7 +15,7 @@ from tests.gospa.fleet.crowd import Visitor
 from tests.gospa.process.server import STOP_TIMEOUT, Server, launch
 from tests.gospa.serving import free_port
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 CLIENTS = 1000
 PATIENCE = 60  # seconds, for all of them

@@ -16,6 +16,8 @@ from tests.gospa.fleet.network import Host
 from tests.gospa.process.server import Server, launch
 from tests.gospa.redis_servers import PERSISTENT, RedisServer
 
+pytestmark = pytest.mark.slow
+
 ROOM = "sheet/a"
 
 

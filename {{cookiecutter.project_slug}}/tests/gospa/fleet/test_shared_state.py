@@ -12,6 +12,8 @@ from gospa.settings import Settings
 from gospa.testing import Member
 from tests.gospa.process.server import Server, launch
 
+pytestmark = pytest.mark.slow
+
 ROOM = "sheet/a"
 
 

@@ -12,7 +12,10 @@ from gospa.testing import Member
 from tests.gospa.process.server import Server, launch
 from tests.gospa.wire import BINARY, CONT, HELLO, PING, frame, message, open_wire
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc"),
+]
 
 MEMORY = 20_000  # KiB above an idle worker
 CLIENTS = 4

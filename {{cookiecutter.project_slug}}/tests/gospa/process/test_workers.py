@@ -12,6 +12,8 @@ from gospa.settings import Settings
 from gospa.testing import Member, until
 from tests.gospa.process.server import STOP_TIMEOUT, Server, launch, state_of
 
+pytestmark = pytest.mark.slow
+
 CROWD = 120  # clients: more than Sanic lets wait by itself, less than older kernels allow
 
 

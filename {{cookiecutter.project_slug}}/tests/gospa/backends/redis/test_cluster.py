@@ -24,6 +24,8 @@ from tests.gospa.backends.state_conformance import ROOM, StateStoreConformance, 
 from tests.gospa.redis_servers import ClusterServers, no_front, started
 from tests.gospa.serving import free_port
 
+pytestmark = pytest.mark.slow
+
 CHANNELS = [f"{{room/{number}}}" for number in range(12)]
 ROOMS = [f"sheet/{number}" for number in range(30)]
 

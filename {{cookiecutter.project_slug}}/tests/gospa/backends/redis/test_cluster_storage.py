@@ -13,6 +13,8 @@ from gospa.storage import Storage
 from tests.gospa.backends.storage_conformance import StorageConformance
 from tests.gospa.redis_servers import ClusterServers, no_front, started
 
+pytestmark = pytest.mark.slow
+
 KEYS = [f"session:{number}" for number in range(30)]
 
 _numbers = itertools.count()

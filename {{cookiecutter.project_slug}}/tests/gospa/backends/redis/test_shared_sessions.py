@@ -15,6 +15,8 @@ from gospa.settings import Settings
 from gospa.testing import Member, until
 from tests.gospa.process.server import Server, launch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def server(settings: Settings, tmp_path: Path) -> AsyncIterator[Server]:
