@@ -1,9 +1,12 @@
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
 
+import gospa
 from gospa.live import wire
 from gospa.store.contract import MAX_MUTATION, NO_TAG, Snapshot, splice
 
@@ -22,6 +25,12 @@ LIMITS: dict[str, Limit] = {
     "client": (lambda n: [6, n], [bytes(16)], [bytes(15), bytes(17)]),
     "elements": (lambda n: [5, *n], [[]], [[None]]),
 }
+
+ENGINE = Path(gospa.__file__).parent
+TYPES = (
+    *("JOIN", "LEAVE", "CALL", "WRITE", "SEND", "PING", "HELLO"),
+    *("SNAPSHOT", "PATCH", "EVENT", "ACK", "ERROR", "WELCOME", "BYE", "PONG", "JOINED"),
+)
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -67,3 +76,23 @@ def test_close_codes_are_those_of_the_protocol() -> None:
     assert (wire.NEW_TOKEN.code, wire.ACCESS_LOST.code, wire.TOO_FAST.code) == (4001, 4001, 4002)
     final = (wire.MALFORMED, wire.NO_HELLO, wire.SESSION_ENDED)
     assert [close.code for close in final] == [4500, 4501, 4502]
+
+
+def test_types_and_close_codes_are_those_of_the_browser_client() -> None:
+    source = (ENGINE / "client/protocol.js").read_text(encoding="utf-8")
+    numbers = {name: int(number) for name, number in re.findall(r"\b([A-Z_]+): (\d+)", source)}
+    closes = {numbers.pop("FOR_GOOD"), numbers.pop("MISTAKE")}
+    assert closes == {wire.MALFORMED.code, wire.NO_HELLO.code}
+    assert numbers == {name: getattr(wire, name) for name in TYPES}
+
+
+def test_types_and_close_codes_are_those_of_the_documentation() -> None:
+    page = (ENGINE.parent / "docs/protocol.md").read_text(encoding="utf-8")
+    types = dict(re.findall(r"^\| ([A-Z]+) \| `\[(\d)", page, re.MULTILINE))
+    assert {name: int(number) for name, number in types.items()} == {
+        name: getattr(wire, name) for name in TYPES
+    }
+    closes = {value.code for value in vars(wire).values() if isinstance(value, wire.Close)}
+    described = {int(code) for code in re.findall(r"^\| (\d{4}) \|", page, re.MULTILINE)}
+    of_websockets = {1002, 1009}  # sent by the `websockets` package
+    assert described == closes | of_websockets
