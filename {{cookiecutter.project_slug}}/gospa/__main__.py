@@ -1,4 +1,4 @@
-"""The command for those who operate the application: `python -m gospa --help`."""
+"""The command line for operators: `python -m gospa --help`."""
 
 import sys
 
@@ -6,6 +6,6 @@ from sanic.log import LOGGING_CONFIG_DEFAULTS
 
 from gospa.cli import main
 
-# What is logged on the way must not mix with what was asked for.
+# Log lines must not mix with the output.
 LOGGING_CONFIG_DEFAULTS["handlers"]["console"]["stream"] = sys.stderr
 sys.exit(main(sys.argv[1:]))

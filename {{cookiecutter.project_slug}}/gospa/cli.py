@@ -87,17 +87,17 @@ async def delete(stores: Stores, options: argparse.Namespace) -> Rows:
 async def sessions(stores: Stores, options: argparse.Namespace) -> Rows:
     """List the sessions of a user who logged in, or of everybody"""
     if options.user is None:
-        return [_row(ticket.session) for ticket in (await stores.sessions.everybody()).values()]
+        return [_row(record.session) for record in (await stores.sessions.everybody()).values()]
     return [_row(session) for session in await stores.sessions.sessions_of(options.user)]
 
 
 async def revoke(stores: Stores, options: argparse.Namespace) -> Rows:
     """End all sessions of a user, or of everybody, with their open sockets"""
     if options.all:
-        tickets = await stores.sessions.everybody()
-        for ticket in tickets.values():
-            await stores.sessions.destroy(ticket)
-        ended = list(tickets)
+        records = await stores.sessions.everybody()
+        for record in records.values():
+            await stores.sessions.destroy(record)
+        ended = list(records)
     else:
         ended = [session.identity for session in await stores.sessions.sessions_of(options.user)]
         await stores.sessions.log_out_everywhere(options.user)

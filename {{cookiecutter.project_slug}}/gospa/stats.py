@@ -1,4 +1,4 @@
-"""What this process counts: plain integers, so that counting costs nothing to speak of.
+"""Counters of this process: plain integers, so that counting costs next to nothing.
 
 `gospa/extras/metrics.py` publishes them. Histograms are lists of counts, one for each of BUCKETS
 and one for what took longer; their sums are in seconds.

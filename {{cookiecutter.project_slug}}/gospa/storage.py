@@ -1,4 +1,4 @@
-"""What a storage is: bytes under a key, for a time."""
+"""The contract of a storage: bytes under a key, for a time."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol
@@ -8,7 +8,7 @@ class Storage(Protocol):
     """Bytes with a time to live, in seconds. Every method raises StoreError if it fails."""
 
     async def get(self, key: str) -> bytes | None:
-        """The value, or None if there is none (any more)."""
+        """The value, or None if there is none or it has expired."""
 
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
         """Store a value; without `ttl` it stays until it is deleted."""
@@ -16,13 +16,13 @@ class Storage(Protocol):
     async def replace(
         self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None
     ) -> bool:
-        """Store `new` if the value is still `old` (None: there is none), as one step.
+        """Compare-and-set: store `new` if the value is `old` (None: if there is none).
 
-        Whether that was so.
+        Returns whether it was stored.
         """
 
     async def delete(self, key: str) -> bool:
-        """Forget a key. Whether there was one."""
+        """Delete a key; returns whether there was one. A no-op if absent."""
 
-    def keys(self, start: str) -> AsyncIterator[str]:
-        """All keys that begin so, in no order; one may come twice, or be missing if it is new."""
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """All keys with this prefix, in no order. One may come twice; a new one may be missing."""

@@ -1,4 +1,4 @@
-"""Replaces workers that died, which Sanic does not do; ends workers whose main process died."""
+"""Replaces workers that died, which Sanic does not do; stops workers without a main process."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ DEAD = frozenset({"FAILED", "COMPLETED"})
 
 @dataclass(slots=True)
 class _Record:
-    """What is known of one worker's recent deaths."""
+    """The recent deaths of one worker."""
 
     alive_since: float
     delay: float = DELAYS[0]
@@ -35,11 +35,11 @@ class _Record:
 
 
 class Supervisor:
-    """A thread of the main process that has Sanic start dead workers anew, and end all on a signal.
+    """A thread of the main process that restarts dead workers, and stops all on a signal.
 
-    Signals are handled here because Sanic's handler talks to the process that keeps the workers'
-    states. Should the signal come while the main thread does just that, they mix up each other's
-    answers, and the stop hangs or fails; a thread has a connection of its own.
+    Sanic's own signal handler talks to the process that keeps the workers' states. If the signal
+    arrives while the main thread does the same, they read each other's replies, and the stop hangs
+    or fails. This thread has a connection of its own.
     """
 
     def __init__(self, app: Sanic, stopping: Event) -> None:
@@ -78,10 +78,10 @@ class Supervisor:
                 if self._manager._shutting_down:  # noqa: SLF001
                     self._finish()
                 else:
-                    self.look(time.monotonic())
+                    self.check(time.monotonic())
 
-    def look(self, now: float) -> None:
-        """Replace whom the states of now show dead; `now` is monotonic time in seconds."""
+    def check(self, now: float) -> None:
+        """Replace workers whose state is dead; `now` is monotonic time in seconds."""
         for name, state in self._manager.worker_state.items():
             if not state.get("server"):
                 continue
@@ -120,15 +120,15 @@ class Supervisor:
 
 
 async def follow(app: Sanic, stopping: Event) -> None:
-    """In a worker: end it when the main process ends or is gone.
+    """In a worker: stop when the main process stops or is gone.
 
-    The main process sends a signal, but a worker that is just starting can lose it.
+    The main process sends a signal, but a worker that is starting can miss it.
     """
     parent = os.getppid()
     while True:
         await asyncio.sleep(FOLLOW)
         orphaned = os.getppid() != parent
         if orphaned:
-            logger.error("the main process is gone; this worker ends")
+            logger.error("the main process is gone; this worker stops")
         if orphaned or stopping.is_set():
             app.stop(terminate=False)

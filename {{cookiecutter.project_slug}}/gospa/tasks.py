@@ -1,4 +1,4 @@
-"""Background tasks whose failure is seen."""
+"""Supervised background tasks: an exception that ends one is logged."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -25,7 +25,7 @@ def keep_running(work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task
         while True:
             try:
                 await work()
-            except Exception:  # whatever it was: a worker must not stay deaf because of it
+            except Exception:  # whatever it was: the work must go on
                 logger.exception("%s failed; starting it again in %s s", name, RESTART_DELAY)
             await asyncio.sleep(RESTART_DELAY)
 
@@ -45,7 +45,7 @@ async def running(work: Callable[[], Awaitable[None]], name: str) -> AsyncIterat
 async def stop(*tasks: asyncio.Task[None]) -> None:
     """Cancel the tasks and wait until they have ended.
 
-    Libraries lose cancellations (redis-py may while it connects), so they are repeated.
+    Libraries swallow cancellations (redis-py may while it connects), so they are repeated.
     """
     pending = set(tasks)
     while pending:

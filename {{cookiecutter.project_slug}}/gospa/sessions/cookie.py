@@ -1,8 +1,7 @@
-"""Sessions of HTTP requests: `await session_of(request)`, and the cookie that brings them back."""
+"""Sessions of HTTP requests: `await session_of(request)`, and the cookie with their token."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sanic import Request
 from sanic.cookies import Cookie
@@ -12,64 +11,59 @@ from sanic.response import BaseHTTPResponse
 
 from gospa.errors import StoreError
 from gospa.sessions.session import Session
-from gospa.sessions.store import SessionStore, Ticket
+from gospa.sessions.store import Due, SessionRecord, SessionStore
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
-@dataclass(slots=True)
-class Touched:
-    """What a request did with its session."""
-
-    ticket: Ticket
-    login: bool = False
-    rotates: bool = False
-    ended: bool = False
-
-
 class SessionRequest(Request):
-    """Knows whether it touched its visitor's session."""
+    """Keeps the record of its visitor's session, once a handler has used it."""
 
-    touched: Touched | None = None
+    record: SessionRecord | None = None
+    logged_out = False
 
 
 async def session_of(request: Request) -> Session:
-    """The visitor's session, loaded at the first call. Put something in it to have it kept.
+    """The visitor's session, loaded at the first call. What is put in it is stored.
 
-    It is saved when the handler returns or begins to stream, unless it failed (5xx).
+    It is saved when the handler returns or begins to stream, unless the response is an error (5xx).
     Raises StoreError, which is answered with 503.
     """
-    return (await _touch(request)).ticket.session
+    return (await _record(request)).session
 
 
 async def log_in(request: Request, user: str, values: Mapping[str, object] | None = None) -> None:
-    """Give the session to `user`, with `values` and a new token: the old one soon opens nothing.
+    """Make it the session of `user`, with `values` and a new token; the old one soon expires.
 
-    What an anonymous visitor had stays, with their private room; what another user had does not.
+    An anonymous visitor keeps the values of the session and the private room. If another user was
+    logged in, that session ends and a new one begins.
     """
-    touched = await _touch(request)
-    if touched.ticket.session.user not in (None, user):
+    record = await _record(request)
+    if record.session.user not in (None, user):
         await log_out(request)
-    touched.ticket.session.log_in(user, time.time())
-    touched.ticket.session.update(values or {})
-    touched.login = True
+        record = await _record(request)
+    record.session.log_in(user, time.time())
+    record.session.update(values or {})
+    record.due = Due.LOG_IN
 
 
 async def renew_token(request: Request) -> None:
-    """Give the session a new token, as is due when it may do more or less than before."""
-    (await _touch(request)).rotates = True
+    """Issue a new token. Do so when the session may do more or less than before."""
+    record = await _record(request)
+    if record.due is Due.NOTHING:
+        record.due = Due.NEW_TOKEN
 
 
 async def log_out(request: Request) -> None:
-    """End the session at once, whatever becomes of the request; a new and empty one follows."""
-    touched = await _touch(request)
-    await _store(request).destroy(touched.ticket)
-    touched.ticket = _store(request).create()
-    touched.ended, touched.login, touched.rotates = True, False, False
+    """End the session at once, even if the request fails later; an empty one follows."""
+    record, store = await _record(request), _store(request)
+    await store.destroy(record)
+    assert isinstance(request, SessionRequest)  # noqa: S101 - the application's only kind
+    request.record, request.logged_out = store.create(), True
 
 
 async def sessions_of(request: Request) -> list[Session]:
-    """All sessions of this session's user, the newest login last."""
+    """All sessions of this session's user, the newest log-in last."""
     user = (await session_of(request)).user
     return [] if user is None else await _store(request).sessions_of(user)
 
@@ -83,55 +77,52 @@ async def log_out_everywhere(request: Request) -> None:
 
 
 async def start_session(request: Request) -> tuple[Session, str | None]:
-    """The visitor's session for a socket, stored in any case: sockets need an identity.
+    """The visitor's session for a socket, and the Set-Cookie header if the client needs one.
 
-    With it the Set-Cookie header for a client that has not got its token. Raises Unauthorized for
-    a token that was replaced: who has the new one comes again with it.
+    The session is stored in any case, because a socket needs its identity. Raises Unauthorized if
+    the client has to come again with another token, or has to log in.
     """
-    touched = await _touch(request)
-    ticket, store = touched.ticket, _store(request)
-    if ticket.outgoing:
+    record, store = await _record(request), _store(request)
+    if record.replaced:
         raise Unauthorized("the session has a new token: come again with that")
-    if store.settings.sockets_need_login and ticket.session.user is None:
+    if store.settings.sockets_need_login and record.session.user is None:
         raise Unauthorized("log in first")
-    if ticket.raw is None:
-        await store.begin(ticket)
-    elif not await store.touch(ticket):
+    if record.raw is None:
+        await store.begin(record)
+    elif not await store.touch(record):
         raise Unauthorized("the session just ended: come again")
-    return ticket.session, str(_cookie(request, ticket.token)) if ticket.token else None
+    return record.session, str(_cookie(request, record.token)) if record.token else None
 
 
-async def _touch(request: Request) -> Touched:
+async def _record(request: Request) -> SessionRecord:
     assert isinstance(request, SessionRequest)  # noqa: S101 - the application's only kind
-    if request.touched is None:
+    if request.record is None:
         # Sanic's own `get` also takes cookies of other names, which a sibling domain may set.
         (token, *_) = dict.get(request.cookies, _name(request)) or (None,)
-        ticket = await _store(request).load(token) if token else None
-        if request.touched is None:  # still: no other task of this request was quicker
-            request.touched = Touched(ticket or _store(request).create())
-    return request.touched
+        record = await _store(request).load(token) if token else None
+        if request.record is None:  # still: no other task of this request was quicker
+            request.record = record or _store(request).create()
+    return request.record
 
 
-async def finish(request: Request, response: BaseHTTPResponse, touched: Touched) -> None:
-    """Save the session that the request touched, and set its cookie."""
+async def finish(
+    request: SessionRequest, response: BaseHTTPResponse, record: SessionRecord
+) -> None:
+    """Save the session that the request used, and set its cookie."""
     response.headers["Cache-Control"] = "no-store"
-    saved = response.status < 500 and await _save(request, response, touched)
-    ticket = touched.ticket
-    if saved and ticket.token and ticket.raw is not None:
-        response.headers.add("Set-Cookie", str(_cookie(request, ticket.token)))
-    elif touched.ended:
+    saved = response.status < 500 and await _save(request, response, record)
+    if saved and record.token and record.raw is not None:
+        response.headers.add("Set-Cookie", str(_cookie(request, record.token)))
+    elif request.logged_out:
         response.headers.add("Set-Cookie", str(_cookie(request, "")))
 
 
-async def _save(request: Request, response: BaseHTTPResponse, touched: Touched) -> bool:
-    store = _store(request)
+async def _save(request: Request, response: BaseHTTPResponse, record: SessionRecord) -> bool:
     try:
-        if touched.login and not await store.log_in(touched.ticket):
+        if not await _store(request).finish(record):
             _fail(response, 409, "All sessions of this user were ended meanwhile.")
             return False
-        if not touched.login:
-            await (store.rotate if touched.rotates else store.touch)(touched.ticket)
-    except Exception as error:  # Sanic would log it and send the answer as if all were well
+    except Exception as error:  # Sanic would log it and send the response as it is
         logger.exception("a session was not saved")
         _fail(response, 503 if isinstance(error, StoreError) else 500, "Nothing was saved.")
         return False
@@ -139,7 +130,7 @@ async def _save(request: Request, response: BaseHTTPResponse, touched: Touched) 
 
 
 def _fail(response: BaseHTTPResponse, status: int, text: str) -> None:
-    """Make the answer another one in place, as it may have to be the same object (a stream)."""
+    """Turn the response into an error in place: a stream has to stay the same object."""
     response.status, response.body = status, f"{text} Try again.\n".encode()
     response.content_type = "text/plain; charset=utf-8"
     for name in ("Content-Length", "Location"):

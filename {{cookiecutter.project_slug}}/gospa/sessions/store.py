@@ -1,9 +1,10 @@
-"""Sessions on a storage: load, save, renew, give a new token, list, end."""
+"""Sessions on a storage: load, save, renew, issue tokens, list, end."""
 
 import asyncio
 import os
 import time
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from sanic.log import logger
 
@@ -14,22 +15,30 @@ from gospa.sessions.session import Session, decode, new_session, read_token
 from gospa.settings import Settings
 from gospa.storage import Storage
 
-UNUSED = 3600.0  # seconds that a session lasts which was begun and never used
-CHANNEL = "sessions"  # tells the identities of those that ended or have a new token
+UNUSED = 3600.0  # seconds that a session lasts if it is never used
+CHANNEL = "sessions"  # announces identities of sessions that ended or have a new token
+
+
+class Due(Enum):
+    """What has to be done when the request succeeds."""
+
+    NOTHING = auto()  # save the session if it changed
+    NEW_TOKEN = auto()
+    LOG_IN = auto()
 
 
 @dataclass(slots=True)
-class Ticket:
-    """A session as it was loaded; `raw` is what is stored, if anything.
-
-    `token` is one that the client has not got yet. `outgoing`: it came with the token before the
-    present one.
-    """
+class SessionRecord:
+    """A session and how it stands in the store."""
 
     session: Session
     raw: bytes | None = None
+    """The stored bytes it was read from; None if it is not stored."""
     token: str | None = None
-    outgoing: bool = False
+    """A new token that the client has to be sent."""
+    replaced: bool = False
+    """Whether the client sent a token that has been replaced."""
+    due: Due = Due.NOTHING
 
 
 class SessionStore:
@@ -42,21 +51,21 @@ class SessionStore:
         self._index = UserIndex(storage, settings.session_absolute)
 
     async def check(self) -> None:
-        """Do nothing but ask the storage."""
+        """Ask the storage for something, to see whether it answers."""
         await self._storage.get(_key(""))
 
-    async def load(self, token: str) -> Ticket | None:
-        """The session of a token, or None: a token that is not known is never adopted."""
+    async def load(self, token: str) -> SessionRecord | None:
+        """The session of a token, or None; an unknown token never becomes a session."""
         parts = read_token(token)
-        ticket = await self.find(parts[0]) if parts else None
-        if parts is None or ticket is None or ticket.session.opened_by(parts[1]):
-            return ticket
-        ticket.outgoing = True
+        record = await self.find(parts[0]) if parts else None
+        if parts is None or record is None or record.session.opened_by(parts[1]):
+            return record
+        record.replaced = True
         grace = self.settings.session_grace
-        return ticket if ticket.session.was_opened_by(parts[1], time.time(), grace) else None
+        return record if record.session.was_opened_by(parts[1], time.time(), grace) else None
 
-    async def find(self, identity: str) -> Ticket | None:
-        """The session of that identity, for those who need no token."""
+    async def find(self, identity: str) -> SessionRecord | None:
+        """The session of an identity, for callers that need no token."""
         try:
             raw = await self._storage.get(_key(identity))
         except StoreCorrupt as error:
@@ -65,106 +74,118 @@ class SessionStore:
         session = decode(raw) if raw else None
         if session is None or session.identity != identity or self._remaining(session) <= 0:
             return None
-        return Ticket(session, raw)
+        return SessionRecord(session, raw)
 
-    def create(self) -> Ticket:
+    def create(self) -> SessionRecord:
         """A new session, not stored yet."""
         session = new_session(time.time())
-        return Ticket(session, token=session.rotate(time.time(), 0))
+        return SessionRecord(session, token=session.rotate(time.time(), 0))
 
-    async def begin(self, ticket: Ticket) -> None:
-        """Store a new session, for an hour: anybody can have one, and most never come back.
+    async def begin(self, record: SessionRecord) -> None:
+        """Store a new session for an hour, since most visitors never come back.
 
-        It is due for renewal, so that the first use gives it its full time.
+        It is due for renewal, so that its first use gives it its full lifetime.
         """
-        ticket.session.renewed -= max(0.0, self.settings.session_idle - UNUSED)
-        await self.save(ticket)
+        record.session.renewed -= max(0.0, self.settings.session_idle - UNUSED)
+        await self.save(record)
 
-    async def save(self, ticket: Ticket) -> bool:
+    async def save(self, record: SessionRecord) -> bool:
         """Store what changed, merged with what other requests stored meanwhile.
 
-        False if it ended meanwhile, as it is not brought back, or if it was given a new token here
-        and elsewhere. Raises CodecError or SessionTooLarge for what cannot be stored.
+        Returns False if it ended meanwhile, since it is not brought back, or if another request
+        issued a token, too. Raises CodecError or SessionTooLarge for what cannot be stored.
         """
-        session: Session | None = ticket.session
+        session: Session | None = record.session
         while session is not None:
             raw = session.encode(self.settings.session_size)
             key, ttl = _key(session.identity), self._remaining(session)
-            if await self._storage.replace(key, ticket.raw, raw, ttl=ttl):
-                ticket.session, ticket.raw = session, raw
+            if await self._storage.replace(key, record.raw, raw, ttl=ttl):
+                record.session, record.raw = session, raw
                 return True
             raw_now = await self._storage.get(key)
             stored = decode(raw_now) if raw_now else None
-            session = None if stored is None else ticket.session.merged_into(stored)
+            session = None if stored is None else record.session.merged_into(stored)
             if session is not None:  # else what was loaded stays what has to be there
-                ticket.raw = raw_now
+                record.raw = raw_now
         return False
 
-    async def touch(self, ticket: Ticket) -> bool:
-        """Save if something changed or the session is due for renewal. Whether it still lives."""
-        session = ticket.session
+    async def touch(self, record: SessionRecord) -> bool:
+        """Save if it changed or is due for renewal. Returns whether it has not ended."""
+        session = record.session
         now = time.time()
-        if ticket.raw is not None and session.due(now, self.settings.session_idle):
+        if record.raw is not None and session.due(now, self.settings.session_idle):
             session.renewed = now
         elif not session.changed:
             return True
-        return await self.save(ticket)
+        return await self.save(record)
 
-    async def rotate(self, ticket: Ticket) -> bool:
-        """Save the session under a new token, unless a parallel request gave it one first.
+    async def rotate(self, record: SessionRecord) -> bool:
+        """Save the session under a new token, unless a parallel request issued one first.
 
-        Whether it still lives.
+        Returns whether it has not ended.
         """
-        if await self._save_rotated(ticket):
+        if await self._save_rotated(record):
             return True
-        ticket.session.keep_access()
-        return await self.save(ticket)
+        record.session.keep_access()
+        return await self.save(record)
 
-    async def log_in(self, ticket: Ticket) -> bool:
-        """Save the session, as that of the user who logged in, under a new token.
+    async def log_in(self, record: SessionRecord) -> bool:
+        """Save the session of a user who logged in, under a new token.
 
-        If a parallel request ended it or gave it a token first, a new one begins: the browser may
-        never hear of the other token. False if all sessions of the user were ended meanwhile.
+        If a parallel request ended it or issued a token first, a new session begins: the browser
+        may never get the other token. Returns False if all sessions of the user were ended
+        meanwhile.
         """
-        mark = await self._enlist(ticket.session)
-        if not await self._save_rotated(ticket):
-            await self._unlist_unless_stored(ticket.session)
-            self._begin_anew(ticket)
-            await self._enlist(ticket.session)
-            await self.save(ticket)
-        if await self._enlist(ticket.session) != mark:
-            await self.destroy(ticket)
+        mark = await self._enlist(record.session)
+        if not await self._save_rotated(record):
+            await self._unlist_unless_stored(record.session)
+            self._begin_anew(record)
+            await self._enlist(record.session)
+            await self.save(record)
+        if await self._enlist(record.session) != mark:
+            await self.destroy(record)
             return False
         return True
 
-    async def destroy(self, ticket: Ticket) -> None:
+    async def finish(self, record: SessionRecord) -> bool:
+        """Do what is due. False if all sessions of the user who logs in were ended meanwhile."""
+        match record.due:
+            case Due.LOG_IN:
+                return await self.log_in(record)
+            case Due.NEW_TOKEN:
+                await self.rotate(record)
+            case Due.NOTHING:
+                await self.touch(record)
+        return True
+
+    async def destroy(self, record: SessionRecord) -> None:
         """End the session."""
-        if ticket.raw is None:
+        if record.raw is None:
             return
-        session, ticket.raw = ticket.session, None
+        session, record.raw = record.session, None
         await self._end(session.identity)
         await self._unlist(session)
 
     async def sessions_of(self, user: str) -> list[Session]:
-        """The user's sessions that have not ended, the newest login last."""
+        """The user's sessions that have not ended, the newest log-in last."""
         identities = (await self._index.read(user)).identities
-        tickets = await asyncio.gather(*map(self.find, identities))
-        return [t.session for t in tickets if t is not None and t.session.user == user]
+        records = await asyncio.gather(*map(self.find, identities))
+        return [t.session for t in records if t is not None and t.session.user == user]
 
-    async def everybody(self) -> dict[str, Ticket]:
-        """All sessions that have not ended, by identity, also of those who did not log in."""
+    async def everybody(self) -> dict[str, SessionRecord]:
+        """All sessions that have not ended, by identity, anonymous ones included."""
         identities = [key.removeprefix(_key("")) async for key in self._storage.keys(_key(""))]
-        return {i: ticket for i in identities if (ticket := await self.find(i))}
+        return {i: record for i in identities if (record := await self.find(i))}
 
     async def log_out_everywhere(self, user: str) -> None:
-        """End all sessions of a user, and every login that is under way."""
+        """End all sessions of a user, and every log-in that is under way."""
         entry, _ = await self._index.change(user, mark=os.urandom(8))
         for identity in entry.identities:
             await self._end(identity)
         await self._index.change(user, remove=entry.identities)
 
     async def _enlist(self, session: Session) -> bytes:
-        """Put it on its user's index, before it is stored: what is stored can always be found."""
+        """Put it on its user's index before it is stored, so that what is stored is indexed."""
         if session.user is None:
             return b""
         entry, crowded = await self._index.change(session.user, add=[session.identity])
@@ -172,24 +193,24 @@ class SessionStore:
             await self._end(other)
         return entry.mark
 
-    async def _save_rotated(self, ticket: Ticket) -> bool:
-        if ticket.outgoing:
+    async def _save_rotated(self, record: SessionRecord) -> bool:
+        if record.replaced:
             return False
-        if ticket.raw is not None:
-            ticket.token = ticket.session.rotate(time.time(), self.settings.session_grace)
-        if not await self.save(ticket):
-            ticket.token = None
+        if record.raw is not None:
+            record.token = record.session.rotate(time.time(), self.settings.session_grace)
+        if not await self.save(record):
+            record.token = None
             return False
-        await self._announce(ticket.session.identity)
+        await self._announce(record.session.identity)
         return True
 
-    def _begin_anew(self, ticket: Ticket) -> None:
-        session, new = ticket.session, self.create()
+    def _begin_anew(self, record: SessionRecord) -> None:
+        session, new = record.session, self.create()
         if session.user is not None:
             new.session.log_in(session.user, session.created)
         new.session.update(session)
-        ticket.session, ticket.raw, ticket.token = new.session, None, new.token
-        ticket.outgoing = False
+        record.session, record.raw, record.token = new.session, None, new.token
+        record.replaced = False
 
     async def _unlist_unless_stored(self, session: Session) -> None:
         current = await self.find(session.identity)

@@ -118,10 +118,10 @@ class SessionWatch:
                 return  # the next round has them all
 
     async def _check(self, identity: str) -> None:
-        ticket = await self._sessions.find(identity)
+        record = await self._sessions.find(identity)
         sockets = list(self._sockets.get(identity, ()))
         used = [socket.take_used() for socket in sockets]
-        if ticket and any(used) and not await self._sessions.touch(ticket):
-            ticket = None
+        if record and any(used) and not await self._sessions.touch(record):
+            record = None
         for socket in sockets:
-            await socket.follow_session(ticket.session if ticket else None)
+            await socket.follow_session(record.session if record else None)

@@ -16,9 +16,10 @@ How a change gets to everybody, and what holds it together:
 message that it publishes is the one that browsers receive.
 
 **The chain.** A commit has a version, one above its parent's, and a random 8-byte tag, and it names
-its parent's tag. A replica applies a PATCH whose parent is its own tag. Any other PATCH means that a
-commit is missing, came late, or that the store lost commits (a failover) and went on counting; a
-version alone could not tell these apart. A room that nobody changed has version 0 and NO_TAG.
+its parent's tag. A replica applies a PATCH whose parent is its own tag. Any other PATCH means that
+a commit is missing, that it came late, or that the store lost commits (a failover) and went on
+counting; a version alone could not tell these apart. A room that nobody changed has version 0 and
+NO_TAG.
 
 **Conflicts** are found by value (optimistic locking): a Change carries the keys that were read with
 the bytes seen there. `expect_tag` is for an action that looked at which keys exist. Blind writes

@@ -112,7 +112,7 @@ def check_bounds(value: Any, *, elements: int, depth: int) -> None:
 
 
 def _check(value: Any, depth: int) -> None:
-    """Errors get the way to what is wrong on their way out, as most values are right."""
+    """Errors are given the path to the wrong value on their way out: most values are right."""
     kind = type(value)
     if kind in _SCALARS:
         return

@@ -1,8 +1,6 @@
-"""What a state store is: versioned maps, one per room, changed by atomic commits.
+"""The contract of a state store: versioned maps, one per room, changed by atomic commits.
 
-Values are msgpack bytes throughout (see `codec`), so that nothing is encoded twice. Each commit
-has a version, one above its parent's, and a random 8-byte tag. It names its parent's tag: a
-version alone cannot tell a chain that was rolled back and counted on from the one it replaced.
+`gospa/store/__init__.py` has an overview of the chain of commits.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -11,7 +9,7 @@ from typing import Protocol
 
 TAG_BYTES = 8
 NO_TAG = bytes(TAG_BYTES)  # the parent of a room's first commit
-MAX_REFUSED = 128  # mutations remembered of a client: more than it may have under way
+MAX_REFUSED = 128  # refused numbers kept of a client: more than it may have under way
 MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count exactly
 
 
@@ -26,10 +24,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A client's mutation: not applied again if `number` is not above the client's last one.
+    """A client's mutation. It is applied only if `number` is above the client's last one.
 
-    `refused` are numbers below it that were not applied, in case the client did not hear so and
-    repeats them.
+    `refused` are lower numbers that were not applied, in case the client repeats them because it
+    did not get the answer.
     """
 
     client: bytes
@@ -39,14 +37,14 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one commit is to do, and under which conditions.
+    """What one commit changes, and under which conditions.
 
-    `exists` is whether the writer believes that the room is stored. `expect` maps keys that the
-    writer read to the value it saw, None where there was none. `expect_tag`, where given, is the
-    tag the room must still have. `message` is what to publish, in two parts between which `splice`
-    puts version and parent. `mutations` are what it does, each of another client; if one
-    was done or refused before, nothing is written. `attempt` is how often this write lost against
-    others before: a store with many writers has to let it through in the end.
+    `exists`: whether the writer believes that the room is stored. `expect`: the keys that it read,
+    with the value it saw, None where there was none. `expect_tag`: if given, the tag that the room
+    must still have. `message`: what to publish, in two parts; `splice` puts version and parent
+    between them. `mutations`: one of each client concerned; if one of them was applied or refused
+    before, nothing is written. `attempt`: conflicts of this write so far, so that a store with
+    many writers can let it through in the end.
     """
 
     tag: bytes
@@ -62,9 +60,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The change is in the store, on top of `parent`.
+    """The change is stored, on top of `parent`.
 
-    `repeated`: a mutation of it was there before, in this version; `parent` is then unknown.
+    `repeated`: a mutation of it had been applied in this version; `parent` is then unknown.
     """
 
     version: int
@@ -91,28 +89,29 @@ class StateStore(Protocol):
         """The room as stored, or None. Keeps it from expiring."""
 
     async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
-        """Check, write, count up and publish on `channel(room)`, as one step.
+        """Check, write, count the version up and publish on `channel(room)`, as one atomic step.
 
-        To repeat a numbered change whose answer was lost is safe.
+        A numbered change whose answer was lost can be repeated safely. The message may be as large
+        as a room (`GOSPA_ROOM_SIZE`).
         """
 
     async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
         """The tag of each room's last commit, NO_TAG without one. Keeps rooms from expiring.
 
-        Those of which the store cannot tell are left out; if that is all of them, it fails.
+        Rooms on a failing node are left out. Raises StoreError if that is all of them.
         """
 
     async def hold_lease(self, lease: str, ttl: float) -> None:
         """Hold a lease for `ttl` seconds from now, by the store's clock."""
 
     async def expired_leases(self, leases: Sequence[str]) -> list[str]:
-        """Those of the leases that nobody holds."""
+        """The leases among these that have expired."""
 
     def names(self) -> AsyncIterator[str]:
-        """All rooms there are, in no order; one that comes or goes meanwhile may be left out."""
+        """The names of all rooms, in no order. One that comes or goes meanwhile may be missing."""
 
     async def delete(self, room: str) -> None:
-        """Forget the room, and publish an empty message so that replicas notice."""
+        """Delete the room, and publish an empty message so that replicas notice."""
 
 
 def channel(room: str) -> str:

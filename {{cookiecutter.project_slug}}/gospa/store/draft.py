@@ -1,4 +1,4 @@
-"""A working copy of a room's state that records what was read and what was changed."""
+"""A working copy of a room's state that records reads and changes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ OVERHEAD = 64  # bytes that are counted for a field besides its key and value
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What a draft read and changed; `all_keys`: it looked at which keys there are."""
+    """What a draft read and changed; `all_keys`: whether it read which keys exist."""
 
     read: Mapping[str, bytes | None]
     all_keys: bool
@@ -22,7 +22,7 @@ class Edits:
         return bool(self.set or self.delete)
 
     def then(self, later: "Edits") -> "Edits":
-        """Both as one; `later` was made on the state that these leave."""
+        """These edits and `later`, which was made on top of them, as one."""
         own = {*self.set, *self.delete}
         kept = {key: raw for key, raw in self.set.items() if key not in later.delete}
         deleted = dict.fromkeys((*self.delete, *later.delete))
@@ -34,7 +34,7 @@ class Edits:
         )
 
     def applied(self, fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        """The state that these leave of another."""
+        """`fields` with these edits applied."""
         kept = {key: raw for key, raw in fields.items() if key not in self.delete}
         return {**kept, **self.set}
 
@@ -138,7 +138,7 @@ def run_all(
             check(result, "the result")
             own = draft.edits()
             _check_growth(fields, own, limit)
-        except Exception as error:  # noqa: BLE001 - it is the caller's to tell
+        except Exception as error:  # noqa: BLE001 - returned to the caller
             return edits, results, error
         results.append(result)
         edits = edits.then(own)

@@ -41,11 +41,11 @@ _numbers = itertools.count()
 async def logged_in(app: Sanic, user: str, **values: Any) -> str:
     """Make a session of `user`, without a page; returns the Cookie header of its client."""
     store = app.ctx.sessions
-    ticket = store.create()
-    ticket.session.log_in(user, ticket.session.created)
-    ticket.session.update(values)
-    assert await store.log_in(ticket)
-    return f"session={ticket.token}"
+    record = store.create()
+    record.session.log_in(user, record.session.created)
+    record.session.update(values)
+    assert await store.log_in(record)
+    return f"session={record.token}"
 
 
 # A served application

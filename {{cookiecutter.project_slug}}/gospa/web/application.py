@@ -1,6 +1,6 @@
-"""The Sanic application, with what each request passes on its way in and its answer on its way out.
+"""The Sanic application: CSRF check, session and security headers of every request.
 
-Middlewares could do the same for 13 us a request, where Sanic alone takes 24.
+Middleware could do the same, but costs 13 us a request where Sanic alone takes 24.
 """
 
 from collections.abc import Coroutine
@@ -24,20 +24,20 @@ HEADERS = {
 
 
 class Request(cookie.SessionRequest):
-    """Answers with security headers, after the visitor's session was saved."""
+    """Saves the session it used, and adds security headers to the response."""
 
     async def respond(self, *args: Any, **options: Any) -> BaseHTTPResponse | None:
         response = await super().respond(*args, **options)
-        if isinstance(response, BaseHTTPResponse):  # a ResponseStream comes again with its own
+        if isinstance(response, BaseHTTPResponse):  # a ResponseStream passes twice
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
-            if self.touched:
-                await cookie.finish(self, response, self.touched)
+            if self.record:
+                await cookie.finish(self, response, self.record)
         return response
 
 
 class Application(sanic.Sanic):
-    """Refuses unsafe methods across csrf."""
+    """Refuses cross-origin requests with unsafe methods."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, request_class=Request)

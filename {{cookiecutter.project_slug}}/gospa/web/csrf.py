@@ -1,4 +1,4 @@
-"""Requests that pages of other sites have a browser send, with the visitor's cookies in them."""
+"""Protection against cross-site request forgery (CSRF), by Origin and Sec-Fetch-Site."""
 
 from urllib.parse import urlsplit
 
@@ -21,10 +21,10 @@ def check_method(request: Request) -> None:
 
 
 def check_origin(request: Request) -> None:
-    """Raise Forbidden for pages that are neither ours nor of GOSPA_ALLOWED_ORIGINS.
+    """Raise Forbidden for an origin that is neither our own nor in GOSPA_ALLOWED_ORIGINS.
 
-    Ours have the scheme, host and port that the client asked for, which a proxy may have to tell:
-    https://sanic.dev/en/guide/advanced/proxy-headers.html
+    Our own has the scheme, host and port that the client asked for. Behind a proxy, Sanic reads
+    them from headers: https://sanic.dev/en/guide/advanced/proxy-headers.html
     """
     origin = request.headers.get("origin")
     if origin is None:
@@ -41,7 +41,7 @@ def check_origin(request: Request) -> None:
 
 
 def _parts(origin: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port; None for what is no origin, such as the `null` of sandboxed pages."""
+    """Scheme, host and port; None if it is not an origin, such as the `null` of sandboxed pages."""
     try:
         url = urlsplit(origin)
         host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname

@@ -20,7 +20,7 @@ async def live(_: Request) -> HTTPResponse:
 
 @blueprint.get("/ready")
 async def ready(request: Request) -> HTTPResponse:
-    """503 with the reason while this worker should get no visitors; has its counters."""
+    """503 with the reason while this worker should get no traffic. Includes its counters."""
     status = await _status(request.app)
     report = {"status": status, "pid": os.getpid(), "counters": asdict(STATS)}
     return json(report, status=200 if status == "ready" else 503)

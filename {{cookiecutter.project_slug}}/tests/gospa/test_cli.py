@@ -44,10 +44,10 @@ async def identity(settings: Settings, pubsub: PubSub) -> str:
         pytest.skip("what memory backends keep is not seen by other processes")
     async with chosen.BACKENDS.storage.open(settings) as storage:
         store = SessionStore(storage, pubsub, settings)
-        ticket = store.create()
-        ticket.session.log_in("Ann", ticket.session.created)
-        assert await store.log_in(ticket)
-    return ticket.session.identity
+        record = store.create()
+        record.session.log_in("Ann", record.session.created)
+        assert await store.log_in(record)
+    return record.session.identity
 
 
 def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:

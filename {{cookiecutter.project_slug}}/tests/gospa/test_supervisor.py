@@ -43,7 +43,7 @@ def scene() -> Scene:
     manager = Manager()
     app: Any = SimpleNamespace(manager=manager)
     supervisor = Supervisor(app, multiprocessing.Event())
-    supervisor.look(0)
+    supervisor.check(0)
     return Scene(manager, supervisor)
 
 
@@ -53,7 +53,7 @@ def time_to_replacement(scene: Scene, died: float) -> float:
     before = len(scene.manager.sent)
     now = died
     while len(scene.manager.sent) == before:
-        scene.supervisor.look(now)
+        scene.supervisor.check(now)
         now += 0.125
         assert now < died + 2 * DELAYS[1]
     return now - 0.125 - died
@@ -63,7 +63,7 @@ def time_to_replacement(scene: Scene, died: float) -> float:
 def test_a_worker_that_ended_is_replaced_once(scene: Scene, state: str) -> None:
     scene.manager.state = state
     for tick in range(20):
-        scene.supervisor.look(STEADY + 1 + tick / 10)
+        scene.supervisor.check(STEADY + 1 + tick / 10)
     assert scene.manager.sent == [f"{NAME}:"]
 
 
@@ -71,7 +71,7 @@ def test_a_worker_that_ended_is_replaced_once(scene: Scene, state: str) -> None:
 def test_others_are_left_alone(scene: Scene, state: str) -> None:
     scene.manager.state = state
     for tick in range(100):
-        scene.supervisor.look(float(tick))
+        scene.supervisor.check(float(tick))
     assert scene.manager.sent == []
 
 
@@ -85,7 +85,7 @@ def test_one_that_dies_at_every_start_is_replaced_ever_later_up_to_a_bound(scene
         waits.append(time_to_replacement(scene, now))
         now += waits[-1] + 1  # lives a second
         scene.manager.state = "ACKED"
-        scene.supervisor.look(now)
+        scene.supervisor.check(now)
     assert waits == sorted(waits)
     assert waits[0] == DELAYS[0]
     assert waits[-1] == DELAYS[1]
@@ -96,5 +96,5 @@ def test_one_that_lives_long_again_is_forgiven(scene: Scene) -> None:
     for _ in range(5):
         now += time_to_replacement(scene, now) + 1
         scene.manager.state = "ACKED"
-        scene.supervisor.look(now)
+        scene.supervisor.check(now)
     assert time_to_replacement(scene, now + STEADY + 1) == DELAYS[0]

@@ -1,4 +1,4 @@
-"""Messages within this process: other workers neither send nor hear them."""
+"""Messages within this process; other workers do not receive them."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator

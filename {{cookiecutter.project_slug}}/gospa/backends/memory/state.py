@@ -1,4 +1,4 @@
-"""State in this process's memory: gone when it ends, unseen by other workers."""
+"""State in the memory of this process: lost when it ends, not shared with other workers."""
 
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +14,7 @@ from gospa.store.contract import NO_TAG, Change, Commit, Conflict, Refused, Snap
 from gospa.store.draft import growth
 
 SWEEP = 60.0  # seconds
-ROOM, CLIENT = 1024, 512  # bytes that a room, and one of its clients, take besides fields, about
+ROOM, CLIENT = 1024, 512  # bytes of a room and of a client's number, besides fields, about
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ class _Room:
             )
 
     def known(self, change: Change) -> Commit | Refused | None:
-        """The outcome of a change of which something was done or refused before."""
+        """The outcome of a change with a mutation that was applied or refused before."""
         for mutation in change.mutations:
             last = self.mutations.get(mutation.client, _Last())
             if mutation.number <= last.number:
@@ -81,7 +81,7 @@ class _Room:
 
 
 class MemoryStateStore:
-    """Keeps rooms in a dict. An event loop runs one step at a time, so each step is atomic."""
+    """Keeps rooms in a dict. Code without an await is atomic in an event loop."""
 
     def __init__(self, pubsub: PubSub, settings: Settings) -> None:
         self._pubsub = pubsub
@@ -141,7 +141,7 @@ class MemoryStateStore:
         await self._pubsub.publish(channel(room), b"")
 
     def _sweep(self, now: float) -> None:
-        """From time to time, forget what has expired."""
+        """Drop expired rooms and numbers, once in a while."""
         if now < self._sweep_at:
             return
         self._sweep_at = now + SWEEP

@@ -1,4 +1,4 @@
-"""Storage in this process's memory: gone when it ends, unseen by other workers."""
+"""Storage in the memory of this process: lost when it ends, not shared with other workers."""
 
 import time
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from gospa.backends import Backend
 from gospa.errors import StoreFull
 from gospa.settings import Settings
 
-SWEEP = 1024  # after this many writes, what has expired is dropped
+SWEEP = 1024  # writes after which expired values are dropped
 OVERHEAD = 256  # bytes that an entry takes besides its key and value, about
 
 
@@ -19,7 +19,7 @@ async def open_storage(settings: Settings) -> AsyncIterator["MemoryStorage"]:
 
 
 class MemoryStorage:
-    """Keeps values in a dict. An event loop runs one step at a time, so each step is atomic."""
+    """Keeps values in a dict. Code without an await is atomic in an event loop."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -55,9 +55,9 @@ class MemoryStorage:
         self._values.pop(key, None)
         return existed
 
-    async def keys(self, start: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
         for key in list(self._values):
-            if key.startswith(start) and await self.get(key) is not None:
+            if key.startswith(prefix) and await self.get(key) is not None:
                 yield key
 
     def _taken(self, key: str) -> int:

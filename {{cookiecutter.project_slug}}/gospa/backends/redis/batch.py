@@ -13,7 +13,7 @@ from gospa import tasks
 MAX_IN_FLIGHT = 32  # round trips of one client; later commands wait, and share the next
 
 Command = Sequence[Any]  # its name, its arguments
-Packed = tuple[str, bytes]  # its name, all of it as it is sent
+Packed = tuple[str, bytes]  # its name, the packed command
 
 
 class Batch:
@@ -73,9 +73,9 @@ class Batch:
 
 
 async def exchange(client: Any, connection: Any, commands: list[Packed]) -> list[Any]:
-    """The answers that come on a connection of redis-py's, exceptions among them.
+    """Send commands over one of redis-py's connections; returns the replies, errors included.
 
-    It closes a connection of which it could not read an answer, and the rest are errors.
+    redis-py closes a connection when a reply cannot be read; the remaining replies are then errors.
     """
     await connection.send_packed_command(b"".join([packed for _, packed in commands]))
     return [await _read(client, connection, name) for name, _ in commands]
@@ -84,7 +84,7 @@ async def exchange(client: Any, connection: Any, commands: list[Packed]) -> list
 async def _read(client: Any, connection: Any, name: str) -> Any:
     try:
         return await client.parse_response(connection, name)
-    except Exception as error:  # noqa: BLE001 - an answer like others, and more of them follow
+    except Exception as error:  # noqa: BLE001 - a reply like others; more follow
         return error
 
 

@@ -51,7 +51,7 @@ def limits(settings: Settings) -> dict[str, Any]:
 
 
 async def ask(client: Any, *commands: Command) -> list[Any]:
-    """The answers to commands that are sent together. Raises StoreError if one is an error."""
+    """Send commands together; returns their replies. Raises StoreError if one is an error."""
     with store_errors():
         answers: list[Any] = await client.send(commands)
     for answer in answers:

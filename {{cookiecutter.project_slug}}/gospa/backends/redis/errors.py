@@ -24,7 +24,7 @@ _TRANSIENT = (
 
 
 def check(answer: object) -> None:
-    """Raise StoreError for an answer that is an exception, which stays as it is: others have it."""
+    """Raise StoreError if a reply is an error. The error may be shared, so it is not raised."""
     if isinstance(answer, Exception):
         raise translate(answer)
 
@@ -38,7 +38,7 @@ class store_errors(AbstractContextManager[None]):  # noqa: N801 - like contextli
 
 
 def translate(error: Exception) -> Exception:
-    """What an exception means in our own terms; the same if it is none of the store's."""
+    """The StoreError for an error of redis-py; other exceptions are returned as they are."""
     text = str(error)
     if isinstance(error, _UNAVAILABLE) or any(words in text for words in _TRANSIENT):
         return StoreUnavailable(f"Redis cannot serve this now: {text}")

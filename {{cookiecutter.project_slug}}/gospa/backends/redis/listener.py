@@ -28,19 +28,19 @@ RECONNECT_DELAYS = (0.05, 2.0)  # seconds: the first, and the longest
 
 
 class Channel:
-    """Who listens to one channel, named as in Redis."""
+    """The subscriptions to one channel, named as in Redis."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.subscriptions = list[Subscription]()
         self.confirmed = asyncio.Event()
 
-    def hear(self, message: bytes) -> None:
+    def deliver(self, message: bytes) -> None:
         for subscription in list(self.subscriptions):
             subscription.on_message(message)
 
     def confirm(self) -> None:
-        """It is heard from now on. If it was before, what came in between was missed."""
+        """Redis confirmed the subscription. If it did before, messages in between were missed."""
         if self.confirmed.is_set():
             for subscription in list(self.subscriptions):
                 subscription.on_gap()
@@ -56,11 +56,11 @@ async def listen(client: Any, probe: str) -> AsyncIterator["Listener"]:
 
 
 class Listener:
-    """Hears channels, reconnecting for as long as it runs.
+    """Receives the messages of channels, and reconnects until it is cancelled.
 
-    `probe_name` names a channel of its own; raises StoreError if it can have none. `on_lost` takes
-    a channel that the server has no more, None if that may be so of all. `letter` is S for the
-    commands that stay within a shard.
+    `probe_name` returns the name of a channel of its own, or raises StoreError. `on_lost` is called
+    with a channel that the server has dropped, with None if that may be so of all. `letter` is S
+    for the sharded commands.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class Listener:
         self._on_lost = on_lost
         self._letter = letter
         self._channels: dict[str, Channel] = {}
-        self._confirmed: set[str] = set()  # of these, on this connection
+        self._confirmed: set[str] = set()  # by Redis, on this connection
         self._connection: Any = None
-        self._heard = 0.0
+        self._last_received = 0.0
 
     @property
     def connected(self) -> bool:
         return self._connection is not None
 
     async def enter(self, channel: Channel) -> None:
-        """Hear it. Redis confirms when that is so."""
+        """Subscribe to a channel; `Channel.confirmed` is set once Redis has confirmed it."""
         self._channels[channel.name] = channel
         await self._send("SUBSCRIBE", channel.name)
 
@@ -93,7 +93,7 @@ class Listener:
             await self._send("UNSUBSCRIBE", channel.name)
 
     async def run(self, client: Any) -> None:
-        """Listen until cancelled, over as many connections as it takes."""
+        """Receive messages until cancelled, over as many connections as it takes."""
         now = asyncio.get_running_loop().time
         delay, longest = RECONNECT_DELAYS
         while True:
@@ -118,7 +118,7 @@ class Listener:
             logger.info("pub/sub connected")
             self._connection = connection
             self._confirmed.clear()
-            self._heard = asyncio.get_running_loop().time()
+            self._last_received = asyncio.get_running_loop().time()
             await self._send("SUBSCRIBE", probe, *self._channels)
             # No TaskGroup: on Python 3.11 it leaves this task marked as cancelled, and there
             # `asyncio.timeout`, by which redis-py connects, then ends it.
@@ -138,18 +138,20 @@ class Listener:
         now = asyncio.get_running_loop().time
         while True:
             reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-            self._heard = now()
+            self._last_received = now()
             if channel := self._channels.get(reply[1].decode()):
-                self._take(reply[0], channel, reply[2])
+                self._handle(reply[0], channel, reply[2])
 
-    def _take(self, kind: bytes, channel: Channel, value: Any) -> None:
+    def _handle(self, kind: bytes, channel: Channel, value: Any) -> None:
         match kind:
             case b"message" | b"smessage":
-                channel.hear(value)
+                channel.deliver(value)
             case b"subscribe" | b"ssubscribe":
                 self._confirmed.add(channel.name)
                 channel.confirm()
-            case b"sunsubscribe" if channel.name in self._confirmed:  # else it was ours, earlier
+            case b"sunsubscribe" if (
+                channel.name in self._confirmed
+            ):  # else it confirms our own UNSUBSCRIBE
                 self._confirmed.remove(channel.name)
                 del self._channels[channel.name]
                 self._on_lost(channel)
@@ -158,16 +160,18 @@ class Listener:
         now = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(PROBE_AFTER / 2)
-            silence = now() - self._heard
+            silence = now() - self._last_received
             if silence > REPLACE_AFTER:
                 raise TimeoutError("no message and no echo of the probe")
             if silence > PROBE_AFTER:
-                with contextlib.suppress(StoreError), store_errors():  # if it is heard, counts
+                with contextlib.suppress(StoreError), store_errors():  # only its echo counts
                     await client.execute_command(f"{self._letter}PUBLISH", probe, b"")
 
     async def _send(self, command: str, *names: str) -> None:
-        # Without a connection the next one subscribes to all that is wanted by then.
+        # Without a connection, the next one subscribes to all channels.
         if self._connection is not None:
-            commands = [(self._letter + command, name) for name in names]  # of different slots
+            commands = [
+                (self._letter + command, name) for name in names
+            ]  # one command each: their slots may differ
             with contextlib.suppress(StoreError), store_errors():
                 await self._connection.send_packed_command(self._connection.pack_commands(commands))

@@ -1,4 +1,4 @@
-"""The master that Redis Sentinel names, followed over failovers."""
+"""A client of the master that Redis Sentinel names, across failovers."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -22,9 +22,9 @@ from gospa.store.contract import Change, Commit, Conflict, Refused, Snapshot
 
 SCRIPT = (Path(__file__).parent / "commit.lua").read_bytes()
 DIGEST = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
-LOSSES = 3  # after so many, a writer gets the turn: the others lose until it has committed
-TURN = 50  # milliseconds, for a writer that dies with it
-ATTEMPTS = 2  # a numbered commit whose answer was lost is sent again: it is not applied twice
+LOSSES = 3  # conflicts after which a writer locks the room against all others
+LOCK = 50  # milliseconds until the lock of a writer that died expires
+ATTEMPTS = 2  # a numbered commit whose answer was lost is sent again; it is not applied twice
 
 
 @asynccontextmanager
@@ -99,7 +99,7 @@ class RedisStateStore:
         await ask(self._client, ("DEL", key), (self._client.PUBLISH, key, b""))
 
     def _key(self, room: str) -> str:
-        return f"{self._prefix}{{{room}}}"  # that of its channel
+        return f"{self._prefix}{{{room}}}"  # the same name as its channel
 
     def _lease(self, lease: str) -> str:
         return f"{self._prefix}{{lease:{lease}}}"
@@ -110,11 +110,11 @@ class RedisStateStore:
         numbered = [item for m in change.mutations for item in (m.number, _list(m.refused))]
         writes = [item for pair in change.set.items() for item in pair]
         return [
-            *("EVALSHA", DIGEST, 2 + len(change.mutations), key, f"{key}:turn"),
+            *("EVALSHA", DIGEST, 2 + len(change.mutations), key, f"{key}:lock"),
             *(f"{key}:{mutation.client.hex()}" for mutation in change.mutations),
             *(key, self._ttl, self._mutation_ttl),
             *(change.tag, *change.message),
-            *(self._writer, TURN if change.attempt >= LOSSES else ""),
+            *(self._writer, LOCK if change.attempt >= LOSSES else ""),
             *("1" if change.exists else "0", change.expect_tag or b"", self._client.PUBLISH),
             *numbered,
             *(len(change.expect), *expect, len(change.set), *writes),
@@ -132,7 +132,7 @@ class RedisStateStore:
 
 
 def _list(numbers: Sequence[int]) -> str:
-    """Numbers with a comma before and after each, so that one is found by searching."""
+    """Numbers with a comma before and after each, which the script searches for."""
     return "".join(["," + str(number) for number in numbers]) + ","
 
 

@@ -53,9 +53,9 @@ class RedisStorage:
         (count,) = await ask(self._client, ("DEL", self._prefix + key))
         return bool(count)
 
-    async def keys(self, start: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
         with store_errors():
-            async for key in self._client.scan_iter(f"{self._prefix}{start}*", count=1000):
+            async for key in self._client.scan_iter(f"{self._prefix}{prefix}*", count=1000):
                 yield key.decode().removeprefix(self._prefix)
 
 

@@ -403,11 +403,11 @@ async def test_a_session_that_ended_is_not_revived_by_a_handshake(open_app: Open
 async def test_a_token_that_was_replaced_opens_no_socket(open_app: OpenApp) -> None:
     async with open_app() as (app, address):
         cookie = await logged_in(app, "ann")
-        ticket = await app.ctx.sessions.load(cookie.removeprefix("session="))
-        await app.ctx.sessions.rotate(ticket)
+        record = await app.ctx.sessions.load(cookie.removeprefix("session="))
+        await app.ctx.sessions.rotate(record)
         answer = await refusal_of(address, cookie=cookie)
         assert (answer.status_code, b"new token" in answer.body) == (401, True)
-        async with Member.connect(address, cookie=f"session={ticket.token}"):
+        async with Member.connect(address, cookie=f"session={record.token}"):
             pass
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gospa.errors import StoreCorrupt, StoreUnavailable
 from gospa.sessions import index
-from gospa.sessions.store import SessionStore, Ticket
+from gospa.sessions.store import SessionRecord, SessionStore
 from gospa.settings import Settings
 from gospa.storage import Storage
 from gospa.testing import until
@@ -50,26 +50,26 @@ class Interrupted:
         return await self._storage.replace(key, *arguments, **options)
 
 
-async def begin(store: SessionStore, user: str | None = None, **values: Any) -> Ticket:
+async def begin(store: SessionStore, user: str | None = None, **values: Any) -> SessionRecord:
     """A stored session."""
-    ticket = store.create()
-    ticket.session.update(values)
+    record = store.create()
+    record.session.update(values)
     if user is None:
-        assert await store.save(ticket)
+        assert await store.save(record)
     else:
-        await log_in(store, ticket, user)
-    return ticket
+        await log_in(store, record, user)
+    return record
 
 
-async def log_in(store: SessionStore, ticket: Ticket, user: str) -> bool:
-    ticket.session.log_in(user, time.time())
-    return await store.log_in(ticket)
+async def log_in(store: SessionStore, record: SessionRecord, user: str) -> bool:
+    record.session.log_in(user, time.time())
+    return await store.log_in(record)
 
 
-async def load(store: SessionStore, token: str | None) -> Ticket:
-    ticket = await store.load(token or "")
-    assert ticket is not None
-    return ticket
+async def load(store: SessionStore, token: str | None) -> SessionRecord:
+    record = await store.load(token or "")
+    assert record is not None
+    return record
 
 
 class SessionLifecycle:
@@ -85,11 +85,11 @@ class SessionLifecycle:
         return SessionStore(Interrupted(storage, between), Bus(), Settings())
 
     async def test_a_stored_session_is_opened_by_its_token_alone(self, store: SessionStore) -> None:
-        ticket = await begin(store, a=1)
-        assert ticket.token is not None
-        assert dict((await load(store, ticket.token)).session) == {"a": 1}
-        assert await store.load(ticket.token[:-1] + "-") is None or ticket.token[-1] == "-"
-        assert await store.load("0" * 32 + ticket.token[32:]) is None
+        record = await begin(store, a=1)
+        assert record.token is not None
+        assert dict((await load(store, record.token)).session) == {"a": 1}
+        assert await store.load(record.token[:-1] + "-") is None or record.token[-1] == "-"
+        assert await store.load("0" * 32 + record.token[32:]) is None
 
     async def test_a_change_of_another_request_survives_a_rotation(
         self, store: SessionStore
@@ -130,7 +130,7 @@ class SessionLifecycle:
         login = await load(store, old)
         assert await log_in(store, login, "ann")
         late = await load(store, old)
-        assert late.outgoing
+        assert late.replaced
         assert late.session.user == "ann"
         late.session["a"] = 1
         assert await store.rotate(late)
@@ -146,10 +146,10 @@ class SessionLifecycle:
         assert await log_in(store, first, "ann")
         again = await load(store, old)
         assert await log_in(store, again, "ann")
-        tickets = [await load(store, ticket.token) for ticket in (first, again)]
-        assert [dict(ticket.session) for ticket in tickets] == [{"a": 1}] * 2
-        assert len({ticket.session.identity for ticket in tickets}) == 2
-        assert not any(ticket.outgoing for ticket in tickets)
+        records = [await load(store, record.token) for record in (first, again)]
+        assert [dict(record.session) for record in records] == [{"a": 1}] * 2
+        assert len({record.session.identity for record in records}) == 2
+        assert not any(record.replaced for record in records)
         assert len(await store.sessions_of("ann")) == 2
 
     async def test_a_replaced_token_opens_nothing_later(self, storage: Storage, bus: Bus) -> None:
@@ -169,38 +169,38 @@ class SessionLifecycle:
         third = await load(store, second.token)
         assert await store.rotate(third)
         assert await store.load(first or "") is None
-        assert (await load(store, second.token)).outgoing
-        assert not (await load(store, third.token)).outgoing
+        assert (await load(store, second.token)).replaced
+        assert not (await load(store, third.token)).replaced
 
     async def test_of_rotations_at_once_one_gives_a_token_and_all_keep_their_changes(
         self, store: SessionStore
     ) -> None:
         token = (await begin(store)).token
-        tickets = [await load(store, token) for _ in range(5)]
-        for number, ticket in enumerate(tickets):
-            ticket.session[str(number)] = number
-        assert all(await asyncio.gather(*map(store.rotate, tickets)))
-        (given,) = [ticket.token for ticket in tickets if ticket.token]
+        records = [await load(store, token) for _ in range(5)]
+        for number, record in enumerate(records):
+            record.session[str(number)] = number
+        assert all(await asyncio.gather(*map(store.rotate, records)))
+        (given,) = [record.token for record in records if record.token]
         stored = await load(store, given)
-        assert not stored.outgoing
+        assert not stored.replaced
         assert dict(stored.session) == {str(number): number for number in range(5)}
 
     async def test_every_login_gives_a_token_that_opens_its_users_session(
         self, store: SessionStore
     ) -> None:
         token = (await begin(store, cart=1)).token
-        tickets = [await load(store, token) for _ in range(4)]
+        records = [await load(store, token) for _ in range(4)]
         users = ["ann", "bob", "ann", "eve"]
-        for user, ticket in zip(users, tickets, strict=True):
-            ticket.session["of"] = user
-        outcomes = await asyncio.gather(*map(log_in, [store] * 4, tickets, users))
+        for user, record in zip(users, records, strict=True):
+            record.session["of"] = user
+        outcomes = await asyncio.gather(*map(log_in, [store] * 4, records, users))
         assert outcomes == [True] * 4
-        for user, ticket in zip(users, tickets, strict=True):
-            session = (await load(store, ticket.token)).session
+        for user, record in zip(users, records, strict=True):
+            session = (await load(store, record.token)).session
             assert (session.user, dict(session)) == (user, {"cart": 1, "of": user})
         for user in users:
             await store.log_out_everywhere(user)
-        assert [await store.load(ticket.token or "") for ticket in tickets] == [None] * 4
+        assert [await store.load(record.token or "") for record in records] == [None] * 4
 
     async def test_a_rotation_does_not_revive_what_was_destroyed(self, store: SessionStore) -> None:
         token = (await begin(store)).token
@@ -239,8 +239,8 @@ class SessionLifecycle:
         failing = self.interrupted(storage, fail)
         with pytest.raises(StoreUnavailable):
             await log_in(failing, await load(failing, token), "ann")
-        ticket = await load(store, token)
-        assert (ticket.outgoing, ticket.session.user) == (False, None)
+        record = await load(store, token)
+        assert (record.replaced, record.session.user) == (False, None)
 
     async def test_renewal_and_a_late_save_do_not_revive_what_was_destroyed(
         self, store: SessionStore
@@ -257,13 +257,13 @@ class SessionLifecycle:
     async def test_a_session_is_renewed_once_in_a_tenth_of_its_idle_time(
         self, store: SessionStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ticket = await begin(store)
-        raw, now = ticket.raw, time.time()
-        assert await store.touch(ticket)
-        assert ticket.raw == raw
+        record = await begin(store)
+        raw, now = record.raw, time.time()
+        assert await store.touch(record)
+        assert record.raw == raw
         monkeypatch.setattr(time, "time", lambda: now + store.settings.session_idle / 9)
-        assert await store.touch(await load(store, ticket.token))
-        assert (await load(store, ticket.token)).session.renewed > now
+        assert await store.touch(await load(store, record.token))
+        assert (await load(store, record.token)).session.renewed > now
 
     @pytest.mark.parametrize(("idle", "absolute"), [(0.05, 60.0), (60.0, 0.05)])
     async def test_idle_and_absolute_time_end_a_session(
@@ -281,11 +281,11 @@ class SessionLifecycle:
     async def test_a_login_begins_the_absolute_time_anew(
         self, store: SessionStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ticket = await begin(store)
-        began = ticket.session.created
+        record = await begin(store)
+        began = record.session.created
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + 1000)
-        login = await load(store, ticket.token)
+        login = await load(store, record.token)
         await log_in(store, login, "ann")
         assert (await load(store, login.token)).session.created > began + 999
 
@@ -295,15 +295,15 @@ class SessionLifecycle:
     async def test_a_corrupt_session_is_none(
         self, store: SessionStore, storage: Storage, blob: bytes
     ) -> None:
-        ticket = await begin(store)
-        await storage.set(f"session:{ticket.session.identity}", blob)
-        assert await store.load(ticket.token or "") is None
+        record = await begin(store)
+        await storage.set(f"session:{record.session.identity}", blob)
+        assert await store.load(record.token or "") is None
 
     async def test_a_session_under_anothers_key_is_none(
         self, store: SessionStore, storage: Storage
     ) -> None:
-        ticket = await begin(store)
-        await storage.set("session:" + "0" * 32, ticket.raw or b"")
+        record = await begin(store)
+        await storage.set("session:" + "0" * 32, record.raw or b"")
         assert await store.find("0" * 32) is None
 
     async def test_a_users_sessions_are_listed(self, store: SessionStore) -> None:
@@ -315,9 +315,9 @@ class SessionLifecycle:
         assert await store.sessions_of("nobody") == []
 
     async def test_the_sessions_of_everybody_are_listed(self, store: SessionStore) -> None:
-        tickets = [await begin(store, "ann"), await begin(store, "bob"), await begin(store)]
+        records = [await begin(store, "ann"), await begin(store, "bob"), await begin(store)]
         await store.destroy(await begin(store, "ann"))
-        assert await store.everybody() == {t.session.identity: ANY for t in tickets}
+        assert await store.everybody() == {t.session.identity: ANY for t in records}
 
     async def test_logging_out_everywhere_ends_all_sessions_of_one_user(
         self, store: SessionStore, bus: Bus
@@ -326,11 +326,11 @@ class SessionLifecycle:
         other = await begin(store, "bob")
         bus.told.clear()
         await store.log_out_everywhere("ann")
-        for ticket in mine:
-            assert await store.load(ticket.token or "") is None
+        for record in mine:
+            assert await store.load(record.token or "") is None
         assert await store.load(other.token or "") is not None
         assert await store.sessions_of("ann") == []
-        assert bus.told == [ticket.session.identity for ticket in mine]
+        assert bus.told == [record.session.identity for record in mine]
         assert await store.sessions_of((await begin(store, "ann")).session.user or "") != []
 
     async def test_an_index_that_points_to_dead_sessions_does_no_harm(
@@ -343,8 +343,8 @@ class SessionLifecycle:
         assert await store.load(living.token or "") is None
 
     async def test_a_logout_leaves_the_index(self, store: SessionStore) -> None:
-        ticket, other = await begin(store, "ann"), await begin(store, "ann")
-        await store.destroy(ticket)
+        record, other = await begin(store, "ann"), await begin(store, "ann")
+        await store.destroy(record)
         entry = await store._index.read("ann")  # noqa: SLF001
         assert list(entry.identities) == [other.session.identity]
 
@@ -352,8 +352,8 @@ class SessionLifecycle:
         self, store: SessionStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(index, "MAX_SESSIONS", 2)
-        tickets = [await begin(store, "ann") for _ in range(3)]
-        living = [await store.load(ticket.token or "") is not None for ticket in tickets]
+        records = [await begin(store, "ann") for _ in range(3)]
+        living = [await store.load(record.token or "") is not None for record in records]
         assert living == [False, True, True]
 
     @pytest.mark.parametrize("stored", [False, True])
@@ -361,11 +361,11 @@ class SessionLifecycle:
         self, store: SessionStore, storage: Storage, *, stored: bool
     ) -> None:
         racing = self.interrupted(storage, lambda: store.log_out_everywhere("ann"))
-        ticket = racing.create()
+        record = racing.create()
         if stored:
-            ticket = await load(racing, (await begin(store)).token)
-        assert not await log_in(racing, ticket, "ann")
-        assert await store.load(ticket.token or "") is None
+            record = await load(racing, (await begin(store)).token)
+        assert not await log_in(racing, record, "ann")
+        assert await store.load(record.token or "") is None
         assert await store.sessions_of("ann") == []
 
     async def test_many_logins_at_once_are_all_listed(self, store: SessionStore) -> None:
@@ -375,16 +375,16 @@ class SessionLifecycle:
     async def test_logins_and_logging_out_everywhere_at_once_leave_nothing_unlisted(
         self, store: SessionStore
     ) -> None:
-        tickets = [store.create() for _ in range(20)]
+        records = [store.create() for _ in range(20)]
         await asyncio.gather(
-            *(log_in(store, ticket, "ann") for ticket in tickets[:10]),
+            *(log_in(store, record, "ann") for record in records[:10]),
             store.log_out_everywhere("ann"),
-            *(log_in(store, ticket, "ann") for ticket in tickets[10:]),
+            *(log_in(store, record, "ann") for record in records[10:]),
         )
         listed = {session.identity for session in await store.sessions_of("ann")}
-        for ticket in tickets:
-            living: Ticket | None = await store.find(ticket.session.identity)
-            assert (living is not None) is (ticket.session.identity in listed)
+        for record in records:
+            living: SessionRecord | None = await store.find(record.session.identity)
+            assert (living is not None) is (record.session.identity in listed)
 
     async def test_a_corrupt_index_refuses_logins_and_names_itself(
         self, store: SessionStore, storage: Storage
@@ -406,7 +406,7 @@ class SessionLifecycle:
             pass
 
         store = SessionStore(Seen(storage, nothing), bus, Settings())
-        ticket = await begin(store, "ann", a=1)
-        secret = (ticket.token or "")[32:]
+        record = await begin(store, "ann", a=1)
+        secret = (record.token or "")[32:]
         assert len(written) >= 2
         assert secret not in " ".join([*written, *bus.told])

@@ -15,7 +15,7 @@ import app as chosen
 from gospa.app import create_app
 from gospa.errors import StoreUnavailable
 from gospa.sessions.cookie import log_in, log_out, log_out_everywhere, renew_token, session_of
-from gospa.sessions.store import Ticket
+from gospa.sessions.store import SessionRecord
 from gospa.settings import Settings
 from gospa.testing import logged_in, serve
 
@@ -547,9 +547,9 @@ async def test_a_login_during_a_logout_everywhere_is_refused(served: Served) -> 
     app, client = served
     save = app.ctx.sessions.save
 
-    async def end_before(ticket: Ticket) -> bool:
+    async def end_before(record: SessionRecord) -> bool:
         await app.ctx.sessions.log_out_everywhere("ann")
-        saved: bool = await save(ticket)
+        saved: bool = await save(record)
         return saved
 
     with pytest.MonkeyPatch.context() as patch:

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gospa import Draft, Room, Session, action
 from gospa.errors import StoreUnavailable
-from gospa.sessions.store import UNUSED, Ticket
+from gospa.sessions.store import UNUSED, SessionRecord
 from gospa.testing import Member, OpenApp, Refused, logged_in, until
 from tests.gospa.wire import message
 
@@ -35,10 +35,10 @@ class Members(Room):
         return [state["count"], session.user]
 
 
-async def load(app: Sanic, cookie: str) -> Ticket:
-    ticket = await app.ctx.sessions.load(cookie.removeprefix("session="))
-    assert ticket is not None
-    return ticket
+async def load(app: Sanic, cookie: str) -> SessionRecord:
+    record = await app.ctx.sessions.load(cookie.removeprefix("session="))
+    assert record is not None
+    return record
 
 
 async def close_code(member: Member) -> int:
@@ -166,9 +166,9 @@ async def test_pings_do_not_keep_a_session_from_idling(open_app: OpenApp) -> Non
 
 async def test_who_may_no_longer_be_in_a_room_has_to_join_again(open_app: OpenApp) -> None:
     async with ann(open_app, session_check_interval=QUICK) as (app, cookie, member):
-        ticket = await load(app, cookie)
-        ticket.session["banned"] = True
-        await app.ctx.sessions.save(ticket)
+        record = await load(app, cookie)
+        record.session["banned"] = True
+        await app.ctx.sessions.save(record)
         assert await close_code(member) == 4001
 
 
@@ -178,9 +178,9 @@ async def test_what_changes_in_a_session_is_known_to_its_sockets(open_app: OpenA
         async with Member.connect(address, cookie=cookie) as member:
             with pytest.raises(Refused, match="may not enter"):
                 await member.join("members")
-            ticket = await load(app, cookie)
-            ticket.session["banned"] = False
-            await app.ctx.sessions.save(ticket)
+            record = await load(app, cookie)
+            record.session["banned"] = False
+            await app.ctx.sessions.save(record)
 
             async def let_in() -> bool:
                 with contextlib.suppress(Refused):
@@ -250,13 +250,13 @@ async def test_a_session_that_ends_during_a_handshake_ends_its_socket(
 ) -> None:
     async with open_app([Members], session_check_interval=SLOW) as (app, address):
         cookie = await logged_in(app, "ann")
-        ticket = await load(app, cookie)
+        record = await load(app, cookie)
         touch = app.ctx.sessions.touch
 
-        async def end_behind(found: Ticket) -> bool:
+        async def end_behind(found: SessionRecord) -> bool:
             living: bool = await touch(found)
-            await app.ctx.sessions.destroy(ticket)
-            await until(lambda: ticket.session.identity in app.ctx.session_watch._recent)  # noqa: SLF001
+            await app.ctx.sessions.destroy(record)
+            await until(lambda: record.session.identity in app.ctx.session_watch._recent)  # noqa: SLF001
             return living
 
         monkeypatch.setattr(app.ctx.sessions, "touch", end_behind)

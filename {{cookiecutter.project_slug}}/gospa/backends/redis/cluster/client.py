@@ -1,7 +1,7 @@
-"""A client of a Redis cluster in which one server that fails is no reason for others to.
+"""A Redis Cluster client in which one failing node does not affect commands to the others.
 
-redis-py's own pipeline fails as a whole with any of its servers, and then closes the connections to
-all of them, on which other commands wait. This one asks where the slots are, and closes nothing.
+redis-py's own pipeline fails as a whole with any of its nodes, and then closes the connections to
+all of them, on which other commands wait. This client only refreshes the slot table.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from gospa.backends.redis.batch import Batch, Command, Packed, exchange
 from gospa.backends.redis.errors import FAILURES, LOST
 
 REFRESH_DELAY = 0.1  # seconds between refreshes of the slot table, while servers fail
-MAX_REDIRECTS = 10  # times that a command is sent again where its slot moves
-PAUSE = 0.05  # seconds until the next, while keys of a command are here and there
-ASKING = ("ASKING",)  # for a slot that arrives; without effect on others
+MAX_REDIRECTS = 10  # times that a command follows a slot that moves
+PAUSE = 0.05  # seconds before a retry, while the keys of a command are on two nodes
+ASKING = ("ASKING",)  # allows commands on a slot that is being imported; no effect on others
 REDIRECTED = (exceptions.AskError, exceptions.TryAgainError)  # MovedError is an AskError
 ASTRAY = (*LOST, exceptions.ClusterDownError, exceptions.SlotNotCoveredError)
 
@@ -35,7 +35,7 @@ def open_client(address: Address, options: dict[str, Any]) -> aclosing["Cluster"
 
 
 class Cluster(RedisCluster):
-    """redis-py's client, with a way of our own to send several commands together."""
+    """redis-py's client, with a `send` that batches commands for each node."""
 
     SHARDED = True
     PUBLISH = "SPUBLISH"  # to the shard that has the room's keys
@@ -44,13 +44,13 @@ class Cluster(RedisCluster):
 
     def __init__(self, *, socket_timeout: float, **options: Any) -> None:
         super().__init__(socket_timeout=socket_timeout, **options)
-        self._patience = 2 * socket_timeout  # one of the servers asked may hang
+        self._patience = 2 * socket_timeout  # one of the nodes asked may hang
         self._batches: dict[str, Batch] = {}  # to each server
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to commands of one key each, exceptions among them.
+        """Send commands of one key each; returns the replies, errors included.
 
-        Those of one slot stay in order.
+        Commands of one slot stay in order.
         """
         if self._initialize:  # where the slots are is not known yet
             await asyncio.wait([self._refresh_slots()], timeout=self._patience)
@@ -69,7 +69,7 @@ class Cluster(RedisCluster):
         await super().aclose()
 
     async def _send(self, slot: int, commands: list[Command]) -> list[Any]:
-        """Send them to the server that has the slot, and again what it does not answer itself."""
+        """Send commands to the node that has the slot, and follow its redirects."""
         try:
             answers = await self._batch(self._owner(slot)).send(commands)
             for _ in range(MAX_REDIRECTS):
@@ -93,12 +93,12 @@ class Cluster(RedisCluster):
         return str(nodes[0].name)
 
     async def _next(self, slot: int, answer: Any) -> str:
-        """The server to ask after such an answer."""
+        """The node to ask after a redirect."""
         if isinstance(answer, exceptions.TryAgainError):
             await asyncio.sleep(PAUSE)
             return self._owner(slot)
         if isinstance(answer, exceptions.MovedError):
-            self._owner(slot)  # without one it would not be known what to replace
+            self._owner(slot)  # raises if the slot has no owner, whom `move_slot` would replace
             await self.nodes_manager.move_slot(answer)
         node = ClusterNode(answer.host, answer.port, **self.nodes_manager.connection_kwargs)
         self.nodes_manager.nodes_cache.setdefault(node.name, node)  # a new one has no slots yet
@@ -123,7 +123,7 @@ class Cluster(RedisCluster):
             node.release(connection)
 
     def _refresh_slots(self) -> asyncio.Task[None]:
-        """One look for all, however many miss their server."""
+        """One refresh for all callers, however many miss their node."""
         recent = asyncio.get_running_loop().time() < self._refreshed + REFRESH_DELAY
         if self._refreshing is None or (self._refreshing.done() and not recent):
             self._refreshing = tasks.start(self._refresh(), "slots of the cluster")
@@ -133,7 +133,7 @@ class Cluster(RedisCluster):
         try:
             await (self.initialize() if self._initialize else self.nodes_manager.initialize())
         except FAILURES as error:
-            logger.warning("the Redis cluster does not say where its slots are: %s", error)
+            logger.warning("the slot table of the Redis cluster cannot be refreshed: %s", error)
         self._refreshed = asyncio.get_running_loop().time()
 
 

@@ -26,7 +26,7 @@ from gospa.settings import Settings
 
 REFRESH = 5.0  # seconds between refreshes of the slot table
 RETRY = 0.25  # seconds after a refresh that failed, and at least between two
-NAMES = 100_000  # tried until one is in a slot of a shard: it may have only a few
+NAMES = 100_000  # tried to find one in a slot of a shard, which may have few slots
 
 
 @asynccontextmanager
@@ -40,23 +40,23 @@ async def listen(
 
 
 class ShardListeners:
-    """Hears channels at their shards, following the slots of the cluster for as long as it runs."""
+    """Subscribes to channels at their shards, and follows slots that move."""
 
     def __init__(self, client: Cluster, settings: Settings, probe: str) -> None:
         self._client = client
         self._settings = settings
         self._probe = probe
         self._shards: dict[Any, tuple[Listener, asyncio.Task[None]]] = {}
-        self._places: dict[Channel, Listener | None] = {}  # where each is heard
+        self._places: dict[Channel, Listener | None] = {}  # the listener of each
         self._changed = asyncio.Event()
 
     @property
     def connected(self) -> bool:
-        """With any shard: all workers are deaf to one that is away, and none would serve better."""
+        """With any shard: no worker can reach a shard that is down, so none would serve better."""
         return any(listener.connected for listener, _ in self._shards.values())
 
     async def enter(self, channel: Channel) -> None:
-        """Hear it, as soon as its shard is known."""
+        """Subscribe to a channel, as soon as its shard is known."""
         self._places[channel] = None
         if not await self._settle(channel):
             self._changed.set()
@@ -66,14 +66,14 @@ class ShardListeners:
             await listener.leave(channel)
 
     async def run(self) -> None:
-        """Look where the slots are, at intervals and whenever a shard lost something."""
+        """Refresh the slot table, at intervals and whenever a shard lost a channel."""
         while True:
             self._changed.clear()
             wait = REFRESH
             try:
                 await self._refresh()
             except StoreError as error:
-                logger.warning("channels may be at the wrong shard (%s); looking again", error)
+                logger.warning("channels may be at the wrong shard (%s); retrying", error)
                 wait = RETRY
             await asyncio.sleep(RETRY)
             with suppress(TimeoutError):
@@ -98,7 +98,7 @@ class ShardListeners:
             raise StoreUnavailable("some slots are of no server")
 
     async def _settle(self, channel: Channel) -> bool:
-        """Have a channel heard where it belongs. False if nobody knows where that is."""
+        """Subscribe to a channel at its shard. Returns False if the slot has no owner."""
         try:
             listener, _ = self._shards[self._client.get_node_from_key(channel.name)]
         except (SlotNotCoveredError, KeyError):

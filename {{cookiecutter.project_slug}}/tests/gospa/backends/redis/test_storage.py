@@ -47,23 +47,23 @@ class TestRedisSessions(SessionLifecycle):
 async def test_a_key_of_the_wrong_type_is_no_session(settings: Settings) -> None:
     async with open_storage(settings) as storage:
         store = SessionStore(storage, Bus(), settings)
-        ticket = await begin(store)
-        key = f"{settings.key_prefix}session:{ticket.session.identity}"
+        record = await begin(store)
+        key = f"{settings.key_prefix}session:{record.session.identity}"
         client = storage._client  # noqa: SLF001
         await client.delete(key)
         await client.hset(key, "v", "1")
-        assert await store.load(ticket.token or "") is None
+        assert await store.load(record.token or "") is None
 
 
 async def test_no_token_is_anywhere_in_redis(settings: Settings) -> None:
     async with open_storage(settings) as storage:
         store = SessionStore(storage, Bus(), settings)
-        ticket = await begin(store, "ann", a=1)
+        record = await begin(store, "ann", a=1)
         client = storage._client  # noqa: SLF001
         keys = [key async for key in client.scan_iter(f"{settings.key_prefix}*")]
         assert len(keys) == 2
         kept = b" ".join([*keys, *[await client.get(key) for key in keys]])
-        assert (ticket.token or "")[32:].encode() not in kept
+        assert (record.token or "")[32:].encode() not in kept
 
 
 async def test_everything_stored_ends_by_itself(settings: Settings) -> None:
