@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 
-def copied(project: Path) -> set[str]:
+def in_image(project: Path) -> set[str]:
     """The files that no pattern of the project's `.dockerignore` matches."""
     lines = (project / ".dockerignore").read_text(encoding="utf-8").splitlines()
     ignored = [_compiled(line) for line in lines if line and not line.startswith("#")]
@@ -14,7 +14,7 @@ def copied(project: Path) -> set[str]:
         for file in files
         if not any(
             pattern.fullmatch(path.as_posix())
-            for path in (file, *file.parents)  # a folder goes with all that is in it
+            for path in (file, *file.parents[:-1])  # a folder goes with all that is in it
             for pattern in ignored
         )
     }

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.baking import Baked
-from tests.images import copied
+from tests.images import in_image
 
 GRACE = 15  # seconds that Sanic gives to what is under way when it stops
 
@@ -41,7 +41,7 @@ def test_the_image_has_what_it_starts(dockerfile: list[tuple[str, str]], baked: 
     copies = [rest.split()[:-1] for name, rest in dockerfile if name == "COPY"]
     sources = {path for paths in copies for path in paths if not path.startswith(("--", "/"))}
     assert all((baked.path / source).exists() for source in sources)
-    files = copied(baked.path)
+    files = in_image(baked.path)
     packages = {str(path.relative_to(baked.path)) for path in baked.path.glob("*/__init__.py")}
     assert {"app.py", "client/index.html", *packages} <= files
     assert all(source == "." or source in files for source in sources)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.baking import CHECKS, Baked, assert_succeeds, run
-from tests.images import copied
+from tests.baking import CHECKS, DEFAULT, Baked, Matrix, assert_succeeds, name_of, run
+from tests.images import in_image
 
 PRICES = '''"""Prices."""
 
@@ -38,16 +38,19 @@ VIEW = '''"""What was sold."""
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json
 
-from gospa import session_of
+from gospa import session_of, tasks
 
 blueprint = Blueprint("market")
 
 
 @blueprint.get("/market")
 async def show(request: Request) -> HTTPResponse:
-    return json((await session_of(request)).user)
+    headers = {"Retry-After": str(tasks.RESTART_DELAY)}  # gospa exports this module itself
+    return json((await session_of(request)).user, headers=headers)
 '''
-TEST = """from gospa.testing import Connect, OpenApp
+TEST = """import httpx
+
+from gospa.testing import Connect, OpenApp, Site
 from market.prices import price
 from market.room import Market
 
@@ -61,8 +64,20 @@ async def test_a_purchase(open_app: OpenApp, connect: Connect) -> None:
         await ann.join("market")
         assert await ann.call("market", "buy", pieces=2) == 6
     async with connect() as bob:
-        await bob.join("market")
-        assert bob.states["market"] == {"sold": 0}
+        assert "sold" in await bob.join("market")
+
+
+async def test_the_page_and_what_app_py_opens(site: Site, http: httpx.AsyncClient) -> None:
+    assert (await http.get("/market")).json() is None
+    assert site.app.ctx.market == "open"
+    async with site.http(user="ann") as ann:
+        assert (await ann.get("/market")).json() == "ann"
+"""
+OPENING = """
+
+@app.after_server_start
+async def open_market(app: Sanic) -> None:
+    app.ctx.market = "open"
 """
 PACKAGE = {
     "market/__init__.py": '"""A package of one\'s own."""\n',
@@ -73,11 +88,10 @@ PACKAGE = {
     "scripts/sell.py": '"""Run by hand."""\n\nfrom app import app\n\nprint(app.name)\n',
 }
 APP = {
-    "from rooms import ROOMS\n": (
-        "from market.room import Market\nfrom market.view import blueprint\n"
-        "from rooms import ROOMS\n"
-    ),
-    "BACKENDS, ROOMS, views=VIEWS)": "BACKENDS, [*ROOMS, Market], views=[*VIEWS, blueprint])",
+    "from gospa import Backends": "from sanic import Sanic\n\nfrom gospa import Backends",
+    "from rooms import": "from market.room import Market\nfrom market.view import blueprint\n"
+    "from rooms import",
+    "BACKENDS, ROOMS, views=VIEWS": "BACKENDS, [*ROOMS, Market], views=[*VIEWS, blueprint]",
 }
 # A mistake, the check that has to notice it, and what that says.
 MISTAKES = {
@@ -95,17 +109,15 @@ MISTAKES = {
     "a script": ("scripts/x.py", "import gospa.errors\n", "import contracts", "gospa.errors:"),
     "fixtures": ("market/x.py", "import gospa.testing\n", "import contracts", "gospa.testing:"),
     "a backend": (
-        *("views/x.py", "from gospa.backends.memory import state\n"),
-        *("import contracts", "imports gospa.backends.memory.state:"),
+        *("views/x.py", "from gospa import backends\n"),
+        *("import contracts", "imports gospa.backends:"),
     ),
     "the engine": ("gospa/errors.py", "from market import prices\n", "import contracts", "yours"),
 }
 
 
-@pytest.fixture(scope="module")
-def shop(baked: Baked, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a package and a script added, and app.py changed to use them."""
-    project = shutil.copytree(baked.path, tmp_path_factory.mktemp("shop") / "project")
+def with_package(project: Path) -> Path:
+    """Add a package and a script to a project, and have its app.py use them."""
     for name, text in PACKAGE.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(text)
@@ -113,8 +125,14 @@ def shop(baked: Baked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for before, after in APP.items():
         assert before in app
         app = app.replace(before, after)
-    (project / "app.py").write_text(app)
+    (project / "app.py").write_text(app + OPENING)
     return project
+
+
+@pytest.fixture(scope="module")
+def shop(baked: Baked, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of each combination of backends, with the package."""
+    return with_package(shutil.copytree(baked.path, tmp_path_factory.mktemp("shop") / "project"))
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -123,9 +141,9 @@ def test_a_package_passes(shop: Path, check: str) -> None:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_in_a_package_are_noticed(shop: Path, tmp_path: Path, mistake: str) -> None:
+def test_mistakes_are_noticed(matrix: Matrix, tmp_path: Path, mistake: str) -> None:
     name, text, check, said = MISTAKES[mistake]
-    project = shutil.copytree(shop, tmp_path / "project")
+    project = with_package(shutil.copytree(matrix[name_of(DEFAULT)].path, tmp_path / "project"))
     with (project / name).open("a") as file:
         file.write(text)
     done = run(CHECKS[check], project)
@@ -133,7 +151,10 @@ def test_mistakes_in_a_package_are_noticed(shop: Path, tmp_path: Path, mistake: 
     assert said in "".join((done.stdout + done.stderr).split("\n")).replace("  ", " ")
 
 
-def test_its_tests_are_found_and_pass(shop: Path) -> None:
+def test_its_tests_are_found_and_pass_whatever_the_environment_sets(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOSPA_SESSION_IDLE", "a value that would stop the application")
     found = run((sys.executable, "-m", "pytest", "--collect-only", "-q"), shop)
     assert "market/tests/test_market.py::test_a_purchase" in found.stdout
     assert "tests/test_board.py::" in found.stdout
@@ -149,7 +170,7 @@ def test_the_image_has_it_and_nothing_that_it_must_not_have(shop: Path) -> None:
     for secret in (".env", ".git/config", ".devstore/dump.rdb", ".venv/x.py", "client/.env"):
         (shop / secret).parent.mkdir(exist_ok=True)
         (shop / secret).write_text("SECRET=1\n")
-    files = copied(shop)
+    files = in_image(shop)
     needed = {"app.py", "rooms/board.py", "views/home.py", "client/index.html", "gospa/app.py"}
     package = {name for name in PACKAGE if "test" not in name}
     assert needed | package <= files

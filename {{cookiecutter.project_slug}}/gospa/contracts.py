@@ -44,9 +44,10 @@ def violations(root: Path) -> Iterator[str]:
     """Each import that breaks the contract, with its place and the remedy."""
     files = sorted(_sources(root))
     yours = {path.relative_to(root).parts[0].removesuffix(".py") for path in files} - {ENGINE}
+    exported = _exported(root / ENGINE / "__init__.py")
     for path in files:
         name = path.relative_to(root)
-        for line, module in _imports(path, root):
+        for line, module in _imports(path, root, exported):
             if remedy := _remedy(name, module, yours):
                 yield f"{name.as_posix()}:{line} imports {module}: {remedy}"
 
@@ -76,7 +77,15 @@ def _sources(root: Path) -> Iterator[Path]:
             yield path
 
 
-def _imports(path: Path, root: Path) -> Iterator[Import]:
+def _exported(package: Path) -> set[str]:
+    """The names in a package's `__all__`, of which some may be modules."""
+    for node in ast.parse(package.read_bytes()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def _imports(path: Path, root: Path, exported: set[str]) -> Iterator[Import]:
     """The absolute imports of a file, wherever they stand in it."""
     for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
         if isinstance(node, ast.Import):
@@ -84,7 +93,9 @@ def _imports(path: Path, root: Path) -> Iterator[Import]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
                 module = f"{node.module}.{alias.name}"
-                yield Import(node.lineno, module if _is_module(module, root) else node.module)
+                public = node.module == ENGINE and alias.name in exported
+                named = _is_module(module, root) and not public
+                yield Import(node.lineno, module if named else node.module)
 
 
 def _is_module(name: str, root: Path) -> bool:
