@@ -111,7 +111,7 @@ class TestRedisStateStore(StateStoreConformance):
             async def goes_on() -> bool:
                 return isinstance(await other.commit(ROOM, change(set={"a": 3})), Commit)
 
-            await until(goes_on, within=1)
+            await until(goes_on)
 
     @pytest.mark.parametrize("value", ["a string", {"x": "no version"}])
     async def test_a_foreign_value_under_a_rooms_key_is_corrupt(
