@@ -14,6 +14,7 @@ from tests.browsing import TIMEOUT
 SNAPSHOT, PATCH, EVENT, ACK, ERROR, WELCOME, BYE, PONG, JOINED = range(9)
 JOIN, LEAVE, CALL, WRITE, SEND, PING, HELLO = range(7)
 PAGE = "http://client.test/"
+HOUR = 3600  # seconds
 START = """async (options) => {
   const { backoff } = await import('/gospa/backoff.js');
   const { connect } = await import('/gospa/gospa.js');
@@ -115,6 +116,12 @@ class Server:
     def _receive(self, raw: str | bytes) -> None:
         assert isinstance(raw, bytes)
         self.received.append(msgpack.unpackb(raw))
+
+
+def stop_clock(page: Page) -> None:
+    """Have time pass only when the test says so; after `install` alone it goes on."""
+    page.clock.install(time=0)
+    page.clock.pause_at(HOUR)
 
 
 @pytest.fixture
@@ -254,7 +261,7 @@ def test_what_is_put_off_is_sent_again_in_order(server: Server, page: Page) -> N
 
 
 def test_what_is_put_off_again_is_sent_again_later_each_time(server: Server, page: Page) -> None:
-    page.clock.install()
+    stop_clock(page)
     page.evaluate("void room.on('heard', (wait) => { window.heard = wait; })")
     page.evaluate("Math.random = () => 1, void add(5)")
     for wait in (300, 600, 1200):
@@ -372,6 +379,7 @@ def test_a_page_may_leave_the_room_of_what_an_earlier_one_left(page: Page) -> No
 def test_a_page_that_has_enough_when_it_is_connected_again_is_closed(
     server: Server, page: Page
 ) -> None:
+    stop_clock(page)  # it would go on to connect by itself
     page.evaluate("void client.on('status', (status) => status === 'connecting' && client.close())")
     server.connections[-1].close(code=4000)
     server.sees("client.status === 'offline'")
@@ -433,7 +441,7 @@ def test_what_lies_in_storage_and_is_not_ours_is_ignored(page: Page, kept: str) 
 
 
 def test_a_silent_server_is_noticed(page: Page) -> None:
-    page.clock.install()
+    stop_clock(page)
     server = Server(page)
     page.evaluate(START, {})
     server.welcome()
@@ -452,7 +460,7 @@ def test_a_silent_server_is_noticed(page: Page) -> None:
 def test_a_server_that_falls_silent_while_it_owes_an_answer_is_noticed(
     server: Server, page: Page
 ) -> None:
-    page.clock.install()
+    stop_clock(page)
     page.evaluate("client.ping()")
     server.expect(PING)
     server.patch(2, 11)
@@ -466,7 +474,7 @@ def test_a_server_that_falls_silent_while_it_owes_an_answer_is_noticed(
 def test_a_server_that_takes_leave_is_left_alone_for_as_long_as_it_says(
     server: Server, page: Page
 ) -> None:
-    page.clock.install()
+    stop_clock(page)
     server.send(BYE, 1012, 60_000)
     server.connections[-1].close(code=1012)
     server.sees("client.status === 'offline'")

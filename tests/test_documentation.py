@@ -40,6 +40,7 @@ from tests.baking import (
 )
 from tests.browsing import TIMEOUT, answers, free_port, wait_for
 from tests.snippets import commands, snippets
+from tests.test_in_place import LONG
 
 HERE = "PATH_OR_URL_OF_THIS_REPOSITORY"
 REDIS = {**DEFAULT, "state_backend": "redis", "session_backend": "redis"}
@@ -215,6 +216,12 @@ def runs_what_the_guide_adds(command: str, workplace: Workplace) -> None:
     assert f"\n`{file}`:\n" in (workplace.project / "docs/guide.md").read_text()
 
 
+def runs_the_users_tests(command: str, workplace: Workplace) -> None:
+    found = run((*shlex.split(command), "--collect-only", "-q"), workplace.project)
+    assert "tests/test_board.py::" in found.stdout
+    assert "tests/gospa" not in found.stdout
+
+
 def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
     """What it sends, `tests/gospa/fleet/test_graceful.py` sends to a whole server."""
     sent = (workplace.project / "tests/gospa/fleet/test_graceful.py").read_text()
@@ -229,6 +236,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     explains_itself: (
         "python -m gospa",
         "python -m tests.gospa.fleet.capacity",
+        "python -m tests.gospa.fuzz",
         "cruft create",
         "cruft link",
         "python3 -m venv .venv",
@@ -245,6 +253,10 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "python3 tasks.py mutate",
         "python3 tasks.py snapshots",
         "python3 tasks.py test",
+        "python3 tasks.py test --all",
+        "python3 tasks.py test --all    # also what takes minutes each: about an hour and a half",
+        "python3 tasks.py test          # what a change needs: about eight minutes on two cores",
+        "python3 tasks.py test tests/test_oldest.py",
         "python3 tasks.py test tests/test_generated_checks.py -k 'state-redis and session-memory'",
         "python3 tasks.py test tests/test_in_place.py",
     ),
@@ -267,6 +279,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "make format",
         "make install",
         "make test",
+        "make test-all",
     ),
     knows_its_options: (
         ".venv/bin/python -m gospa --help",
@@ -291,6 +304,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "pipx run cookiecutter .",
         "uvx cookiecutter .",
     ),
+    runs_the_users_tests: (".venv/bin/python -m pytest tests --ignore=tests/gospa",),
     runs_what_the_guide_adds: (".venv/bin/python -m pytest tests/test_questions.py",),
     serves: (".venv/bin/sanic app --workers 4",),
     serves_likewise: (
@@ -534,6 +548,18 @@ def test_each_promise_is_held_by_a_test_that_exists() -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in APP.rglob("tests/**/test_*.py"))
     assert len(named) > 10
     assert [name for name in sorted(named) if f"def {name}(" not in tests] == []
+
+
+def test_the_table_of_what_runs_where_is_true() -> None:
+    page = template_pages()["docs/testing.md"]
+    row = r"^\| .*? \| `(tests/[\w/]*test_\w+\.py)` \| (.*?) \| .*? \|"
+    by_default = dict(re.findall(row, page, re.MULTILINE))
+    left_out = {file for file, runs in by_default.items() if runs == "no"}
+    own = {f"tests/{path.name}": path.read_text() for path in (ROOT / "tests").glob("test_*.py")}
+    mark = re.compile(r"^(?:@|pytestmark = \[?)pytest\.mark\.slow", re.MULTILINE)
+    slow = {file for file, text in own.items() if mark.search(text)}
+    assert left_out == {*LONG, *slow} - {"tests/test_generated_checks.py"}
+    assert [file for file in own if f"`{file}`" not in page] == []
 
 
 def test_links_lead_somewhere(matrix: Matrix) -> None:

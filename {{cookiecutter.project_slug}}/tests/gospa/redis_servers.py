@@ -143,7 +143,8 @@ class Sentinels:
             settings = self._directory / f"sentinel-{number}.conf"
             settings.write_text(
                 f"sentinel monitor {MASTER} 127.0.0.1 {first} 2\n"
-                f"sentinel down-after-milliseconds {MASTER} 1000\n"
+                # Long, so that servers that wait for a processor are not replaced meanwhile.
+                f"sentinel down-after-milliseconds {MASTER} 5000\n"
                 f"sentinel failover-timeout {MASTER} 3000\n"
             )
             sentinel = RedisServer(self._directory, str(settings), "--sentinel")

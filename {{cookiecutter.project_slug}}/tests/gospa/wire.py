@@ -62,7 +62,7 @@ class Wire:
 
     async def close_code(self) -> int:
         """Read up to the close frame; returns its code."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while True:
                 opcode, payload = await self.receive()
                 if opcode == BINARY:

@@ -146,7 +146,8 @@ async def _disturb(world: World, server: Server, report: Report) -> None:
     await _agree(world, report.options.bound)
     report.memory.append(_memory(world))
     for number in itertools.count():
-        if time.monotonic() - began > report.options.seconds or world.truth.violations:
+        over = number > 0 and time.monotonic() - began > report.options.seconds
+        if over or world.truth.violations:
             break
         await _round(world, number, report)
         report.memory.append(_memory(world))

@@ -58,7 +58,7 @@ class Visitor:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
         loop = asyncio.get_running_loop()
         while True:
-            match await _receive(reader):
+            match await _receive(reader, writer):
                 case [8, *_]:
                     self.joined = True
                     self._change(writer)
@@ -86,8 +86,8 @@ def _frame(message: list[Any]) -> bytes:
     return bytes([0x82, 0x80 | len(data)]) + bytes(4) + data
 
 
-async def _receive(reader: asyncio.StreamReader) -> Any:
-    """The next message, None at the end of the connection."""
+async def _receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Any:
+    """The next message, None at the end of the connection; answers a ping."""
     kind, size = await reader.readexactly(2)
     if size == 126:
         size = int.from_bytes(await reader.readexactly(2))
@@ -96,4 +96,6 @@ async def _receive(reader: asyncio.StreamReader) -> Any:
     data = await reader.readexactly(size)
     if kind == 0x88:
         return None
+    if kind == 0x89:  # who does not answer is taken for gone
+        writer.write(bytes([0x8A, 0x80 | len(data)]) + bytes(4) + data)
     return msgpack.unpackb(data, timestamp=3) if kind == 0x82 and data[1] in OF_INTEREST else []

@@ -15,10 +15,10 @@ from tests.gospa.fleet.crowd import Visitor
 from tests.gospa.process.server import STOP_TIMEOUT, Server, launch
 from tests.gospa.serving import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 CLIENTS = 1000
-PATIENCE = 60  # seconds, for all of them
+PATIENCE = 180  # seconds, for all of them
 ROOMS = [f"sheet/{number}" for number in range(250)]
 ONE_ADDRESS = {  # has them all
     "GOSPA_CONNECTIONS_PER_ADDRESS": str(2 * CLIENTS),

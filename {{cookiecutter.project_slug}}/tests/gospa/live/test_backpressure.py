@@ -36,7 +36,7 @@ async def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(hub, "TICK", 0.05)
     monkeypatch.setattr(writer, "HIGH_WATER", 4096)
     monkeypatch.setattr(socket, "UNSENT", 4096)
-    changed = msgspec.structs.replace(settings, ping_interval=0.5, drain_timeout=0.5)
+    changed = msgspec.structs.replace(settings, ping_interval=2, drain_timeout=0.5)
     app = create_app("impatient", chosen.BACKENDS, ROOMS, changed)
     async with serve(app) as app.ctx.address:
         yield app

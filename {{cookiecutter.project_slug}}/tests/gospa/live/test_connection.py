@@ -112,7 +112,7 @@ async def test_a_half_closed_connection_is_closed(address: str) -> None:
         wire.writer.write(HELLO)
         await wire.receive()
         wire.writer.write_eof()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             await wire.reader.read()
 
 
@@ -194,7 +194,7 @@ async def test_who_goes_while_joining_is_in_no_room(
                 await gone.wait()
             return True
 
-    async with open_app([Slow]) as (app, address), asyncio.timeout(20):
+    async with open_app([Slow]) as (app, address), asyncio.timeout(40):
         async with open_wire(address) as wire:
             wire.writer.write(HELLO + message(0, "slow", None, None))
             await asked.wait()

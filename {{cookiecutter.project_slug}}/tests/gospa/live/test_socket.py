@@ -545,7 +545,7 @@ async def test_who_goes_during_the_handshake_leaves_nothing_behind(
         return started
 
     monkeypatch.setattr(cookie, "start_session", outlast_the_client)
-    async with open_app() as (app, address), asyncio.timeout(20):
+    async with open_app() as (app, address), asyncio.timeout(40):
         _, writer = await asyncio.open_connection(*address.split(":"))
         writer.write(wire.HEAD.format(address).encode())
         await came.wait()
@@ -560,7 +560,7 @@ async def answer_to(address: str, sent: str) -> bytes:
     host, _, port = address.partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent.encode("latin-1"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         answer = await reader.read()
     writer.close()
     return answer
@@ -614,7 +614,7 @@ async def test_who_reads_no_answers_opens_no_socket(
         return raw(bytes(2**24))
 
     monkeypatch.setattr(cookie, "start_session", tell)
-    async with open_app(views=[view]) as (app, address), asyncio.timeout(20):
+    async with open_app(views=[view]) as (app, address), asyncio.timeout(40):
         reader, writer = await asyncio.open_connection(*address.split(":"))
         transport: Any = writer.transport
         transport.pause_reading()
@@ -647,7 +647,7 @@ async def test_a_proxy_may_come_through_a_unix_socket(settings: Settings) -> Non
     app = create_app("unix", chosen.BACKENDS, ROOMS, settings)
     with tempfile.TemporaryDirectory() as folder:  # pytest's have names too long for a socket
         path = f"{folder}/socket"
-        async with serve(app, unix=path), asyncio.timeout(20):
+        async with serve(app, unix=path), asyncio.timeout(40):
             reader, writer = await asyncio.open_unix_connection(path)
             writer.write(wire.HEAD.format("localhost").encode() + wire.frame(wire.CLOSE))
             assert b" 101 " in await reader.read()

@@ -17,7 +17,7 @@ from gospa.testing import Member, until
 from tests.gospa.serving import free_port
 
 PROJECT = Path(__file__).parents[3]
-STOP_TIMEOUT = 20  # seconds
+STOP_TIMEOUT = 60  # seconds
 
 
 class Server:

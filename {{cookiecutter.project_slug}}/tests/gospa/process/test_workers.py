@@ -43,7 +43,7 @@ async def test_a_crowd_may_wait_to_be_accepted(settings: Settings, tmp_path: Pat
         worker = await server.pid()
         os.kill(worker, signal.SIGSTOP)
         try:
-            async with asyncio.timeout(10):  # a queue that is full would not answer at all
+            async with asyncio.timeout(40):  # a queue that is full would not answer at all
                 waiting = [
                     await asyncio.open_connection(*server.address.split(":")) for _ in range(CROWD)
                 ]

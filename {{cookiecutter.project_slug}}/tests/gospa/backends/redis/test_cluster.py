@@ -70,7 +70,7 @@ class TestClusterPubSub(PubSubConformance):
             await cluster.migrate(cluster_settings.key_prefix + CHANNELS[0])
         await until(lambda: bool(gaps))
         await pubsub.publish(CHANNELS[0], b"again")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             assert await heard.get() == b"again"
 
     async def test_a_channel_that_is_left_and_entered_again_at_once_is_heard(
@@ -83,7 +83,7 @@ class TestClusterPubSub(PubSubConformance):
             await subscription.close()
         await pubsub.subscribe(CHANNELS[0], heard.put_nowait, no_gap)
         await pubsub.publish(CHANNELS[0], b"1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             assert await heard.get() == b"1"
 
     async def test_one_that_is_left_while_it_moves_stays_silent(
@@ -217,7 +217,7 @@ class TestClusterStateStore(StateStoreConformance):
             for server in cluster.servers:
                 await halted.enter_async_context(server.halted())
             asking = [asyncio.create_task(ask(client, ("GET", "a"))) for _ in range(100)]
-            async with asyncio.timeout(10):  # one look takes 3 s, where each had one it were 300
+            async with asyncio.timeout(40):  # one look takes 3 s, where each had one it were 300
                 outcomes = await asyncio.gather(*asking, return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
         async with cluster.clients():
