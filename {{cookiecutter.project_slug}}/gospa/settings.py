@@ -21,11 +21,11 @@ _ORIGIN = r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?"
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the text names the variable and the remedy."""
+    """A setting is invalid; the text names the variable and the remedy."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Each field is read from `GOSPA_` and its name in capitals, except the first two.
+    """Each field is read from the variable `GOSPA_<FIELD>`; the first two have no prefix.
 
     Times are in seconds, sizes in bytes.
     """
@@ -33,72 +33,72 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis_url: str = ""
     """REDIS_URL: address of Redis or Valkey, such as redis://user:password@host:6379/0."""
     require_shared: bool = False
-    """REQUIRE_SHARED: refuse several workers on a memory backend instead of warning."""
+    """REQUIRE_SHARED: refuse to start several workers on a memory backend instead of warning."""
     production: bool = False
-    """Never start a development store: REDIS_URL has to be set."""
+    """Require REDIS_URL, and never start a development store."""
     key_prefix: Annotated[str, msgspec.Meta(pattern=r"^[\w:.-]*$", max_length=64)] = "app:"
-    """Starts every key and channel, so that several applications can share a server."""
+    """Prefix of all keys and channels, so that several applications can share a server."""
     store_directory: str = ".devstore"
-    """Where the development store keeps its data."""
+    """Directory of the development store's data."""
     store_timeout: Seconds = 2.0
-    """After this the store counts as unavailable."""
+    """Timeout of a request to the store, after which it counts as unavailable."""
     log_format: Literal["text", "json"] = "text"
-    """How the log is written: for people, or as lines of JSON for programs."""
+    """Format of the log: text for people, or one JSON object a line for programs."""
     allowed_origins: Annotated[str, msgspec.Meta(pattern=rf"^({_ORIGIN}(\s*,\s*{_ORIGIN})*)?$")] = (
         ""
     )
-    """Origins, such as https://example.org, whose pages count as the application's own.
+    """Other origins that are allowed, such as https://example.org, separated by commas.
 
-    Separated by commas.
+    See CSRF in docs/architecture.md.
     """
     session_idle: Seconds = 14 * 86400.0
-    """A session ends when it was not used for this long."""
+    """Idle timeout: a session that is not used for this long ends."""
     session_absolute: Seconds = 90 * 86400.0
-    """A session ends this long after it began."""
+    """Absolute timeout: a session ends this long after it was created."""
     session_size: Annotated[int, msgspec.Meta(ge=256)] = 64 * 1024
-    """The most that one session may hold."""
+    """Maximum size of a stored session."""
     session_grace: Seconds = 10.0
-    """For so long a token that was replaced still serves requests that are under way."""
+    """How long a replaced token remains valid for requests that are in progress."""
     session_check_interval: Seconds = 30.0
-    """How often open sockets are compared with their sessions, should a message be lost."""
+    """Interval at which sockets are compared with their sessions, in case a message was lost."""
     sockets_need_login: bool = False
-    """Only visitors who are logged in may open a socket."""
+    """Allow sockets to logged-in users only."""
     room_ttl: Seconds = 30 * 86400.0
-    """A room is forgotten when it was neither changed nor visited for this long."""
+    """A room that is neither changed nor visited for this long is deleted."""
     mutation_ttl: Seconds = 86400.0
-    """A client's repeated mutation is recognised within this time."""
+    """How long a client's repeated mutation is recognized (idempotency)."""
     room_size: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024
-    """The most that a room's state may take; 64 bytes are counted for each key besides."""
+    """Maximum size of a room's state; each key counts 64 bytes more."""
     memory_size: Annotated[int, msgspec.Meta(ge=1024)] = 256 * 1024 * 1024
-    """The most that a memory backend may hold of rooms, and of sessions."""
+    """Maximum size of all rooms, and of all sessions, in a memory backend."""
     frame_size: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024
-    """The largest message a client may send."""
+    """Maximum size of a client's message."""
     frame_elements: Count = 4096
-    """How many values a message may have, counted at every depth."""
+    """Maximum number of values in a message, nested ones included."""
     frame_depth: Annotated[int, msgspec.Meta(ge=4, le=32)] = 16
-    """How deep the values of a message may be nested."""
+    """Maximum nesting depth of the values in a message."""
     frames_per_second: Rate = 200.0
-    """Frames of any kind that a connection may send; ten seconds' worth may come at once."""
+    """Rate limit of a connection, in frames of any kind; allows bursts of ten seconds' worth."""
     bytes_per_second: Rate = 256.0 * 1024
-    """Bytes that a connection may send; ten seconds' worth may come at once."""
+    """Rate limit of a connection, in bytes; allows bursts of ten seconds' worth."""
     hello_timeout: Seconds = 10.0
-    """A connection that has not said HELLO after this is closed."""
+    """A connection that has not sent HELLO within this time is closed."""
     room_name: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 128
-    """The longest name of a room, in characters."""
+    """Maximum length of a room's name, in characters."""
     rooms_per_connection: Count = 64
-    """How many rooms one connection may be in."""
+    """Maximum number of rooms that a connection may join."""
     connections_per_session: Count = 64
-    """How many sockets of one session a worker takes."""
+    """Maximum number of sockets of a session in each worker."""
     connections_per_address: Count = 1000
-    """How many sockets of one client address a worker takes."""
+    """Maximum number of sockets of a client address in each worker."""
     handshakes_per_second: Rate = 100.0
-    """Handshakes from one address that a worker takes; ten seconds' worth may come at once."""
+    """Rate limit of a client address in each worker; allows bursts of ten seconds' worth."""
     ping_interval: Seconds = 20.0
-    """A connection that was silent this long is pinged, and closed after twice that."""
+    """Heartbeat: a connection that is silent this long is pinged, and closed after twice that."""
     drain_timeout: Seconds = 30.0
-    """A connection that takes nothing of what waits for it for this long is closed."""
+    """A connection is closed if its client reads none of the buffered data for this long."""
     head_check_interval: Seconds = 10.0
-    """How often open rooms are compared with the store."""
+    """Interval at which open rooms are compared with the store."""
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
