@@ -7,7 +7,7 @@ from redis.asyncio import ConnectionPool
 
 from gospa.backends.redis.client import connect
 from gospa.backends.redis.pubsub import open_pubsub
-from gospa.backends.redis.state import LOSSES, TURN, RedisStateStore, open_state
+from gospa.backends.redis.state import LOCK, LOSSES, RedisStateStore, open_state
 from gospa.errors import StoreCorrupt, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
@@ -100,7 +100,7 @@ class TestRedisStateStore(StateStoreConformance):
             assert isinstance(await store.commit(ROOM, fresh), Commit)
             assert isinstance(await other.commit(ROOM, change(set={"a": 3})), Commit)
 
-    async def test_a_writer_that_dies_with_the_turn_stops_nobody_for_long(
+    async def test_a_writer_that_dies_with_the_lock_stops_nobody_for_long(
         self, store: StateStore, settings: Settings, pubsub: PubSub
     ) -> None:
         async with open_state(settings, pubsub) as other:
@@ -112,7 +112,7 @@ class TestRedisStateStore(StateStoreConformance):
                 return isinstance(await other.commit(ROOM, change(set={"a": 3})), Commit)
 
             await until(goes_on)
-            assert TURN < 1000  # milliseconds
+            assert LOCK < 1000  # milliseconds
 
     @pytest.mark.parametrize("value", ["a string", {"x": "no version"}])
     async def test_a_foreign_value_under_a_rooms_key_is_corrupt(
