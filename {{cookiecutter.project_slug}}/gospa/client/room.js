@@ -4,7 +4,7 @@ import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { decode } from './msgpack.js';
 import { FROM_CLIENT, FROM_SERVER, MEMBERS, RoomError, checked, frame } from './protocol.js';
-import { UNKNOWN, advance, changedKeys, preview } from './state.js';
+import { UNKNOWN, applyMessage, changedKeys, rebase } from './state.js';
 
 /** @typedef {import('./msgpack.js').Value} Value */
 /** @typedef {import('./state.js').State} State */
@@ -24,13 +24,13 @@ export class Room extends Emitter {
   #client;
   #replica = UNKNOWN;
   /** @type {State | null} below the effects of mutations; null as long as none is known */
-  #ground = null;
+  #base = null;
   /**
    * As the server confirmed it last, with what is pending here applied to it. Each change makes a
    * new object, frozen with all it holds.
    */
   state = UNKNOWN.state;
-  /** @type {Mutation[]} whose effects are not in the ground */ #mutations = [];
+  /** @type {Mutation[]} whose effects are not in the base */ #mutations = [];
   /** @type {Record<string, Optimistic>} */ #optimistic = Object.create(null);
   #changes = new Emitter();
   /** @type {Value | undefined} */ #details;
@@ -131,14 +131,14 @@ export class Room extends Emitter {
     this.#details = details;
   }
 
-  /** What is no answer. @param {any[]} message */
+  /** Handle a message that answers no mutation. @param {any[]} message */
   receive(message) {
     const [type, , event, payload, sender] = message;
     const { tag } = this.#replica;
-    this.#replica = advance(this.#replica, message);
+    this.#replica = applyMessage(this.#replica, message);
     if (type === FROM_SERVER.EVENT) this.emit(event, payload, sender);
     else if (this.#replica.tag !== null) {
-      // A new chain, whatever its versions, has all that was acknowledged.
+      // A snapshot may be of another chain; it contains all that was acknowledged.
       if (type === FROM_SERVER.SNAPSHOT) for (const each of this.#mutations) each.version &&= 0;
       if (type === FROM_SERVER.JOINED) {
         this.#membership = 'joined';
@@ -146,23 +146,23 @@ export class Room extends Emitter {
         this.pending.forEach((each) => this.#send(each));
       }
       this.#show();
-    } else if (tag !== null) this.enter(); // for the whole, once; what was true stays shown
+    } else if (tag !== null) this.enter(); // join again for a snapshot; keep showing the old state
   }
 
   /** @param {Mutation} mutation @param {any[]} message ACK or ERROR */
   answer(mutation, [type, , second, third]) {
     if (type === FROM_SERVER.ERROR && second === 'unavailable') {
-      mutation.inDoubt = true;
+      mutation.outcomeUnknown = true;
       return this.#later();
     }
     this.#attempt = 0;
     if (type === FROM_SERVER.ACK) {
-      Object.assign(mutation, { version: second, inDoubt: false }).resolve(third);
+      Object.assign(mutation, { version: second, outcomeUnknown: false }).resolve(third);
       this.#show();
     } else this.#reject([mutation], new RoomError(second, third, this.name));
   }
 
-  /** A join or an event was refused. @param {RoomError} error */
+  /** A JOIN or an event was refused. @param {RoomError} error */
   refuse(error) {
     const joined = this.#membership === 'joined';
     if (!joined && error.code === 'unavailable') return this.#later();
@@ -172,32 +172,32 @@ export class Room extends Emitter {
 
   /**
    * @param {string} client @param {any} message a CALL or WRITE that nobody else has hands on
-   * @param {boolean} inDoubt whether it may have been sent before
+   * @param {boolean} outcomeUnknown whether it may have been sent before
    * @returns {Promise<any>}
    */
-  add(client, message, inDoubt = false) {
+  add(client, message, outcomeUnknown = false) {
     return new Promise((resolve, reject) => {
-      const mutation = { client, message, sent: false, inDoubt, version: null, resolve, reject };
+      const mutation = { client, message, sent: false, outcomeUnknown, version: null, resolve, reject };
       this.#mutations.push(mutation);
-      // The server lets none pass one that it put off.
+      // The server takes no mutation before an earlier one that has to be repeated.
       if (this.#membership === 'joined' && !this.#retry) this.#send(mutation);
       this.#show();
     });
   }
 
   /**
-   * It is not joined any more, and after an error will not be again, at least on this connection.
+   * The room is no longer joined; after an error it is not joined again on this connection.
    * @param {'awaited' | RoomError} membership
    */
   #halt(membership) {
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.#membership = membership;
-    for (const mutation of this.pending) mutation.inDoubt ||= mutation.sent;
+    for (const mutation of this.pending) mutation.outcomeUnknown ||= mutation.sent;
     if (membership instanceof RoomError) this.#reject(this.pending, membership);
   }
 
-  /** Try again what the server could not do without its store. */
+  /** Retry what the server could not do because its store did not answer. */
   #later() {
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
@@ -234,17 +234,17 @@ export class Room extends Emitter {
   }
 
   /**
-   * While one does not know whether a mutation was applied, the ground stays as it was: so its
-   * effect is never shown twice.
+   * While a mutation's outcome is unknown, keep the old base, so that its effect is never shown
+   * twice.
    */
   #show() {
     const before = this.state;
     const { state, version } = this.#replica;
-    if (version !== null && !this.#mutations.some(({ inDoubt }) => inDoubt)) {
-      this.#ground = state;
+    if (version !== null && !this.#mutations.some(({ outcomeUnknown }) => outcomeUnknown)) {
+      this.#base = state;
       this.#mutations = this.#mutations.filter((each) => (each.version ?? Infinity) > version);
     }
-    if (this.#ground) this.state = preview(this.#ground, this.#mutations, this.#optimistic);
+    if (this.#base) this.state = rebase(this.#base, this.#mutations, this.#optimistic);
     const keys = changedKeys(before, this.state);
     if (keys.length > 0) this.#changes.emit('change', keys);
     this.#client.count();

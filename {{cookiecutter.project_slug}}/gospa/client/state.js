@@ -1,14 +1,14 @@
-/** A room's state, as the server confirmed it and as it shows, in plain functions. */
+/** A room's state in plain functions: as the server confirmed it, and as it is shown. */
 
 import { FROM_CLIENT, FROM_SERVER } from './protocol.js';
 
 /** @typedef {Readonly<Record<string, any>>} State */
 
 /**
- * @typedef {object} Replica what the server confirmed: a chain of commits, followed without a gap
+ * @typedef {object} Replica the confirmed state, after a chain of commits without a gap
  * @property {State} state
  * @property {number | bigint | null} version null as long as no state is known
- * @property {Uint8Array | null} tag of the last commit; null if a link is missing
+ * @property {Uint8Array | null} tag of the last commit; null if a commit is missing
  */
 
 /**
@@ -16,7 +16,7 @@ import { FROM_CLIENT, FROM_SERVER } from './protocol.js';
  * @property {string} client whose mutation it is
  * @property {any[]} message a CALL or WRITE, with its number among the mutations of the client
  * @property {boolean} sent
- * @property {boolean} inDoubt it may have been applied without our hearing of it
+ * @property {boolean} outcomeUnknown it may have been applied, and its answer was lost
  * @property {number | bigint | null} version of its commit, once it is acknowledged
  * @property {(result: any) => void} resolve
  * @property {(error: unknown) => void} reject
@@ -28,10 +28,10 @@ import { FROM_CLIENT, FROM_SERVER } from './protocol.js';
 export const UNKNOWN = { state: Object.freeze(Object.create(null)), version: null, tag: null };
 
 /**
- * The replica after a message: without a tag if a link is missing, until the next SNAPSHOT.
+ * The replica after a message. If a commit is missing, it has no tag until the next SNAPSHOT.
  * @param {Replica} replica @param {any[]} message @returns {Replica}
  */
-export function advance(replica, [type, , version, first, second, set, deleted]) {
+export function applyMessage(replica, [type, , version, first, second, set, deleted]) {
   const { state, tag } = replica;
   const broken = { ...replica, tag: null };
   if (type === FROM_SERVER.SNAPSHOT) return { state: freeze(second), version, tag: first };
@@ -47,11 +47,11 @@ export function advance(replica, [type, , version, first, second, set, deleted])
 const same = (one, other) => String(one) === String(other);
 
 /**
- * The state as it will be if nothing is refused.
+ * The confirmed state (the base) with the effects of pending mutations applied to it in order.
  * @param {State} state @param {Mutation[]} mutations
- * @param {Record<string, Optimistic>} optimistic what actions will do, as far as the page can tell
+ * @param {Record<string, Optimistic>} optimistic the effects of actions, as the page predicts them
  */
-export function preview(state, mutations, optimistic) {
+export function rebase(state, mutations, optimistic) {
   if (mutations.length === 0) return state;
   /** @type {Record<string, any>} */ const draft = { __proto__: null, ...state };
   for (const { message } of mutations) perform(message, draft, optimistic);
@@ -70,7 +70,7 @@ function perform([type, , , what, more], draft, optimistic) {
       for (const key of more) delete draft[key];
     }
   } catch (error) {
-    reportError(error); // for the page to see: it is its function
+    reportError(error); // an error of the page's own function
   }
 }
 
@@ -80,7 +80,7 @@ export function changedKeys(before, after) {
   return Object.keys(after).filter((key) => !equal(before[key], after[key])).concat(gone);
 }
 
-/** With all it holds, but for bytes, which cannot be frozen. @param {any} value */
+/** Freeze a value deeply, except for bytes, which cannot be frozen. @param {any} value */
 function freeze(value) {
   const open = !Object.isFrozen(value) && !ArrayBuffer.isView(value);
   if (open) Object.values(Object.freeze(value)).forEach(freeze);
