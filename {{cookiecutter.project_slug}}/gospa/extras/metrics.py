@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
-from itertools import accumulate
+from itertools import accumulate, groupby
 from multiprocessing import RawArray
+from operator import itemgetter
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -29,43 +30,34 @@ from gospa import BUCKETS, STATS, tasks
 INTERVAL = 1.0  # seconds between copies
 ROWS = 64  # at least; each worker has two, one of which its successor may use already
 
-GAUGES = {
+GAUGES = ("connections", "rooms", "members")
+COUNTERS = (  # name, label, its value, and the number in STATS
+    ("commits", "outcome", "commit", "committed"),
+    ("commits", "outcome", "conflict", "conflicts"),
+    ("commits", "outcome", "failed", "failed"),
+    ("commits", "outcome", "repeated", "repeated"),
+    ("commits", "outcome", "retried", "retried"),
+    ("loads", "cause", "missed", "loads_missed"),
+    ("loads", "cause", "other", "loads_other"),
+    ("bytes", "direction", "received", "bytes_received"),
+    ("bytes", "direction", "sent", "bytes_sent"),
+    ("behind", "", "", "behind"),
+    ("skipped", "", "", "skipped"),
+    ("stuck", "", "", "stuck"),
+    ("redis_reconnects", "", "", "reconnects"),
+)
+HISTOGRAMS = ("commit_seconds", "fanout_seconds")
+HELP = {
     "connections": "Open sockets",
     "rooms": "Rooms open in a worker, summed",
     "members": "Memberships of sockets in rooms",
-}
-# Name, help, label and the STATS of each of its values.
-COUNTERS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
-    (
-        "commits",
-        "Commits by outcome",
-        "outcome",
-        {
-            "commit": "committed",
-            "conflict": "conflicts",
-            "failed": "failed",
-            "repeated": "repeated",
-            "retried": "retried",
-        },
-    ),
-    (
-        "loads",
-        "Rooms loaded again, by cause",
-        "cause",
-        {"missed": "loads_missed", "other": "loads_other"},
-    ),
-    (
-        "bytes",
-        "Bytes of frames, by direction",
-        "direction",
-        {"received": "bytes_received", "sent": "bytes_sent"},
-    ),
-    ("behind", "Times that a client fell behind", "", {"": "behind"}),
-    ("skipped", "Writes of patches and events left out for clients behind", "", {"": "skipped"}),
-    ("stuck", "Sockets closed because they took nothing", "", {"": "stuck"}),
-    ("redis_reconnects", "Subscriber connections to Redis that broke", "", {"": "reconnects"}),
-)
-HISTOGRAMS = {
+    "commits": "Commits by outcome",
+    "loads": "Rooms loaded again, by cause",
+    "bytes": "Bytes of frames, by direction",
+    "behind": "Times that a client fell behind",
+    "skipped": "Writes of patches and events left out for clients behind",
+    "stuck": "Sockets closed because they took nothing",
+    "redis_reconnects": "Subscriber connections to Redis that broke",
     "commit_seconds": "From a worker to the store and back",
     "fanout_seconds": "Writing to a room's members in one worker",
 }
@@ -109,16 +101,17 @@ def exposition(table: "Table") -> bytes:
     return generate_latest(registry)
 
 
-def _numbers() -> list[float]:
-    """STATS as a row."""
-    row: list[float] = []
+def _row() -> list[tuple[str, float]]:
+    """STATS with their names; a histogram has several numbers of one name."""
+    row: list[tuple[str, float]] = []
     for field in fields(STATS):
         value = getattr(STATS, field.name)
-        row += value if isinstance(value, list) else [value]
+        row += [(field.name, each) for each in (value if isinstance(value, list) else [value])]
     return row
 
 
-WIDTH = 1 + len(_numbers())  # with the process id first
+NAMES = [name for name, _ in _row()]
+WIDTH = 1 + len(NAMES)  # with the process id first
 
 
 class Table:
@@ -148,30 +141,23 @@ class Table:
         """Copy STATS into this process's row, if it has one."""
         if self._row is None:
             return
-        row = [float(os.getpid())]
-        for (name, _), value, before in zip(_names(), _numbers(), self._before, strict=True):
-            row.append(value if name in GAUGES else value + before)
-        self._cells[self._row * WIDTH : (self._row + 1) * WIDTH] = row
+        row = [
+            value if name in GAUGES else value + before
+            for (name, value), before in zip(_row(), self._before, strict=True)
+        ]
+        self._cells[self._row * WIDTH : (self._row + 1) * WIDTH] = [float(os.getpid()), *row]
 
     def sums(self) -> dict[str, list[float]]:
         """The sum over all processes of each of STATS; histograms have several numbers."""
         sums: dict[str, list[float]] = {}
         rows = [self._read(row) for row in range(len(self._cells) // WIDTH)]
-        for position, (name, _) in enumerate(_names(), start=1):
+        for position, name in enumerate(NAMES, start=1):
             counted = [row for row in rows if name not in GAUGES or _lives(int(row[0]))]
             sums.setdefault(name, []).append(sum(row[position] for row in counted))
         return sums
 
     def _read(self, row: int) -> list[float]:
         return list(self._cells[row * WIDTH : (row + 1) * WIDTH])
-
-
-def _names() -> Iterator[tuple[str, int]]:
-    """The name of each number in a row, and its place in that field."""
-    for field in fields(STATS):
-        value = getattr(STATS, field.name)
-        for place in range(len(value) if isinstance(value, list) else 1):
-            yield field.name, place
 
 
 def _lives(pid: int) -> bool:
@@ -190,16 +176,18 @@ class Families:
         self._sums = sums
 
     def collect(self) -> Iterator[Metric]:
-        for name, text in GAUGES.items():
-            yield GaugeMetricFamily(f"gospa_{name}", text, value=self._sums[name][0])
-        for name, text, label, values in COUNTERS:
-            counter = CounterMetricFamily(f"gospa_{name}", text, labels=[label] if label else [])
-            for value, counted in values.items():
+        for name in GAUGES:
+            yield GaugeMetricFamily(f"gospa_{name}", HELP[name], value=self._sums[name][0])
+        for (name, label), values in groupby(COUNTERS, itemgetter(0, 1)):
+            labels = [label] if label else []
+            counter = CounterMetricFamily(f"gospa_{name}", HELP[name], labels=labels)
+            for _, _, value, counted in values:
                 counter.add_metric([value] if label else [], self._sums[counted][0])
             yield counter
         bounds = [*map(str, BUCKETS), "+Inf"]
-        for name, text in HISTOGRAMS.items():
-            counts = accumulate(self._sums[name])
-            buckets = list(zip(bounds, counts, strict=True))
+        for name in HISTOGRAMS:
+            buckets = list(zip(bounds, accumulate(self._sums[name]), strict=True))
             total = self._sums[f"{name}_sum"][0]
-            yield HistogramMetricFamily(f"gospa_{name}", text, buckets=buckets, sum_value=total)
+            yield HistogramMetricFamily(
+                f"gospa_{name}", HELP[name], buckets=buckets, sum_value=total
+            )
