@@ -118,13 +118,16 @@ export class Room extends Emitter {
   // For the client
 
   /**
-   * Ask, anew if need be, for what happened since the state held here, or for the whole.
+   * Join, also again: for the commits since the state held here, or for the whole state. The
+   * version is the newest that was shown here or acknowledged, so that no older state comes.
    * @param {Value} [details] what the others are told
    */
   enter(details = this.#details) {
     const { version, tag } = this.#replica;
     const told = details === undefined ? [] : [details];
-    const asked = this.#frame([FROM_CLIENT.JOIN, this.name, tag && version, tag, ...told]);
+    const acknowledged = this.#mutations.map((each) => each.version ?? 0);
+    const newest = acknowledged.reduce((most, one) => (one > most ? one : most), version ?? 0);
+    const asked = this.#frame([FROM_CLIENT.JOIN, this.name, newest || null, tag, ...told]);
     const { status, why } = this.#client;
     this.#halt(why ? new RoomError(status, why, this.name) : 'awaited');
     this.#client.send(asked);

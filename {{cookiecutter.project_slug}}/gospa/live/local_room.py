@@ -74,6 +74,7 @@ class LocalRoom:
         self._buffer: list[bytes] | None = []
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
         self._repairing: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
 
     @property
     def unused(self) -> bool:
@@ -92,10 +93,30 @@ class LocalRoom:
     async def close(self) -> None:
         """Follow the room no longer."""
         await self.mutations.close()
-        if self._repairing:
-            await tasks.stop(self._repairing)
+        await tasks.stop(*(task for task in (self._repairing, self._checking) if task))
         if self._subscription:
             await self._subscription.close()
+
+    async def catch_up(self, version: int, tag: bytes | None) -> None:
+        """Load the room if it lacks a commit that a client was shown, or had acknowledged.
+
+        So within a chain, no client is shown an older state after it reconnected to this worker.
+        Clients that come together share one question to the store. Raises StoreError.
+        """
+        behind = version > self.replica.version
+        unknown = version == self.replica.version and not self.replica.knows(tag or NO_TAG)
+        if not (behind or unknown):
+            return
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check_tag(), name=f"tag of {self.key}")
+        await asyncio.shield(self._checking)
+
+    async def _check_tag(self) -> None:
+        tags = await self.context.store.latest_tags([self.key])
+        if not self.replica.knows(tags.get(self.key, NO_TAG)):
+            self._repair(MISSED)
+        if self._repairing is not None:
+            await asyncio.wait([self._repairing])
 
     def join(self, writer: Writer, tag: bytes | None) -> None:
         """Bring a member up to date, from the commit with `tag` on if that is still kept."""

@@ -198,23 +198,20 @@ class MutationQueue:
             mutation = self._waiting.popleft()
             try:
                 mutation.sequence.admit(mutation.number)
+                batch[mutation.client] = mutation
             except StoreUnavailable as error:
                 mutation.report(error)
-            else:
-                batch[mutation.client] = mutation
         return _Batch(list(batch.values())) if batch else None
 
     async def _commit_batch(self, batch: _Batch) -> None:
         """Commit together; the mutations that cannot be wait again, but for the first."""
         base = self._newest()
-        now = asyncio.get_running_loop().time
-        deadline = now() + RETRY_TIME
+        deadline = time.monotonic() + RETRY_TIME
         attempt = 0
-        while now() < deadline or attempt < ATTEMPTS:
-            edits = self._edit(batch, base)
-            if not edits:
-                batch.acknowledge(base.version)
-                return
+        while time.monotonic() < deadline or attempt < ATTEMPTS:
+            edits, error = self._edit(batch, base)
+            # Without edits, a question: refusals are decided on the newest state in the store, and
+            # a repeat of an applied mutation is acknowledged whatever its action says by now.
             change = self._change(batch, base, edits, attempt)
             outcome = await self._propose(batch, change)
             match outcome:
@@ -223,12 +220,10 @@ class MutationQueue:
                     base = outcome.snapshot or self._absent
                     attempt += 1
                 case Commit(repeated=False):
-                    STATS.committed += 1
-                    self._newest_own = None
-                    if outcome.parent == base.tag:  # else others committed in between
-                        fields = edits.applied(base.fields)
-                        self._newest_own = Snapshot(outcome.version, change.tag, fields)
-                    self._max_batch = min(2 * self._max_batch, MAX_BATCH)
+                    if error is not None:
+                        raise error
+                    if edits:
+                        self._follow(base, change, outcome, edits)
                     batch.acknowledge(outcome.version)
                     return
                 case _ if len(batch.mutations) > 1:  # one of them was applied or refused before
@@ -258,15 +253,20 @@ class MutationQueue:
             STATS.commit_seconds[bisect_left(BUCKETS, took)] += 1
             STATS.commit_seconds_sum += took
 
-    def _edit(self, batch: _Batch, base: Snapshot) -> Edits:
-        """Run the batch up to a mutation that fails, which will be the first of the next one."""
+    def _follow(self, base: Snapshot, change: Change, commit: Commit, edits: Edits) -> None:
+        """Go on from our own commit, unless others committed between it and its base."""
+        STATS.committed += 1
+        self._max_batch = min(2 * self._max_batch, MAX_BATCH)
+        own = Snapshot(commit.version, change.tag, edits.applied(base.fields))
+        self._newest_own = own if commit.parent == base.tag else None
+
+    def _edit(self, batch: _Batch, base: Snapshot) -> tuple[Edits, Exception | None]:
+        """Run the batch up to a mutation that fails; if that is the first, it is left alone."""
         runs = [mutation.run for mutation in batch.mutations]
         edits, batch.results, error = run_all(runs, base.fields, self._limit)
         if error is not None:
             self._put_back(batch, max(len(batch.results), 1))
-            if not batch.results:
-                raise error
-        return edits
+        return edits, None if batch.results else error
 
     def _put_back(self, batch: _Batch, start: int) -> None:
         self._waiting.extendleft(reversed(batch.mutations[start:]))
@@ -280,7 +280,7 @@ class MutationQueue:
         tag = os.urandom(TAG_BYTES)
         exists = base.version > 0
         changed, deleted = edits.set, edits.delete
-        if not exists:  # the room's first commit carries its initial state
+        if edits and not exists:  # the room's first commit carries its initial state
             kept = {k: raw for k, raw in self._absent.fields.items() if k not in deleted}
             changed = {**kept, **changed}
         return Change(
@@ -290,11 +290,11 @@ class MutationQueue:
             set=changed,
             delete=deleted,
             expect=edits.read if exists else {},
-            expect_tag=base.tag if edits.all_keys and exists else None,
+            expect_tag=base.tag if exists and (edits.all_keys or not edits) else None,
             mutations=[
                 Numbered(m.client, m.number, [n for n in m.sequence.refused if n < m.number])
                 for m in batch.mutations
                 if m.client
             ],
-            attempt=attempt,
+            attempt=attempt if edits else 0,
         )

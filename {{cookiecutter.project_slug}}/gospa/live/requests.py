@@ -147,6 +147,7 @@ class Requests:
         name = request.room
         try:
             local = self._rooms.get(name) or await self._enter(name)
+            await local.catch_up(request.version or 0, request.tag)
             if self.stopped:
                 return  # `authorize` had swallowed the cancellation
             if local.members:

@@ -45,6 +45,9 @@ class Change:
     between them. `mutations`: one of each client concerned; if one of them was applied or refused
     before, nothing is written. `attempt`: conflicts of this write so far, so that a store with
     many writers can let it through in the end.
+
+    A change that writes nothing is a question: whether the conditions hold, and whether one of its
+    mutations was applied or refused before.
     """
 
     tag: bytes
@@ -56,6 +59,9 @@ class Change:
     expect_tag: bytes | None = None
     mutations: Sequence[Numbered] = ()
     attempt: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.set or self.delete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,9 @@ class StateStore(Protocol):
     async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
         """Check, write, count the version up and publish on `channel(room)`, as one atomic step.
 
-        A numbered change whose answer was lost can be repeated safely. The message may be as large
-        as a room (`GOSPA_ROOM_SIZE`).
+        A change that writes nothing leaves version and tag as they are; its Commit has them. A
+        numbered change whose answer was lost can be repeated safely. The message may be as large as
+        a room (`GOSPA_ROOM_SIZE`).
         """
 
     async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:

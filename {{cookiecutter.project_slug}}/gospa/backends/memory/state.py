@@ -106,6 +106,8 @@ class MemoryStateStore:
             return before
         if not state.meets(change):
             return Conflict(_snapshot(stored))
+        if not change:
+            return Commit(state.version, state.tag)
         more = state.growth(change) + (0 if stored else ROOM)
         if more > 0 and self._size + more > settings.memory_size:
             raise StoreFull(f"the memory for rooms is full ({settings.memory_size} bytes)")

@@ -52,13 +52,16 @@ if not kept then
   return {'conflict', redis.call('HGETALL', room)}
 end
 at = at + 2 * count + 1
+count = tonumber(ARGV[at])
+if count == 0 and ARGV[at + 1] == '0' then  -- nothing to write: the writer only wants to know
+  return {'done', tonumber(redis.call('HGET', room, 'v') or '0'), parent or string.rep('\0', 8)}
+end
 
 if holder then
   redis.call('DEL', lock)
 end
 local version = redis.call('HINCRBY', room, 'v', 1)
 redis.call('HSET', room, 't', tag)
-count = tonumber(ARGV[at])
 for i = at + 1, at + 2 * count, 2 do
   redis.call('HSET', room, '.' .. ARGV[i], ARGV[i + 1])
 end

@@ -59,6 +59,27 @@ class StateStoreConformance:
         await store.commit(ROOM, one)
         assert await store.commit(ROOM, two) == Commit(2, one.tag)
 
+    async def test_a_change_that_writes_nothing_is_a_question(
+        self, store: StateStore, pubsub: PubSub
+    ) -> None:
+        published: list[bytes] = []
+        await pubsub.subscribe(channel(ROOM), published.append, lambda: None)
+        assert await store.commit(ROOM, change(exists=False)) == Commit(0, NO_TAG)
+        assert await store.load(ROOM) is None
+        one = change(exists=False, set={"a": 1}, client=b"c", mutation=1)
+        await store.commit(ROOM, one)
+        ask = change(expect_tag=one.tag, client=b"c", mutation=2)
+        assert await store.commit(ROOM, ask) == Commit(1, one.tag)
+        assert await store.commit(ROOM, ask) == Commit(1, one.tag)  # it left no number either
+        repeated = await store.commit(ROOM, change(expect_tag=NO_TAG, client=b"c", mutation=1))
+        assert isinstance(repeated, Commit)
+        assert (repeated.version, repeated.repeated) == (1, True)
+        stale = await store.commit(ROOM, change(expect_tag=NO_TAG, client=b"c", mutation=2))
+        assert isinstance(stale, Conflict)
+        assert stale.snapshot is not None
+        assert (stale.snapshot.version, stale.snapshot.tag) == (1, one.tag)
+        await until(lambda: len(published) == 1)
+
     async def test_all_rooms_are_listed(self, store: StateStore) -> None:
         rooms = {f"sheet/{name}" for name in ("a", "b", "my*[x]", "\u00e9")}
         for room in rooms:
@@ -146,7 +167,8 @@ class StateStoreConformance:
 
         async def commit(number: int, *refused: int) -> Commit | Conflict | Refused:
             exists = await store.load(ROOM) is not None
-            numbered = change(exists=exists, client=client, mutation=number, refused=refused)
+            options = {"client": client, "mutation": number, "refused": refused}
+            numbered = change(exists=exists, set={"a": number}, **options)
             return await store.commit(ROOM, numbered)
 
         await commit(3, 1, 2)
@@ -159,10 +181,11 @@ class StateStoreConformance:
     async def test_many_refusals_are_not_kept_for_ever(self, store: StateStore) -> None:
         client = os.urandom(16)
         refused = range(1, 2000)
-        numbered = change(exists=False, client=client, mutation=2000, refused=refused)
+        options = {"client": client, "mutation": 2000, "refused": refused}
+        numbered = change(exists=False, set={"a": 1}, **options)
         await store.commit(ROOM, numbered)
         outcomes = [
-            await store.commit(ROOM, change(client=client, mutation=number))
+            await store.commit(ROOM, change(set={"a": 2}, client=client, mutation=number))
             for number in (1, 1901, 1999)
         ]
         assert outcomes == [Commit(1, repeated=True), Refused(), Refused()]

@@ -111,6 +111,9 @@ class Room:
         self.waiting: list[Mutation] = []
         self.asked: list[int] = []
 
+    async def catch_up(self, *_: object) -> None:
+        pass
+
     def join(self, *_: object) -> None:
         pass
 

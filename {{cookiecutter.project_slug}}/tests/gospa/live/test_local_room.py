@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from gospa import tasks
 from gospa.errors import StoreUnavailable
 from gospa.live import wire, writer
 from gospa.live.local_room import LocalRoom, RoomContext
-from gospa.live.mutations import Mutation, Sequence
+from gospa.live.mutations import Mutation
+from gospa.live.mutations import Sequence as Numbers
 from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
 from gospa.stats import Stats
 from gospa.store.contract import Snapshot, StateStore, splice
@@ -43,11 +44,16 @@ class Watched:
     def __init__(self, store: StateStore) -> None:
         self._store = store
         self.loads = 0
+        self.questions = 0
         self.away = False
         self.meanwhile: list[Callable[[], object]] = []  # what happens while the room is loaded
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+    async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
+        self.questions += 1
+        return await self._store.latest_tags(rooms)
 
     async def load(self, room: str) -> Snapshot | None:
         self.loads += 1
@@ -97,9 +103,7 @@ class Worker:
             return int(draft["count"])
 
         before = len(self.answers)
-        self.room.mutations.submit(
-            Mutation(os.urandom(16), 1, Sequence(), run, self.answers.append)
-        )
+        self.room.mutations.submit(Mutation(os.urandom(16), 1, Numbers(), run, self.answers.append))
         await until(lambda: len(self.answers) > before)
 
     @property
@@ -282,3 +286,69 @@ async def test_an_event_reaches_all_members_and_is_not_kept(workers: Workers) ->
     await one.room.send_event("wave", [1], "ann")
     await until(lambda: 2 in one.screen.kinds() and 2 in other.screen.kinds())
     assert other.screen.messages[-1] == [2, KEY, "wave", [1], "ann"]
+
+
+# A client that reconnects to a worker whose replica is behind
+
+
+async def test_a_client_is_shown_no_older_state_than_before(workers: Workers) -> None:
+    one, behind = workers
+    behind.bus.arrive = lose
+    await one.add(1)
+    await until(lambda: one.count == 1)
+    back = Screen()
+    back.state, back.tag = dict(one.screen.state), one.screen.tag
+    await behind.room.catch_up(one.room.replica.version, back.tag)
+    behind.room.join(back.writer, back.tag)
+    assert back.state["count"] == 1
+    assert all(state["count"] == 1 for state in back.shown)
+
+
+async def test_a_client_is_shown_what_was_acknowledged_to_it(workers: Workers) -> None:
+    """Its ACK came, and then the connection broke before the PATCH."""
+    one, behind = workers
+    behind.bus.arrive = lose
+    shown = one.room.replica.tag
+    await one.add(1)
+    back = Screen()
+    await behind.room.catch_up(one.answers[-1].version, shown)
+    behind.room.join(back.writer, shown)
+    assert back.state["count"] == 1
+
+
+async def test_joins_of_a_storm_share_one_question_to_the_store(workers: Workers) -> None:
+    one, behind = workers
+    behind.bus.arrive = lose
+    await one.add(1)
+    await until(lambda: one.count == 1)
+    before = behind.store.loads
+    version, tag = one.room.replica.version, one.room.replica.tag
+    await asyncio.gather(*(behind.room.catch_up(version, tag) for _ in range(2000)))
+    assert (behind.store.loads - before, behind.store.questions) == (1, 1)
+
+
+async def test_joins_are_served_from_memory_where_the_replica_is_not_behind(
+    workers: Workers,
+) -> None:
+    one, other = workers
+    await one.add(1)
+    await until(lambda: one.count == other.count == 1)
+    before = other.store.loads
+    await other.room.catch_up(one.room.replica.version, one.room.replica.tag)
+    await other.room.catch_up(0, None)
+    assert (other.store.loads, other.store.questions) == (before, 0)
+
+
+async def test_a_client_of_a_chain_that_the_store_lost_follows_the_store(
+    workers: Workers, store: StateStore
+) -> None:
+    one, _ = workers
+    await one.add(5)
+    await until(lambda: one.count == 5)
+    version, tag = one.room.replica.version, one.room.replica.tag
+    await store.delete(KEY)
+    await until(lambda: one.count == 0)
+    await one.room.catch_up(version, tag)
+    back = Screen()
+    one.room.join(back.writer, tag)
+    assert back.state["count"] == 0

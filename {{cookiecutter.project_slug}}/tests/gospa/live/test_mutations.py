@@ -35,9 +35,16 @@ class Store:
                 raise outcome
             return outcome
         before = self.snapshot or Snapshot(0, NO_TAG, {})
+        if not change:
+            return Commit(before.version, before.tag)
         kept = {k: v for k, v in before.fields.items() if k not in change.delete}
         self.snapshot = Snapshot(before.version + 1, change.tag, {**kept, **change.set})
         return Commit(self.snapshot.version, before.tag)
+
+    @property
+    def commits(self) -> list[Change]:
+        """The changes that write something; the others are questions."""
+        return [change for change in self.changes if change]
 
     @property
     def state(self) -> dict[str, Any]:
@@ -116,7 +123,7 @@ async def test_what_the_first_commit_deletes_is_gone_for_all_who_were_shown_it(r
     await room.run(untitle)
     change = room.store.changes[0]
     assert (unpack_fields(change.set), change.delete) == ({"count": 0}, ("title",))
-    assert await room.run(count_keys) == [3, 2, 1, 1]
+    assert (await room.run(count_keys))[1:] == [2, 1, 1]
 
 
 async def test_one_after_another_each_sees_what_the_one_before_did(room: Room) -> None:
@@ -193,9 +200,51 @@ async def test_a_store_that_is_away_puts_all_off(room: Room) -> None:
     assert [answer[:3] for answer in answers] == [[4, n, "unavailable"] for n in (1, 2)]
 
 
-async def test_what_changes_nothing_is_not_committed(room: Room) -> None:
+async def test_what_changes_nothing_is_answered_on_the_newest_state_and_writes_nothing(
+    room: Room,
+) -> None:
     assert await room.run(look) == [3, 1, 0, 0]
-    assert room.store.changes == []
+    fresh = Snapshot(7, b"othertag", pack_fields({"count": 40, "title": "theirs"}))
+    room.store.snapshot = fresh
+    room.store.outcomes = [Conflict(fresh)]
+    assert await room.run(look) == [3, 2, 7, 40]
+    assert room.store.commits == []
+    assert [change.expect_tag for change in room.store.changes] == [None, None, b"othertag"]
+
+
+def refuse_above_one(draft: Draft) -> None:
+    if draft["count"] > 1:
+        raise RoomError("too many")
+    draft["count"] += 1
+
+
+async def test_a_refusal_is_true_of_the_newest_state_in_the_store(room: Room) -> None:
+    """This worker's replica is behind: what it would refuse is allowed by now, or the contrary."""
+    fresh = Snapshot(7, b"othertag", pack_fields({"count": 5, "title": "theirs"}))
+    room.store.snapshot = fresh
+    room.store.outcomes = [Conflict(fresh)]
+    assert await room.run(refuse_above_one) == [4, 1, "refused", "too many", "a"]
+    newer = Snapshot(8, b"nexttag_", pack_fields({"count": 0, "title": "theirs"}))
+    room.store.snapshot = newer
+    room.store.outcomes = [Conflict(newer)]
+    assert await room.run(refuse_above_one) == [3, 2, 9, None]
+    assert room.store.state["count"] == 1
+
+
+async def test_a_repeat_is_acknowledged_whatever_its_action_says_by_then(room: Room) -> None:
+    def refuse(draft: Draft) -> None:
+        raise RoomError("there is a note with this id")
+
+    room.store.outcomes = [Commit(5, repeated=True)]
+    assert await room.run(refuse) == [3, 1, 5, None]
+
+
+async def test_a_refusal_waits_for_a_store_that_is_away(room: Room) -> None:
+    def refuse(draft: Draft) -> None:
+        raise RoomError("no")
+
+    room.store.outcomes = [StoreUnavailable("away")]
+    assert (await room.run(refuse))[:3] == [4, 1, "unavailable"]
 
 
 async def test_who_lost_runs_again_on_the_fresh_state(room: Room) -> None:
@@ -304,7 +353,7 @@ async def test_an_action_that_refuses_or_fails_changes_nothing(room: Room) -> No
     assert (await room.run(fail))[:3] == [4, 2, "internal"]
     assert (await room.run(give_what_state_cannot_hold))[:3] == [4, 3, "invalid"]
     assert (await room.run(return_what_cannot_be_sent))[:3] == [4, 4, "invalid"]
-    assert room.store.changes == []
+    assert room.store.commits == []
     assert await room.run(add) == [3, 5, 1, 1]
 
 

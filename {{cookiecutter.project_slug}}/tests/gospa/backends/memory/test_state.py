@@ -43,7 +43,8 @@ class TestMemoryStateStore(StateStoreConformance):
         await store.commit(ROOM, change(exists=False, set={"a": 1}, **one))
 
         async def forgotten() -> bool:
-            await store.commit("other", change(exists=await store.load("other") is not None))
+            exists = await store.load("other") is not None
+            await store.commit("other", change(exists=exists, set={"a": 1}))
             return list(store._rooms) == ["other"]  # noqa: SLF001 - nothing else shows memory
 
         await until(forgotten)
@@ -54,10 +55,10 @@ class TestMemoryStateStore(StateStoreConformance):
         monkeypatch.setattr(state, "SWEEP", 0)
         store = MemoryStateStore(pubsub, Settings(room_ttl=60, mutation_ttl=0.01))
         one = {"client": b"c" * 16, "mutation": 1}
-        await store.commit(ROOM, change(exists=False, **one))
+        await store.commit(ROOM, change(exists=False, set={"a": 1}, **one))
 
         async def forgotten() -> bool:
-            outcome = await store.commit(ROOM, change(**one))
+            outcome = await store.commit(ROOM, change(set={"a": 2}, **one))
             return isinstance(outcome, Commit) and not outcome.repeated
 
         await until(forgotten)
