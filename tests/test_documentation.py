@@ -146,8 +146,10 @@ def is_made(command: str, workplace: Workplace) -> None:
 
 def is_a_task(command: str, _: Workplace) -> None:
     """`tasks.py` takes these arguments, and pytest those that are passed on."""
-    options, rest = tasks.make_parser().parse_known_args(shlex.split(command)[2:])
-    if options.task in tasks.TESTS and (passed_on := [*tasks.TESTS[options.task], *rest]):
+    arguments = shlex.split(command, comments=True)[2:]
+    options, rest = tasks.make_parser().parse_known_args(arguments)
+    if options.task in tasks.TESTS and (rest or options.task == "snapshots"):
+        passed_on = (*tasks.TESTS[options.task], *rest)
         collect = (sys.executable, "-m", "pytest", "--collect-only", "-q", *passed_on)
         assert_succeeds(collect, ROOT)
 
@@ -217,7 +219,8 @@ def runs_what_the_guide_adds(command: str, workplace: Workplace) -> None:
 
 
 def runs_the_users_tests(command: str, workplace: Workplace) -> None:
-    found = run((*shlex.split(command), "--collect-only", "-q"), workplace.project)
+    arguments = shlex.split(command)[1:]
+    found = run((sys.executable, *arguments, "--collect-only", "-q"), workplace.project)
     assert "tests/test_board.py::" in found.stdout
     assert "tests/gospa" not in found.stdout
 
