@@ -225,6 +225,11 @@ def runs_the_users_tests(command: str, workplace: Workplace) -> None:
     assert "tests/gospa" not in found.stdout
 
 
+def removes_the_example(command: str, workplace: Workplace) -> None:
+    """As `tests/test_bare.py` does."""
+    assert_succeeds((*shlex.split(command), "--dry-run"), workplace.project)
+
+
 def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
     """What it sends, `tests/gospa/fleet/test_graceful.py` sends to a whole server."""
     sent = (workplace.project / "tests/gospa/fleet/test_graceful.py").read_text()
@@ -274,7 +279,6 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "make check test",
     ),
     is_made: (
-        "make bare",
         "make chaos SECONDS=600 SEED=7",
         "make chaos",
         "make check",
@@ -307,6 +311,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "pipx run cookiecutter .",
         "uvx cookiecutter .",
     ),
+    removes_the_example: ("make bare",),
     runs_the_users_tests: (".venv/bin/python -m pytest tests --ignore=tests/gospa",),
     runs_what_the_guide_adds: (".venv/bin/python -m pytest tests/test_questions.py",),
     serves: (".venv/bin/sanic app --workers 4",),
