@@ -146,8 +146,10 @@ def is_made(command: str, workplace: Workplace) -> None:
 
 def is_a_task(command: str, _: Workplace) -> None:
     """`tasks.py` takes these arguments, and pytest those that are passed on."""
-    options, rest = tasks.make_parser().parse_known_args(shlex.split(command)[2:])
-    if options.task in tasks.TESTS and (passed_on := [*tasks.TESTS[options.task], *rest]):
+    arguments = shlex.split(command, comments=True)[2:]
+    options, rest = tasks.make_parser().parse_known_args(arguments)
+    if options.task in tasks.TESTS and (rest or options.task == "snapshots"):
+        passed_on = (*tasks.TESTS[options.task], *rest)
         collect = (sys.executable, "-m", "pytest", "--collect-only", "-q", *passed_on)
         assert_succeeds(collect, ROOT)
 
@@ -217,9 +219,15 @@ def runs_what_the_guide_adds(command: str, workplace: Workplace) -> None:
 
 
 def runs_the_users_tests(command: str, workplace: Workplace) -> None:
-    found = run((*shlex.split(command), "--collect-only", "-q"), workplace.project)
+    arguments = shlex.split(command)[1:]
+    found = run((sys.executable, *arguments, "--collect-only", "-q"), workplace.project)
     assert "tests/test_board.py::" in found.stdout
     assert "tests/gospa" not in found.stdout
+
+
+def removes_the_example(command: str, workplace: Workplace) -> None:
+    """As `tests/test_bare.py` does."""
+    assert_succeeds((*shlex.split(command), "--dry-run"), workplace.project)
 
 
 def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
@@ -271,7 +279,6 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "make check test",
     ),
     is_made: (
-        "make bare",
         "make chaos SECONDS=600 SEED=7",
         "make chaos",
         "make check",
@@ -304,6 +311,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "pipx run cookiecutter .",
         "uvx cookiecutter .",
     ),
+    removes_the_example: ("make bare",),
     runs_the_users_tests: (".venv/bin/python -m pytest tests --ignore=tests/gospa",),
     runs_what_the_guide_adds: (".venv/bin/python -m pytest tests/test_questions.py",),
     serves: (".venv/bin/sanic app --workers 4",),

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from setuptools.config.pyprojecttoml import read_configuration
 
-from tests.baking import APP, OPTIONS, ROOT, Baked, bake, contents
+from tests.baking import APP, OPTIONS, ROOT, Baked, Matrix, bake, contents
 from tests.snapshots import CODE
 
 # A GitHub expression, ${{ ... }}, is none of ours.
@@ -95,6 +95,13 @@ def test_configuration_can_be_read(baked: Baked) -> None:
             tomllib.loads(content.decode())
         if name.endswith((".yml", ".yaml")):
             assert yaml.safe_load(content)
+
+
+def test_tools_have_the_same_settings_in_each_combination(matrix: Matrix) -> None:
+    texts = [(each.path / "pyproject.toml").read_text() for each in matrix.values()]
+    first, *others = [tomllib.loads(text)["tool"] for text in texts]
+    assert {"ruff", "mypy", "importlinter", "pytest"} <= first.keys()
+    assert all(other == first for other in others)
 
 
 @pytest.mark.filterwarnings("default")  # setuptools calls parts of its own reader a beta
