@@ -141,6 +141,23 @@ async def test_a_mutation_sent_again_is_acknowledged_and_not_applied_twice(
         assert await again.call("sheet/a", "add", amount=1) == 6
 
 
+async def test_a_repeat_is_acknowledged_though_its_action_would_refuse_by_now(
+    connect: Connect,
+) -> None:
+    async with connect() as first:
+        await first.join("sheet/a")
+        note = await first.call("sheet/a", "add_note", text="milk")
+        await first.call("sheet/a", "remove_note", id=note)
+        removed = first.number
+    async with connect(client=first.client) as again:
+        await again.join("sheet/a")
+        await again.send(2, removed, "sheet/a", "remove_note", {"id": note})
+        assert (await again.answer(removed))[::3] == [3, None]
+        await again.send(2, removed + 1, "sheet/a", "remove_note", {"id": note})
+        answer = await again.answer(removed + 1)
+        assert answer[2:4] == ["refused", "this note was removed"]
+
+
 async def test_who_sent_an_event_is_told_by_the_server_and_not_by_the_sender(
     connect: Connect,
 ) -> None:
