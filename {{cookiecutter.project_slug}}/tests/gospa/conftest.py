@@ -26,9 +26,9 @@ EXTRAS: Sequence[Extra] = importlib.import_module("app").EXTRAS
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.register_profile(
-    "thorough", hypothesis.settings.get_profile("untimed"), max_examples=2000
-)
+for name, examples in {"quick": 30, "thorough": 2000}.items():
+    untimed = hypothesis.settings.get_profile("untimed")
+    hypothesis.settings.register_profile(name, untimed, max_examples=examples)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "untimed"))
 
 
