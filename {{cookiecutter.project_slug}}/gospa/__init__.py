@@ -3,7 +3,7 @@
 from gospa import tasks
 from gospa.app import Backends, create_app
 from gospa.errors import StoreError, StoreFull, StoreUnavailable
-from gospa.live.connection import CONNECTION_ID
+from gospa.live.requests import CONNECTION_ID
 from gospa.room import Invalid, Room, RoomError, UnknownRoom, action
 from gospa.sessions.cookie import (
     log_in,

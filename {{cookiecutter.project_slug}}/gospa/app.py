@@ -17,6 +17,7 @@ from gospa import supervisor, tasks
 from gospa.backends import Backend
 from gospa.errors import StoreError
 from gospa.live import socket
+from gospa.live.connections import open_connections
 from gospa.live.hub import open_hub
 from gospa.live.limits import ConnectionLimits
 from gospa.live.router import Router
@@ -148,6 +149,7 @@ async def _open(app: Sanic, backends: Backends, stack: AsyncExitStack) -> None:
     app.ctx.session_watch = await stack.enter_async_context(watch)
     hub = open_hub(state, pubsub, app.ctx.router, settings)
     app.ctx.hub = await stack.enter_async_context(hub)
+    app.ctx.connections = await stack.enter_async_context(open_connections(app.ctx.hub))
 
 
 def _nothing() -> None:

@@ -1,22 +1,18 @@
 """One client's WebSocket: frames in, checked where they arrive; messages out."""
 
 import asyncio
-from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING
 
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from gospa.live import wire
+from gospa.live.hub import Hub
 from gospa.live.limits import BURST
 from gospa.live.requests import Requests
 from gospa.live.writer import Writer
 from gospa.sessions.session import Session
 from gospa.stats import STATS
-
-if TYPE_CHECKING:
-    from gospa.live.hub import Hub
 
 SLICE = 512  # bytes parsed at a time: up to 85 of the smallest frames
 MAX_FRAMES = 32  # frames handled before other work has its turn, save for the rest of a slice
@@ -24,8 +20,6 @@ MAX_REASON = (
     120  # bytes: a control frame holds 125, https://www.rfc-editor.org/rfc/rfc6455#section-5.5
 )
 NOTHING = memoryview(b"")
-
-CONNECTION_ID: ContextVar[str | None] = ContextVar("connection_id", default=None)
 
 
 class Connection(asyncio.Protocol):
@@ -36,7 +30,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, hub: "Hub", session: Session, transport: asyncio.Transport, protocol: ServerProtocol
+        self, hub: Hub, session: Session, transport: asyncio.Transport, protocol: ServerProtocol
     ) -> None:
         self._settings = hub.settings
         self._transport = transport
@@ -47,9 +41,8 @@ class Connection(asyncio.Protocol):
         self._unread = NOTHING
         self._fragments = bytearray()
         self._pinged = self._flooding = self._closing = False
-        self.context = Context()  # its own, because that of the handshake holds the request
         self.writer = Writer(transport)
-        self.requests = Requests(hub, session, self)
+        self.requests = Requests(hub, session, self.writer, self.close, self.regulate)
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     # asyncio.Protocol
@@ -90,8 +83,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, message: bytes) -> None:
         """Send a message, unless the connection is closing."""
-        if self._protocol.state is State.OPEN:
-            self.writer.send(message)
+        self.writer.send(message)
 
     def close(self, close: wire.Close, detail: str = "") -> None:
         """Start the closing handshake, which has to end before the next heartbeat check.
@@ -103,11 +95,8 @@ class Connection(asyncio.Protocol):
             short = reason.encode()[:MAX_REASON].decode(errors="ignore")
             self._protocol.send_close(close.code, short)
             self._flush()
+            self.writer.finish()
             self.requests.stop()
-
-    def identify(self, member: str) -> None:
-        """Have log lines about this connection name it."""
-        self.context.run(CONNECTION_ID.set, member)
 
     def abort(self) -> None:
         """End the connection without a handshake."""
@@ -146,6 +135,8 @@ class Connection(asyncio.Protocol):
         while self._unread and frames < MAX_FRAMES:
             self._protocol.receive_data(bytes(self._unread[:SLICE]))
             self._unread = self._unread[SLICE:]
+            if self._protocol.state is not State.OPEN:  # the client closes
+                self.writer.finish()
             events = self._protocol.events_received()
             frames += len(events)
             since = max(self._frames_paid, self._last_received)

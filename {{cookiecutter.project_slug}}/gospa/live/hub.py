@@ -1,17 +1,15 @@
-"""The connections and rooms of this worker."""
+"""The rooms of this worker."""
 
 import asyncio
 import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
 from sanic.log import logger
 
 from gospa import tasks
 from gospa.errors import StoreError
-from gospa.live import wire
 from gospa.live.local_room import LocalRoom, RoomContext
 from gospa.live.router import Router
 from gospa.pubsub import PubSub
@@ -21,22 +19,18 @@ from gospa.settings import Settings
 from gospa.stats import STATS
 from gospa.store.contract import StateStore
 
-if TYPE_CHECKING:
-    from gospa.live.connection import Connection
-
-TICK = 1.0  # seconds between checks of connections and rooms
-RECONNECT_SPREAD = 2000  # milliseconds over which clients of a stopping worker reconnect
-CLOSE_TIMEOUT = 3.0  # seconds for commits to finish, and then for closing handshakes
+TICK = 1.0  # seconds between checks for unused rooms
+DRAIN_TIMEOUT = 3.0  # seconds for commits under way to finish
 
 
 @asynccontextmanager
 async def open_hub(
     store: StateStore, pubsub: PubSub, router: Router, settings: Settings
 ) -> AsyncIterator["Hub"]:
-    """A hub with its periodic tasks; closes all connections at the end."""
+    """A hub with its periodic tasks; closes all rooms at the end."""
     hub = Hub(store, pubsub, router, settings)
     async with (
-        tasks.running(hub.watch, "heartbeats and unused rooms"),
+        tasks.running(hub.watch, "unused rooms"),
         tasks.running(hub.watch_tags, "comparison of rooms with the store"),
     ):
         try:
@@ -59,7 +53,6 @@ class Hub:
             "frame_elements": settings.frame_elements,
         }
         self.draining = False
-        self.connections: set[Connection] = set()
         self.rooms: dict[str, LocalRoom] = {}
         self.worker = os.urandom(8).hex()
         self.store = store
@@ -86,11 +79,9 @@ class Hub:
         return self.rooms[key]
 
     async def watch(self) -> None:
-        """Check heartbeats, and close rooms without members."""
+        """Close rooms without members, until cancelled."""
         while True:
             await asyncio.sleep(TICK)
-            for connection in list(self.connections):
-                connection.check_heartbeat()
             for local in list(self.rooms.values()):
                 if local.unused:  # still: a member may have joined while another room was closed
                     del self.rooms[local.key]
@@ -108,29 +99,22 @@ class Hub:
             self._gap.clear()
             await self._compare_tags()
 
-    async def close(self) -> None:
-        """Take no more mutations, finish those under way, send BYE to all clients, and close."""
+    async def drain(self) -> None:
+        """Take no more mutations, and let those under way finish."""
         self.draining = True
         rooms = list(self.rooms.values())
         for local in rooms:
             local.mutations.drop()
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            async with asyncio.timeout(DRAIN_TIMEOUT):
                 for local in rooms:
                     await local.mutations.settled()
-        for connection in list(self.connections):
-            delay = random.randrange(RECONNECT_SPREAD)  # noqa: S311 - spread, not a secret
-            connection.send(wire.bye(wire.RESTART, delay))
-            connection.close(wire.RESTART)
-        if waiting := [connection.closed for connection in self.connections]:
-            await asyncio.wait(waiting, timeout=CLOSE_TIMEOUT)
-        for connection in list(self.connections):
-            connection.abort()
+
+    async def close(self) -> None:
+        """Close all rooms."""
         await asyncio.gather(*(local.close() for local in self.rooms.values()))
-        self._set_gauges()
 
     def _set_gauges(self) -> None:
-        STATS.connections = len(self.connections)
         STATS.rooms = len(self.rooms)
         STATS.members = sum(len(local.fanout) for local in self.rooms.values())
 

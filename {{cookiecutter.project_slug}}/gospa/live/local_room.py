@@ -75,12 +75,13 @@ class LocalRoom:
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
         self._repairing: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
+        self._joining = 0  # members that wait for it
 
     @property
     def unused(self) -> bool:
         """Whether it can be closed: no member, and nothing left to write."""
         settled = self.members is None or self.members.settled
-        return not len(self.fanout) and self.mutations.idle and settled
+        return not (len(self.fanout) or self._joining) and self.mutations.idle and settled
 
     async def open(self) -> None:
         """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
@@ -109,7 +110,11 @@ class LocalRoom:
             return
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check_tag(), name=f"tag of {self.key}")
-        await asyncio.shield(self._checking)
+        self._joining += 1  # or the room may be closed meanwhile
+        try:
+            await asyncio.shield(self._checking)
+        finally:
+            self._joining -= 1
 
     async def _check_tag(self) -> None:
         tags = await self.context.store.latest_tags([self.key])

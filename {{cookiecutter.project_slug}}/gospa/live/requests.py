@@ -4,26 +4,26 @@ import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sanic.log import logger
 
 from gospa import tasks
 from gospa.errors import StoreError, StoreFull, StoreUnavailable
 from gospa.live import wire
+from gospa.live.hub import Hub
 from gospa.live.local_room import LocalRoom
 from gospa.live.mutations import Applied, Mutation, Outcome, Sequence
+from gospa.live.writer import Writer
 from gospa.room import Invalid, NotJoined, Room, RoomError
 from gospa.sessions.session import Session
 from gospa.store.codec import CodecError
 from gospa.store.draft import Draft, StateTooLarge
 
-if TYPE_CHECKING:
-    from gospa.live.connection import Connection
-    from gospa.live.hub import Hub
-
 BACKLOG = 64  # requests in progress, above which nothing more is read from the client
+CONNECTION_ID: ContextVar[str | None] = ContextVar("connection_id", default=None)
 
 
 class Requests:
@@ -33,10 +33,21 @@ class Requests:
     keep their order.
     """
 
-    def __init__(self, hub: "Hub", session: Session, connection: "Connection") -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        session: Session,
+        writer: Writer,
+        close: Callable[[wire.Close, str], None],
+        regulate: Callable[[], None],
+    ) -> None:
+        """`close` ends the connection, `regulate` has it look at `full` again."""
         self._hub = hub
         self._session = session
-        self._connection = connection
+        self._writer = writer
+        self._close = close
+        self._regulate = regulate
+        self.context = Context()  # its own, because that of the handshake holds the request
         self._client: bytes | None = None
         self._member = ""
         self._rooms: dict[str, LocalRoom] = {}
@@ -61,19 +72,18 @@ class Requests:
     def receive(self, request: wire.Request) -> None:
         """Handle a request, once those before it are done and the client takes answers."""
         if isinstance(request, wire.Hello) is self.greeted:
-            self._connection.close(wire.NO_HELLO)
-        elif self._current or self._connection.writer.full_since is not None:
+            self._close(wire.NO_HELLO, "")
+        elif self._current or self._writer.full_since is not None:
             self._backlog.append(request)
-            self._connection.regulate()
+            self._regulate()
         else:
             self._handle(request)
 
     def go_on(self) -> None:
         """Handle what waits, as long as the client takes the answers."""
-        writer = self._connection.writer
-        while self._backlog and not self._current and writer.full_since is None:
+        while self._backlog and not self._current and self._writer.full_since is None:
             self._handle(self._backlog.pop(0))
-        self._connection.regulate()
+        self._regulate()
 
     def stop(self) -> None:
         """Do nothing more for this client."""
@@ -94,9 +104,9 @@ class Requests:
     async def follow_session(self, session: Session | None) -> None:
         """Act on the session as it is stored now; None if it ended."""
         if session is None:
-            self._connection.close(wire.SESSION_ENDED)
+            self._close(wire.SESSION_ENDED, "")
         elif session.access.token != self._session.access.token:
-            self._connection.close(wire.NEW_TOKEN)
+            self._close(wire.NEW_TOKEN, "")
         else:
             self._session = session
             for local in list(self._rooms.values()):
@@ -105,7 +115,7 @@ class Requests:
     async def _authorize_again(self, room: Room, session: Session) -> None:
         try:
             if not await room.authorize(session):
-                self._connection.close(wire.ACCESS_LOST, room.name)
+                self._close(wire.ACCESS_LOST, room.name)
         except Exception:  # it has not said no
             logger.exception("room %s cannot say who may stay", room.name)
 
@@ -121,11 +131,11 @@ class Requests:
             case wire.Call() | wire.Write():
                 self._mutate(request)
             case wire.Ping():
-                self._connection.send(wire.pong())
+                self._writer.send(wire.pong())
             case wire.Hello():
                 self._client, self._member = request.client, member_id(request.client)
-                self._connection.identify(self._member)
-                self._connection.send(wire.welcome(self._member, self._hub.server))
+                self.context.run(CONNECTION_ID.set, self._member)
+                self._writer.send(wire.welcome(self._member, self._hub.server))
             case wire.Join():
                 self._begin(self._join(request))
             case wire.Leave():
@@ -135,8 +145,8 @@ class Requests:
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what waits for the store; requests that follow wait for its end."""
-        run = self._connection.context.run
-        self._current = run(tasks.start, work, f"request of {self._member}")
+        name = f"request of {self._member}"
+        self._current = self.context.run(tasks.start, work, name)
         self._current.add_done_callback(self._end)
 
     def _end(self, _: asyncio.Task[None]) -> None:
@@ -153,9 +163,9 @@ class Requests:
             if local.members:
                 local.members.enter(self._member, self, request.details)
             self._rooms[name] = local  # only now: a room that was refused may be closed
-            local.join(self._connection.writer, request.tag)
+            local.join(self._writer, request.tag)
         except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
-            self._connection.send(error_message(error, name))
+            self._writer.send(error_message(error, name))
 
     async def _enter(self, name: str) -> LocalRoom:
         if len(self._rooms) >= self._hub.settings.rooms_per_connection:
@@ -166,7 +176,7 @@ class Requests:
         local = self._rooms.pop(name, None)
         self._sequences.pop(name, None)
         if local is not None:
-            local.fanout.remove(self._connection.writer)
+            local.fanout.remove(self._writer)
             if local.members and not self._hub.draining:  # else the client reconnects elsewhere
                 local.members.leave(self._member, self)
 
@@ -179,13 +189,13 @@ class Requests:
         except (RoomError, StoreUnavailable) as error:
             if isinstance(error, RoomError) and name in self._rooms:
                 self._sequences[name].refused.append(number)
-            self._connection.send(error_message(error, name, number))
+            self._writer.send(error_message(error, name, number))
             return
         self._unanswered += 1
-        self._connection.regulate()
+        self._regulate()
         sequence, done = self._sequences[name], partial(self._answer, name, number)
-        context = self._connection.context
-        local.mutations.submit(Mutation(self._client, number, sequence, run, done, context))
+        mutation = Mutation(self._client, number, sequence, run, done, self.context)
+        local.mutations.submit(mutation)
 
     def _bind(self, room: Room, request: wire.Call | wire.Write) -> Callable[[Draft], Any]:
         if self._hub.draining:
@@ -197,10 +207,10 @@ class Requests:
     def _answer(self, room: str, number: int, outcome: Outcome) -> None:
         self._unanswered -= 1
         if isinstance(outcome, Applied):
-            self._connection.send(wire.ack(number, outcome.version, outcome.result))
+            self._writer.send(wire.ack(number, outcome.version, outcome.result))
         else:
-            self._connection.send(error_message(outcome, room, number))
-        self._connection.regulate()
+            self._writer.send(error_message(outcome, room, number))
+        self._regulate()
 
     async def _send_event(self, request: wire.Send) -> None:
         try:
@@ -209,7 +219,7 @@ class Requests:
                 raise Invalid(f"{request.room} has no event {request.event!r:.60}")
             await local.send_event(request.event, request.payload, self._member)
         except (RoomError, StoreError) as error:
-            self._connection.send(error_message(error, request.room))
+            self._writer.send(error_message(error, request.room))
 
     def _joined(self, name: str) -> LocalRoom:
         local = self._rooms.get(name)

@@ -71,19 +71,19 @@ serve_socket.is_websocket = True  # type: ignore[attr-defined]
 
 
 def _register(app: Sanic, connection: Connection, session: Session, address: str) -> None:
-    """Have hub, limits and session watch know the connection until it is closed."""
-    hub, limits, watch = app.ctx.hub, app.ctx.limits, app.ctx.session_watch
+    """Count the connection and watch its session, until it is closed."""
+    connections, limits, watch = app.ctx.connections, app.ctx.limits, app.ctx.session_watch
 
     def unregister(_: object) -> None:
-        hub.connections.discard(connection)
+        connections.discard(connection)
         limits.remove(session.identity, address)
         watch.remove(connection.requests, session)
 
-    hub.connections.add(connection)
+    connections.add(connection)
     limits.add(session.identity, address)
     watch.add(connection.requests, session)
     connection.requests.on_first_use = watch.on_first_use(session)
-    connection.closed.add_done_callback(unregister, context=connection.context)
+    connection.closed.add_done_callback(unregister, context=connection.requests.context)
 
 
 def _take_over(transport: Any, connection: Connection, answer: http11.Response) -> None:

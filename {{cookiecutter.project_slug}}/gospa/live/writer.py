@@ -42,11 +42,17 @@ class Writer:
         self._behind: set[Source] = set()
         self.full_since: float | None = None
         self._left = 0
+        self._finished = False
         transport.set_write_buffer_limits(high=HIGH_WATER, low=HIGH_WATER // 8)
 
     def send(self, message: bytes) -> None:
         """Answer the client, even when it is behind."""
-        self.write(framed(message))
+        if not self._finished:
+            self.write(framed(message))
+
+    def finish(self) -> None:
+        """Send no more answers: the connection is closing."""
+        self._finished = True
 
     def write(self, data: bytes) -> None:
         """Write frames that are complete."""

@@ -12,6 +12,7 @@ from gospa import tasks
 
 MAX_IN_FLIGHT = 32  # round trips of one client; later commands wait, and share the next
 
+CANCELLED = ConnectionError("the round trip was cancelled")
 Command = Sequence[Any]  # its name, its arguments
 Packed = tuple[str, bytes]  # its name, the packed command
 
@@ -49,7 +50,9 @@ class Batch:
         if self._idle:
             self._idle.pop().set_result(None)
         elif len(self._senders) < MAX_IN_FLIGHT:
-            self._senders.add(tasks.start(self._run_sender(), "Redis round trips"))
+            sender = tasks.start(self._run_sender(), "Redis round trips")
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
 
     async def _run_sender(self) -> None:
         while self._waiting or not self._closed:
@@ -62,14 +65,17 @@ class Batch:
     async def _make_round_trip(self) -> None:
         batch, self._waiting = self._waiting, []
         commands = [command for part, _ in batch for command in part]
+        answers: list[Any] = [CANCELLED] * len(commands)
         try:
-            answers = iter(await self._exchange(commands))
+            answers = await self._exchange(commands)
         except Exception as error:  # noqa: BLE001 - every caller gets it
-            answers = iter([error] * len(commands))
-        for part, done in batch:
-            own = list(islice(answers, len(part)))
-            if not done.done():
-                done.set_result(own)
+            answers = [error] * len(commands)
+        finally:  # also if this task is cancelled: no caller may wait for ever
+            rest = iter(answers)
+            for part, done in batch:
+                own = list(islice(rest, len(part)))
+                if not done.done():
+                    done.set_result(own)
 
 
 async def exchange(client: Any, connection: Any, commands: list[Packed]) -> list[Any]:

@@ -214,7 +214,8 @@ async def test_clients_of_a_worker_that_stops_stay_listed_as_they_will_be_back_e
         await member.join(LIST)
         await member.sees(LIST, lambda state: len(state) == 1)
         hub, local = app.ctx.hub, app.ctx.hub.rooms[LIST]
-        await hub.close()
+        await hub.drain()
+        await app.ctx.connections.close()
         await local.mutations.settled()
         stored = await hub.store.load(LIST)
         assert list(stored.fields) == [member.welcome[2]]

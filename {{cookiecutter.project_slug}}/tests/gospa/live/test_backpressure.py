@@ -19,7 +19,7 @@ from websockets.server import ServerProtocol
 
 import app as chosen
 from gospa.app import create_app
-from gospa.live import hub, socket, writer
+from gospa.live import connections, socket, writer
 from gospa.live.connection import MAX_FRAMES, SLICE, Connection
 from gospa.live.mutations import Applied, Mutation
 from gospa.live.requests import BACKLOG
@@ -33,7 +33,7 @@ from tests.gospa.rooms import ROOMS, Sheet
 @pytest.fixture
 async def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sanic]:
     """An app, served, that waits for its clients for a moment only."""
-    monkeypatch.setattr(hub, "TICK", 0.05)
+    monkeypatch.setattr(connections, "TICK", 0.05)
     monkeypatch.setattr(writer, "HIGH_WATER", 4096)
     monkeypatch.setattr(socket, "UNSENT", 4096)
     changed = msgspec.structs.replace(settings, ping_interval=2, drain_timeout=0.5)
@@ -51,7 +51,7 @@ async def close_code(member: Member) -> int | None:
 async def test_only_who_answers_no_ping_is_closed(app: Sanic) -> None:
     async with Member.connect(app.ctx.address) as answers, Member.connect(app.ctx.address) as gone:
         gone.websocket.transport.pause_reading()
-        await until(lambda: len(app.ctx.hub.connections) == 1)
+        await until(lambda: len(app.ctx.connections) == 1)
         await answers.join("sheet/a")
         gone.websocket.transport.resume_reading()
         assert await close_code(gone) == 4000
@@ -60,9 +60,9 @@ async def test_only_who_answers_no_ping_is_closed(app: Sanic) -> None:
 async def test_who_takes_nothing_for_long_is_cut_off(app: Sanic, stats: Stats) -> None:
     async with Member.connect(app.ctx.address) as member:
         member.websocket.transport.pause_reading()
-        (connection,) = app.ctx.hub.connections
+        (connection,) = app.ctx.connections
         await until(lambda: bool(connection.send(bytes(64 * 1024)) or connection.writer.full_since))
-        await until(lambda: not app.ctx.hub.connections)
+        await until(lambda: not app.ctx.connections)
         assert stats.stuck == 1
         member.websocket.transport.abort()  # it would wait for what it does not read
 

@@ -9,7 +9,7 @@ import pytest
 from sanic.log import logger
 
 from gospa import CONNECTION_ID, Draft, Room, Session, action
-from gospa.live import hub
+from gospa.live import connections, hub
 from gospa.live.wire import Close
 from gospa.testing import Member, OpenApp, Refused, until
 from tests.gospa.wire import (
@@ -67,7 +67,7 @@ async def test_a_long_reason_is_cut_to_what_a_close_frame_holds(open_app: OpenAp
     async with open_app() as (app, address), open_wire(address) as wire:
         wire.writer.write(HELLO)
         await wire.receive()
-        (connection,) = app.ctx.hub.connections
+        (connection,) = app.ctx.connections
         connection.close(Close(4500, "\u00e9" * 200))
         opcode, payload = await wire.receive()
         assert (opcode, payload[2:].decode()) == (CLOSE, "\u00e9" * 60)
@@ -119,11 +119,11 @@ async def test_a_half_closed_connection_is_closed(address: str) -> None:
 async def test_a_client_that_vanished_is_closed(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "TICK", 0.05)
+    monkeypatch.setattr(connections, "TICK", 0.05)
     async with open_app(ping_interval=0.2) as (app, address), open_wire(address) as wire:
         wire.writer.write(HELLO)
         await wire.receive()
-        await until(lambda: not app.ctx.hub.connections)
+        await until(lambda: not app.ctx.connections)
         assert await wire.receive() == (PING, b"")
         assert await wire.close_code() == 4000
 
@@ -131,25 +131,25 @@ async def test_a_client_that_vanished_is_closed(
 async def test_a_client_that_answers_pings_stays(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "TICK", 0.05)
+    monkeypatch.setattr(connections, "TICK", 0.05)
     async with open_app(ping_interval=0.2) as (app, address), open_wire(address) as wire:
         wire.writer.write(HELLO)
         await wire.receive()
         for _ in range(5):
             assert await wire.receive() == (PING, b"")
             wire.writer.write(frame(PONG))
-        assert len(app.ctx.hub.connections) == 1
+        assert len(app.ctx.connections) == 1
 
 
 @pytest.mark.parametrize("sent", [b"", HELLO[:-1]], ids=["nothing", "half a frame"])
 async def test_who_does_not_say_hello_in_time_is_closed(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(hub, "TICK", 0.05)
+    monkeypatch.setattr(connections, "TICK", 0.05)
     async with open_app(hello_timeout=0.1) as (app, address), open_wire(address) as wire:
         wire.writer.write(sent)
         assert await wire.close_code() == 4501
-        await until(lambda: not app.ctx.hub.connections)
+        await until(lambda: not app.ctx.connections)
 
 
 async def test_an_action_that_fails_is_logged_with_its_connection(

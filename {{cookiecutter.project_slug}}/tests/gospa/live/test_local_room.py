@@ -352,3 +352,33 @@ async def test_a_client_of_a_chain_that_the_store_lost_follows_the_store(
     back = Screen()
     one.room.join(back.writer, tag)
     assert back.state["count"] == 0
+
+
+async def test_a_room_that_a_member_is_about_to_join_is_in_use(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be closed while the member waits for the store, who then got no answers."""
+    one, behind = workers
+
+    def unused() -> bool:
+        return behind.room.unused
+
+    behind.bus.arrive = lose
+    await one.add(1)
+    await until(lambda: one.count == 1)
+    behind.room.fanout.remove(behind.screen.writer)
+    assert unused()
+    go_on = asyncio.Event()
+    latest = behind.store.latest_tags
+
+    async def wait(rooms: Sequence[str]) -> dict[str, bytes]:
+        await go_on.wait()
+        return await latest(rooms)
+
+    monkeypatch.setattr(behind.store, "latest_tags", wait)
+    joins = asyncio.create_task(behind.room.catch_up(one.room.replica.version, None))
+    await asyncio.sleep(0)
+    assert not unused()
+    go_on.set()
+    await joins
+    assert unused()

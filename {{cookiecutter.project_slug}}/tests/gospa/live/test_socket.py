@@ -568,7 +568,7 @@ async def test_who_goes_during_the_handshake_leaves_nothing_behind(
         await came.wait()
         writer.transport.abort()
         await gone.wait()
-        assert not app.ctx.hub.connections
+        assert not app.ctx.connections
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
@@ -638,7 +638,7 @@ async def test_who_reads_no_answers_opens_no_socket(
         writer.write(f"GET /large HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
         writer.write(wire.HEAD.format(address).encode())
         await asked.wait()
-        assert not app.ctx.hub.connections
+        assert not app.ctx.connections
         transport.resume_reading()
         assert b" 101 " not in (await reader.read())[-1000:]
         writer.close()
@@ -651,13 +651,13 @@ async def test_a_handshake_that_outlasts_its_worker_opens_no_socket(
 
     async def outlast_the_hub(request: Request) -> tuple[Session, str | None]:
         started = await start(request)
-        await request.app.ctx.hub.close()
+        await request.app.ctx.hub.drain()
         return started
 
     monkeypatch.setattr(cookie, "start_session", outlast_the_hub)
     async with open_app() as (app, address):
         assert await answer_to(address, wire.HEAD.format(address)) == b""
-        assert not app.ctx.hub.connections
+        assert not app.ctx.connections
 
 
 async def test_a_proxy_may_come_through_a_unix_socket(settings: Settings) -> None:

@@ -63,7 +63,7 @@ async def test_a_logout_ends_the_sessions_sockets_for_good(open_app: OpenApp) ->
     async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
         await app.ctx.sessions.destroy(await load(app, cookie))
         assert await close_code(member) == 4502
-        await until(lambda: not app.ctx.hub.connections)
+        await until(lambda: not app.ctx.connections)
 
 
 async def test_logging_out_everywhere_ends_the_sockets_of_one_user(open_app: OpenApp) -> None:
@@ -193,7 +193,7 @@ async def test_what_changes_in_a_session_is_known_to_its_sockets(open_app: OpenA
 
 async def test_who_is_told_to_go_sees_and_does_nothing_more(open_app: OpenApp) -> None:
     async with ann(open_app, session_check_interval=SLOW) as (app, _, member):
-        (connection,) = app.ctx.hub.connections
+        (connection,) = app.ctx.connections
         room = app.ctx.hub.rooms["members"]
         await connection.requests.follow_session(None)
         assert len(room.fanout) == 0
@@ -204,7 +204,7 @@ async def test_who_is_told_to_go_sees_and_does_nothing_more(open_app: OpenApp) -
 
 async def test_what_waits_is_not_done_once_the_session_ended(open_app: OpenApp) -> None:
     async with ann(open_app, session_check_interval=SLOW) as (app, _, member):
-        (connection,) = app.ctx.hub.connections
+        (connection,) = app.ctx.connections
         room = app.ctx.hub.rooms["members"]
         call = message(2, 1, "members", "add", {})
         connection.data_received(message(0, "members", None, None) + call)  # waits for the join

@@ -99,3 +99,16 @@ async def test_who_closes_it_waits_for_what_is_under_way(server: Server, pipe: B
     assert not closing.done()
     server.open.set()
     await closing
+
+
+async def test_callers_of_a_round_trip_that_is_cancelled_get_an_error(
+    server: Server, pipe: Batch
+) -> None:
+    server.open.clear()
+    waiting = asyncio.create_task(pipe.send([["ECHO", "a"], ["ECHO", "b"]]))
+    await until(lambda: server.round_trips == [2])
+    for sender in list(pipe._senders):  # noqa: SLF001 - a library may do so
+        sender.cancel()
+    assert [type(answer) for answer in await waiting] == [ConnectionError, ConnectionError]
+    server.open.set()
+    assert await pipe.send([["ECHO", "c"]]) == ["c"]
