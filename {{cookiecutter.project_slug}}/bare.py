@@ -29,14 +29,14 @@ EXAMPLE: Mapping[str, str] = {
     "client/board/strip.js": "383584532980",
     "client/index.html": "efce61ab1f5d",
     "client/page.js": "1e015e72a9b2",
-    "rooms/board.py": "2ed043dbee77",
-    "rooms/lounge.py": "e7184d84c1bd",
+    "rooms/board.py": "16bb2be9a9b3",
+    "rooms/lounge.py": "cd72d472308d",
     "rooms/me.py": "df925c8885ec",
     "tests/test_account.py": "549069875512",
-    "tests/test_board.py": "a6d075dd1346",
+    "tests/test_board.py": "afd68b7dae05",
     "tests/test_lounge.py": "4b1399207f4b",
     "tests/test_me.py": "f62df04ceb65",
-    "views/account.py": "53f4eef2e496",
+    "views/account.py": "759962f27fe3",
 }
 INDEX = """\
 <!doctype html>

@@ -52,7 +52,7 @@ class Backends:
         return settings
 
     def isolated(self) -> list[str]:
-        """What each worker would have for itself alone."""
+        """What workers would not share."""
         parts = []
         if not (self.state.shared and self.pubsub.shared):
             parts.append("room state and messages (state_backend=memory)")
@@ -189,7 +189,7 @@ def _refuse_isolation(backends: Backends, settings: Settings, workers: int) -> N
         return
     problem = (
         f"{workers} workers, but each keeps its own {' and its own '.join(isolated)}: visitors on "
-        "different workers do not see the same. Remedy: generate with the redis backend, or run "
+        "different workers see different data. Remedy: generate with the redis backend, or run "
         "one worker."
     )
     if settings.require_shared:
@@ -198,5 +198,5 @@ def _refuse_isolation(backends: Backends, settings: Settings, workers: int) -> N
 
 
 async def _unavailable(_: Request, error: StoreError) -> HTTPResponse:
-    logger.warning("a request failed because the store did: %s", error)
+    logger.warning("a request failed with a store error: %s", error)
     return text("Try again in a moment.\n", 503, headers={"Retry-After": "1"})

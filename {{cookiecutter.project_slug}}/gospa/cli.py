@@ -77,7 +77,7 @@ async def room(stores: Stores, options: argparse.Namespace) -> Rows:
 
 
 async def delete(stores: Stores, options: argparse.Namespace) -> Rows:
-    """Delete a room: who is in it sees it as it began"""
+    """Delete a room; its members see the initial state"""
     if await stores.state.load(options.name) is None:
         raise Problem(f"there is no room {options.name}")
     await stores.state.delete(options.name)
@@ -148,7 +148,9 @@ def main(arguments: Sequence[str]) -> int:
 async def _run(backends: Backends, given: Settings, options: argparse.Namespace) -> Rows:
     backend = backends.storage if options.command in OF_SESSIONS else backends.state
     if options.command not in ("check", "settings") and not backend.shared:
-        raise Problem("this is in the memory of the workers, where no other process can read it")
+        raise Problem(
+            "this data is in the memory of the workers, where no other process can read it"
+        )
     async with (
         backends.pubsub.open(given) as pubsub,
         backends.state.open(given, pubsub) as state,

@@ -56,7 +56,7 @@ def _remedy(name: Path, module: str, yours: set[str]) -> str | None:
     """What to do instead of this import, or None if it is allowed."""
     place, package = name.parts[0], module.partition(".")[0]
     if place == ENGINE:
-        return "the engine knows nothing of yours" if package in yours else None
+        return "the engine must not import your code" if package in yours else None
     if place == "tests" or name.stem == "conftest" or name.stem.startswith("test_"):
         return None
     if package == "app" and place not in ("app.py", "scripts"):

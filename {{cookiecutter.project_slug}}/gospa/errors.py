@@ -1,4 +1,4 @@
-"""What can go wrong with a store, as types that tell the caller what it may do.
+"""Errors of stores, by what a caller may do about them.
 
 StoreError
 ├── StoreUnavailable   nobody answered, or not in time: try again later
@@ -16,7 +16,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreFull(StoreError):
-    """The store refused a write for want of memory."""
+    """The store refused a write because it is out of memory."""
 
 
 class StoreCorrupt(StoreError):

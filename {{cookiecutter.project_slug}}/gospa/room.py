@@ -14,7 +14,7 @@ from gospa.store.draft import Draft
 Function = TypeVar("Function", bound=Callable[..., Any])
 Run = Callable[[Draft], Any]
 
-_NATIVE = (bytes, datetime)  # types that arguments have already, not as text
+_NATIVE = (bytes, datetime)  # types that msgpack decodes
 
 
 class RoomError(Exception):
@@ -46,7 +46,7 @@ class Invalid(RoomError):
 
 
 class Conflicted(RoomError):
-    """Other writers came first each time."""
+    """Every attempt conflicted with another commit."""
 
     code = "conflict"
 
@@ -155,7 +155,7 @@ class Room:
         raise DefinitionError(f"{type(self).__name__} has no authorize")
 
     def _track_members(self, local: Any) -> Any:
-        """A private door for the extra that lists members, until rooms have hooks for it."""
+        """Private: lets the presence extra follow who joins and leaves, until rooms have hooks."""
 
     def bind_action(self, name: str, session: Session, args: Mapping[str, Any]) -> Run:
         """A function that runs the action on a draft. Raises UnknownAction or Invalid."""

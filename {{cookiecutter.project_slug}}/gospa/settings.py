@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_idle: Seconds = 14 * 86400.0
     """Idle timeout: a session that is not used for this long ends."""
     session_absolute: Seconds = 90 * 86400.0
-    """Absolute timeout: a session ends this long after it was created."""
+    """Absolute timeout: a session ends this long after it began; a log-in begins it again."""
     session_size: Annotated[int, msgspec.Meta(ge=256)] = 64 * 1024
     """Maximum size of a stored session."""
     session_grace: Seconds = 10.0

@@ -38,7 +38,7 @@ class Board(Room):
             raise RoomError(f"a board has room for {MAX_NOTES} notes: remove one first")
         note = id or secrets.token_hex(4)
         if f"note:{note}" in state:
-            raise RoomError("there is a note with this id")
+            raise RoomError("a note with this id already exists")
         state["notes"] += 1
         state[f"note:{note}"] = {"text": text, "color": color, "at": int(time.time() * 1000)}
         return note

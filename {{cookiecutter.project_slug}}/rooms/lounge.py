@@ -1,4 +1,4 @@
-"""What those who are logged in say to each other."""
+"""A chat for users who are logged in."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
 class Lounge(Room):
-    """For users only; who logs out is no longer in it."""
+    """For users only; logging out removes the user."""
 
     pattern = "lounge"
     initial = {"said": []}

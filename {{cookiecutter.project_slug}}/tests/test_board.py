@@ -46,7 +46,7 @@ async def test_an_id_is_given_once(connect: Connect) -> None:
     async with connect() as ann:
         await ann.join(ROOM)
         await ann.call(ROOM, "add_note", text="milk", id="0123abcd")
-        with pytest.raises(Refused, match="there is a note with this id"):
+        with pytest.raises(Refused, match="a note with this id already exists"):
             await ann.call(ROOM, "add_note", text="bread", id="0123abcd")
 
 

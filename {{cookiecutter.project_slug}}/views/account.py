@@ -1,4 +1,4 @@
-"""Logging in and out, by name alone: an example of what sessions do. Put your own check in."""
+"""Logging in and out, by name alone: an example of what sessions do. Replace the check with your own."""
 
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json, redirect
@@ -17,7 +17,7 @@ async def index(_: Request) -> HTTPResponse:
 
 @blueprint.get("/session")
 async def show(request: Request) -> HTTPResponse:
-    """Who is logged in, where else, and what there is to tell them."""
+    """The user, the user's sessions, and pending flash messages."""
     session = await session_of(request)
     sessions = [
         {"since": other.created, "here": other.identity == session.identity}

@@ -5,8 +5,10 @@ state     `gospa.store.contract.StateStore`   STATE, opened with settings and th
 pubsub    `gospa.pubsub.PubSub`               PUBSUB, opened with settings
 storage   `gospa.storage.Storage`             STORAGE, opened with settings
 
-To write a backend, copy `memory/`, keep its three constants, and run the conformance suites in
-`tests/gospa/backends/` against it. Only `app.py` imports a backend.
+To write a backend, make a package with these three constants, and run the conformance suites in
+`tests/gospa/backends/` against it: a subclass of each, with the fixtures that it names. Its address
+is a new setting, which the fixture `settings` in `gospa/testing/` has to pass on. Only `app.py`
+imports a backend.
 """
 
 from collections.abc import Callable

@@ -174,7 +174,7 @@ export class Room extends Emitter {
   }
 
   /**
-   * @param {string} client @param {any} message a CALL or WRITE that nobody else has hands on
+   * @param {string} client @param {any} message a CALL or WRITE that is not shared with other code
    * @param {boolean} outcomeUnknown whether it may have been sent before
    * @returns {Promise<any>}
    */

@@ -56,7 +56,7 @@ HELP = {
     "bytes": "Bytes of frames, by direction",
     "behind": "Times that a client fell behind",
     "skipped": "Writes of patches and events left out for clients behind",
-    "stuck": "Sockets closed because they took nothing",
+    "stuck": "Sockets closed because the client read nothing",
     "redis_reconnects": "Subscriber connections to Redis that broke",
     "commit_seconds": "From a worker to the store and back",
     "fanout_seconds": "Writing to a room's members in one worker",

@@ -1,11 +1,12 @@
 """Lists who is in a room, as the state of a second room named `<room>#members`.
 
 So the list reaches browsers and resumes like any other state. An entry names the worker that
-answers for it. Each worker holds a lease in the store; when a lease has expired, by the store's
+owns it. Each worker holds a lease in the store; when a lease has expired, by the store's
 clock, the other workers remove that worker's entries.
 
-Until rooms have hooks for members that join and leave, this uses private doors of the engine:
-`Room._track_members`, the room's mutation queue, and the leases of the state store.
+Until rooms have hooks for members that join and leave, this uses private parts of the engine:
+`Room._track_members`, `Router.derive`, the hub's rooms with their mutation queues and replicas, and
+the leases of the state store.
 """
 
 import asyncio

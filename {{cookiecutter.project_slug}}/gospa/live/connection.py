@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
 
-    # For those who have something to say to the client
+    # For senders
 
     def send(self, message: bytes) -> None:
         """Send a message, unless the connection is closing."""
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
         """Close, and read nothing more: what the client sends waits in its own buffers."""
         self._flooding = True
         self._unread = NOTHING
-        self.send(wire.error("too_fast", f"more {kind} in a time than are taken"))
+        self.send(wire.error("too_fast", f"rate limit exceeded: {kind}"))
         self.close(wire.TOO_FAST, kind)
         self._transport.pause_reading()
 

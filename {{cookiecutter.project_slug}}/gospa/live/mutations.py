@@ -204,7 +204,7 @@ class MutationQueue:
         return _Batch(list(batch.values())) if batch else None
 
     async def _commit_batch(self, batch: _Batch) -> None:
-        """Commit together; the mutations that cannot be wait again, but for the first."""
+        """Commit together; mutations that cannot share the commit wait again, except the first."""
         base = self._newest()
         deadline = time.monotonic() + RETRY_TIME
         attempt = 0
@@ -235,7 +235,7 @@ class MutationQueue:
                     batch.acknowledge(outcome.version)
                     return
                 case _:
-                    raise RoomError("it was refused before")
+                    raise RoomError("this mutation was refused before")
         raise Conflicted(f"others changed {self._name} first, {attempt} times; try again")
 
     async def _propose(self, batch: _Batch, change: Change) -> Commit | Conflict | Refused:

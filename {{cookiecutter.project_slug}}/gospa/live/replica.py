@@ -11,7 +11,7 @@ RING_BYTES = 256 * 1024
 
 
 class Link(Enum):
-    """How a patch stands to the chain."""
+    """How a patch relates to the chain."""
 
     NEXT = auto()  # it continued the chain and was applied
     KNOWN = auto()  # it had been applied before

@@ -117,7 +117,7 @@ class Requests:
             if not await room.authorize(session):
                 self._close(wire.ACCESS_LOST, room.name)
         except Exception:  # it has not said no
-            logger.exception("room %s cannot say who may stay", room.name)
+            logger.exception("authorize() of room %s failed; the member stays", room.name)
 
     # Requests of each kind
 
@@ -245,7 +245,7 @@ def error_message(error: Exception, room: str, mutation: int | None = None) -> b
             code, text = "invalid", str(error)
         case StoreUnavailable():
             logger.debug("a request to room %s has to be repeated: %s", room, error)
-            code, text = "unavailable", "this cannot be stored just now; send it again"
+            code, text = "unavailable", "the store is unavailable; send it again"
         case StoreFull():
             code, text = "store_full", "the store is full"
         case _:

@@ -33,7 +33,7 @@ NEW_TOKEN = Close(4001, "the session has a new token")
 ACCESS_LOST = Close(4001, "the session may no longer be in a room")
 TOO_FAST = Close(4002, "too many frames or bytes")
 MALFORMED = Close(4500, "malformed message")
-NO_HELLO = Close(4501, "HELLO comes first, once, and in time")
+NO_HELLO = Close(4501, "HELLO must be sent first, once, and before the timeout")
 SESSION_ENDED = Close(4502, "the session ended")
 
 DEFAULTS = Settings()

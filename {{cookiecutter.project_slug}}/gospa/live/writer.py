@@ -69,7 +69,7 @@ class Writer:
             STATS.skipped += 1
 
     def forget(self, source: Source) -> None:
-        """Owe the client nothing of a room that it left."""
+        """Drop what is still owed of a room that the client left."""
         self._behind.discard(source)
 
     def pause(self, now: float) -> None:
@@ -120,7 +120,7 @@ class Fanout:
         writer.forget(self._source)
 
     def send(self, frame: bytes) -> None:
-        """Send a frame: after a pause at once, else with those that come in the same window."""
+        """Send a frame at once if no batching window is open, else with the window."""
         self._waiting.append(frame)
         if self._window is None:  # soon: what came in the same packet is about to follow
             self._window = asyncio.get_running_loop().call_soon(self._open_window)

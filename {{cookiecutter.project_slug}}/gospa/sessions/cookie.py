@@ -84,13 +84,13 @@ async def start_session(request: Request) -> tuple[Session, str | None]:
     """
     record, store = await _record(request), _store(request)
     if record.replaced:
-        raise Unauthorized("the session has a new token: come again with that")
+        raise Unauthorized("the session has a new token: reconnect with the new cookie")
     if store.settings.sockets_need_login and record.session.user is None:
         raise Unauthorized("log in first")
     if record.raw is None:
         await store.begin(record)
     elif not await store.touch(record):
-        raise Unauthorized("the session just ended: come again")
+        raise Unauthorized("the session just ended: reconnect")
     return record.session, str(_cookie(request, record.token)) if record.token else None
 
 

@@ -24,10 +24,7 @@ class SessionTooLarge(ValueError):
 
 
 class Access(NamedTuple):
-    """Who logged in, if somebody did, and what opens the session, as hashes.
-
-    That is its token, and until a time the one that this replaced.
-    """
+    """The user, if logged in, and hashes of the current token and, until `until`, the previous one."""
 
     user: str | None = None
     token: bytes = b""
@@ -147,7 +144,7 @@ class Session(MutableMapping[str, Any]):
         return self.identity + secret
 
     def keep_access(self) -> None:
-        """Take back a new token, and a login."""
+        """Discard an unsaved token or log-in."""
         self.access = self._stored_access
 
     def opened_by(self, secret: str) -> bool:

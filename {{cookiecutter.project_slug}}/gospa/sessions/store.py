@@ -105,7 +105,7 @@ class SessionStore:
             raw_now = await self._storage.get(key)
             stored = decode(raw_now) if raw_now else None
             session = None if stored is None else record.session.merged_into(stored)
-            if session is not None:  # else what was loaded stays what has to be there
+            if session is not None:  # else keep the loaded bytes as the expected value
                 record.raw = raw_now
         return False
 
@@ -229,7 +229,9 @@ class SessionStore:
         try:
             await self._pubsub.publish(CHANNEL, identity.encode())
         except StoreError as error:
-            logger.warning("open sockets learn of a session at their next check: %s", error)
+            logger.warning(
+                "a session change is not announced; sockets notice at the next check: %s", error
+            )
 
     def _remaining(self, session: Session) -> float:
         settings = self.settings

@@ -26,8 +26,8 @@ the bytes seen there. `expect_tag` is for an action that looked at which keys ex
 carry neither and never conflict. Writers of different keys never conflict.
 
 **Repeats.** A Change carries each client's mutation number. The store keeps a client's last number
-for `mutation_ttl`; a Change with a number that is not above it writes nothing and is answered by
-what became of it. So a client may repeat what was not answered, on any worker.
+for `mutation_ttl`; a Change with a number that is not above it writes nothing and returns
+the recorded outcome. So a client may repeat what was not answered, on any worker.
 
 **Lifetimes.** A room expires `room_ttl` after it was last changed or visited. Leases expire by the
 store's clock alone.

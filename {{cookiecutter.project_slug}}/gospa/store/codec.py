@@ -104,7 +104,7 @@ def check_bounds(value: Any, *, elements: int, depth: int) -> None:
                 below += item.values()
         count += len(below)
         if count > elements:
-            raise CodecError(f"more than {elements} values in one")
+            raise CodecError(f"the message has more than {elements} values")
         if not below:
             return
         level = below
@@ -112,7 +112,7 @@ def check_bounds(value: Any, *, elements: int, depth: int) -> None:
 
 
 def _check(value: Any, depth: int) -> None:
-    """Errors are given the path to the wrong value on their way out: most values are right."""
+    """The path to the wrong value is added while the error propagates: most values are right."""
     kind = type(value)
     if kind in _SCALARS:
         return

@@ -66,9 +66,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The change is stored, on top of `parent`.
+    """The change is stored, on top of `parent`; empty bytes if that is unknown.
 
-    `repeated`: a mutation of it had been applied in this version; `parent` is then unknown.
+    `repeated`: one of its mutations had been applied in this version; nothing was written.
     """
 
     version: int
@@ -85,7 +85,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A mutation of it was refused before, under its number; nothing was written."""
+    """One of the change's mutations had been refused before; nothing was written."""
 
 
 class StateStore(Protocol):

@@ -143,7 +143,7 @@ class Member:
         return message
 
     async def emit(self, room: str, event: str, data: Any = None) -> None:
-        """Send an event to the other members of a room."""
+        """Send an event to the members of a room, this one included."""
         await self.send(4, room, event, data)
 
     async def sees(self, room: str, meets: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

@@ -45,5 +45,5 @@ def translate(error: Exception) -> Exception:
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM" in text:
         return StoreFull("Redis is out of memory")
     if "WRONGTYPE" in text:
-        return StoreCorrupt(f"a key holds something foreign: {text}")
+        return StoreCorrupt(f"a key has an unexpected type: {text}")
     return StoreError(f"Redis refused a command: {text}") if isinstance(error, FAILURES) else error

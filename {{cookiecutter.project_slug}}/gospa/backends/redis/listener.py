@@ -59,7 +59,7 @@ class Listener:
     """Receives the messages of channels, and reconnects until it is cancelled.
 
     `probe_name` returns the name of a channel of its own, or raises StoreError. `on_lost` is called
-    with a channel that the server has dropped, with None if that may be so of all. `letter` is S
+    with a channel that the server has dropped, or None if that may be so of all. `letter` is S
     for the sharded commands.
     """
 

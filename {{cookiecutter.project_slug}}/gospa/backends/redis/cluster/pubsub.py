@@ -95,7 +95,7 @@ class ShardListeners:
         settled = [await self._settle(channel) for channel in list(self._places)]
         await self._close(*self._shards.keys() - nodes)
         if not all(settled):
-            raise StoreUnavailable("some slots are of no server")
+            raise StoreUnavailable("some slots have no owner")
 
     async def _settle(self, channel: Channel) -> bool:
         """Subscribe to a channel at its shard. Returns False if the slot has no owner."""
