@@ -36,7 +36,7 @@ EXAMPLE: Mapping[str, str] = {
     "tests/test_board.py": "afd68b7dae05",
     "tests/test_lounge.py": "4b1399207f4b",
     "tests/test_me.py": "f62df04ceb65",
-    "views/account.py": "759962f27fe3",
+    "views/account.py": "613c62ef164b",
 }
 INDEX = """\
 <!doctype html>

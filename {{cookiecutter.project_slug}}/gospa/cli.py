@@ -148,9 +148,7 @@ def main(arguments: Sequence[str]) -> int:
 async def _run(backends: Backends, given: Settings, options: argparse.Namespace) -> Rows:
     backend = backends.storage if options.command in OF_SESSIONS else backends.state
     if options.command not in ("check", "settings") and not backend.shared:
-        raise Problem(
-            "this data is in the memory of the workers, where no other process can read it"
-        )
+        raise Problem("this is in the memory of the workers, and no other process can read it")
     async with (
         backends.pubsub.open(given) as pubsub,
         backends.state.open(given, pubsub) as state,

@@ -1,4 +1,4 @@
-"""Logging in and out, by name alone: an example of what sessions do. Replace the check with your own."""
+"""Log-in and log-out by name alone, as an example. Replace the check with your own."""
 
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json, redirect

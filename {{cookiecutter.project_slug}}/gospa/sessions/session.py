@@ -24,7 +24,7 @@ class SessionTooLarge(ValueError):
 
 
 class Access(NamedTuple):
-    """The user, if logged in, and hashes of the current token and, until `until`, the previous one."""
+    """The user, if logged in; hashes of the current token and, until `until`, the one before."""
 
     user: str | None = None
     token: bytes = b""

@@ -229,9 +229,7 @@ class SessionStore:
         try:
             await self._pubsub.publish(CHANNEL, identity.encode())
         except StoreError as error:
-            logger.warning(
-                "a session change is not announced; sockets notice at the next check: %s", error
-            )
+            logger.warning("a session change is not announced; sockets notice it later: %s", error)
 
     def _remaining(self, session: Session) -> float:
         settings = self.settings

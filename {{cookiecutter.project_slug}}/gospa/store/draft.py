@@ -149,6 +149,4 @@ def run_all(
 def _check_growth(fields: Mapping[str, bytes], edits: Edits, limit: float) -> None:
     more = growth(fields, edits.set, edits.delete)
     if more > 0 and fields_size(fields.items()) + more > limit:
-        raise StateTooLarge(
-            f"the room would exceed its limit of {limit} bytes: remove something first"
-        )
+        raise StateTooLarge(f"the room would exceed its {limit} bytes: remove something first")

@@ -1,4 +1,4 @@
-"""What every state store does, as one test-suite. Subclass it and give it the fixtures `pubsub` and `store`."""
+"""The conformance suite of state stores: subclass it, with fixtures `pubsub` and `store`."""
 
 import asyncio
 import os
