@@ -57,7 +57,7 @@ async def running(work: Callable[[], Awaitable[None]], name: str) -> AsyncIterat
         await stop(task)
 
 
-async def stop(*tasks: asyncio.Task[None]) -> None:
+async def stop(*tasks: asyncio.Task[Any]) -> None:
     """Cancel the tasks and wait until they have ended.
 
     Libraries swallow cancellations (redis-py may while it connects), so they are repeated.
