@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any
 
 from sanic.log import logger
@@ -11,10 +12,16 @@ RESTART_DELAY = 1.0  # seconds
 CANCEL_AGAIN = 0.1  # seconds
 
 
-def start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Run `coroutine` as a task; an exception that ends it is logged."""
-    task = asyncio.get_running_loop().create_task(coroutine, name=name)
-    task.add_done_callback(_report)
+def start(
+    coroutine: Coroutine[Any, Any, None], name: str, context: Context | None = None
+) -> asyncio.Task[None]:
+    """Run `coroutine` as a task; an exception that ends it is logged.
+
+    Its context is a copy of the caller's. Give a task that outlives the request of its caller an
+    empty one, `Context()`: else it keeps that request, with its body, in memory.
+    """
+    task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
+    task.add_done_callback(_report, context=context)
     return task
 
 
@@ -42,7 +49,7 @@ async def running(work: Callable[[], Awaitable[None]], name: str) -> AsyncIterat
         await stop(task)
 
 
-async def stop(*tasks: asyncio.Task[None]) -> None:
+async def stop(*tasks: asyncio.Task[Any]) -> None:
     """Cancel the tasks and wait until they have ended.
 
     Libraries swallow cancellations (redis-py may while it connects), so they are repeated.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sanic.log import logger
 
 from gospa import tasks
-from gospa.errors import StoreError
+from gospa.errors import StoreError, StoreUnavailable
 from gospa.live import wire
 from gospa.live.mutations import MutationQueue
 from gospa.live.replica import Link, Replica
@@ -23,6 +23,7 @@ from gospa.store.contract import NO_TAG, Snapshot, StateStore, channel
 BUFFER = 1024  # messages kept while the room is being loaded
 GRACE = 0.25  # seconds that a commit may take from the store to here
 RELOAD_DELAYS = (0.1, 2.0)  # seconds: the first, and the longest
+CATCH_UP = 5.0  # seconds that a JOIN waits for a newer state; clients expect a PONG within ten
 MISSED = "a commit was missed"
 
 
@@ -74,14 +75,15 @@ class LocalRoom:
         self._buffer: list[bytes] | None = []
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
         self._repairing: asyncio.Task[None] | None = None
-        self._checking: asyncio.Task[None] | None = None
-        self._joining = 0  # members that wait for it
+        self._checking: asyncio.Task[StoreError | None] | None = None
+        self._joining = 0
 
     @property
     def unused(self) -> bool:
-        """Whether it can be closed: no member, and nothing left to write."""
+        """Whether it can be closed: no member, nobody about to be one, nothing left to write."""
         settled = self.members is None or self.members.settled
-        return not (len(self.fanout) or self._joining) and self.mutations.idle and settled
+        members = len(self.fanout) + self._joining
+        return not members and self.mutations.idle and settled
 
     async def open(self) -> None:
         """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
@@ -102,24 +104,46 @@ class LocalRoom:
         """Load the room if it lacks a commit that a client was shown, or had acknowledged.
 
         So within a chain, no client is shown an older state after it reconnected to this worker.
-        Clients that come together share one question to the store. Raises StoreError.
+        Clients that come together share one question to the store. Until it is answered, the room
+        is not closed. Raises StoreError, also if that takes long.
         """
-        behind = version > self.replica.version
-        unknown = version == self.replica.version and not self.replica.knows(tag or NO_TAG)
-        if not (behind or unknown):
-            return
-        if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(self._check_tag(), name=f"tag of {self.key}")
-        self._joining += 1  # or the room may be closed meanwhile
+        self._joining += 1
         try:
-            await asyncio.shield(self._checking)
+            async with asyncio.timeout(CATCH_UP):
+                if self._lacks(version, tag) and self._checking and not self._checking.done():
+                    await self._checked(self._checking)  # it may have asked before the commit
+                if self._lacks(version, tag):
+                    if self._checking is None or self._checking.done():
+                        self._checking = asyncio.create_task(self._check_tag())
+                    await self._checked(self._checking)
+        except TimeoutError as error:
+            raise StoreUnavailable("the newest state was not loaded in time") from error
         finally:
             self._joining -= 1
 
-    async def _check_tag(self) -> None:
-        tags = await self.context.store.latest_tags([self.key])
+    def _lacks(self, version: int, tag: bytes | None) -> bool:
+        behind = version > self.replica.version
+        unknown = version == self.replica.version and not self.replica.knows(tag or NO_TAG)
+        return behind or unknown
+
+    @staticmethod
+    async def _checked(checking: "asyncio.Task[StoreError | None]") -> None:
+        if error := await asyncio.shield(checking):
+            raise error
+
+    async def _check_tag(self) -> StoreError | None:
+        """Load the room if the store has a newer state; returns the error if the store fails."""
+        try:
+            tags = await self.context.store.latest_tags([self.key])
+        except StoreError as error:
+            return error
+        await self._repaired()  # a repair under way may have loaded an older state
         if not self.replica.knows(tags.get(self.key, NO_TAG)):
             self._repair(MISSED)
+            await self._repaired()
+        return None
+
+    async def _repaired(self) -> None:
         if self._repairing is not None:
             await asyncio.wait([self._repairing])
 

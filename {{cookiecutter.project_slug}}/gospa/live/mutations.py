@@ -11,6 +11,8 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
+from sanic.log import logger
+
 from gospa import tasks
 from gospa.errors import StoreError, StoreUnavailable
 from gospa.live import wire
@@ -96,7 +98,10 @@ class Mutation:
 
     def report(self, outcome: Outcome) -> None:
         """Tell its client, while its sequence stays as it is."""
-        self.context.run(self.done, outcome)
+        try:
+            self.context.run(self.done, outcome)
+        except Exception:  # the queue and its other clients go on
+            logger.exception("an outcome cannot be told: %s", outcome)
 
 
 @dataclass(slots=True)
@@ -127,9 +132,7 @@ class MutationQueue:
         *,
         limit: float = math.inf,
     ) -> None:
-        self._limit = limit
-        self._key = key
-        self._name = name
+        self._key, self._name, self._limit = key, name, limit
         self._absent = absent
         self._store = store
         self._current = current
@@ -138,8 +141,8 @@ class MutationQueue:
         self._waiting: deque[Mutation] = deque()
         self._max_batch = MAX_BATCH  # less while many are repeats
         self._runner: asyncio.Task[None] | None = None  # started by the first mutation
-        self._work = asyncio.Event()
-        self._idle = asyncio.Event()
+        self._closed = False
+        self._work, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
 
     @property
@@ -148,15 +151,18 @@ class MutationQueue:
         return self._idle.is_set()
 
     def submit(self, mutation: Mutation) -> None:
-        """Queue a mutation."""
+        """Queue a mutation, which gets no outcome if this was closed."""
+        if self._closed:
+            return
         self._waiting.append(mutation)
         self._work.set()
         self._idle.clear()
         if self._runner is None:
-            self._runner = tasks.start(self._run(), f"mutations of {self._name}")
+            self._runner = tasks.start(self._run(), f"mutations of {self._name}", Context())
 
     async def close(self) -> None:
         """End; what waits gets no outcome."""
+        self._closed = True
         if self._runner is not None:
             await tasks.stop(self._runner)
 
@@ -166,7 +172,7 @@ class MutationQueue:
             self._proposed.acknowledge(version)
 
     def restart(self) -> None:
-        """The replica was loaded again: what was known beyond it may be of another chain."""
+        """The replica was loaded again, maybe from another chain."""
         self._newest_own = None
 
     def drop(self) -> None:
@@ -205,16 +211,15 @@ class MutationQueue:
 
     async def _commit_batch(self, batch: _Batch) -> None:
         """Commit together; mutations that cannot share the commit wait again, except the first."""
-        base = self._newest()
-        deadline = time.monotonic() + RETRY_TIME
-        attempt = 0
+        base, own = self._current(), self._newest_own
+        base = own if own and own.version > base.version else base
+        attempt, deadline = 0, time.monotonic() + RETRY_TIME
         while time.monotonic() < deadline or attempt < ATTEMPTS:
             edits, error = self._edit(batch, base)
             # Without edits, a question: refusals are decided on the newest state in the store, and
             # a repeat of an applied mutation is acknowledged whatever its action says by now.
             change = self._change(batch, base, edits, attempt)
-            outcome = await self._propose(batch, change)
-            match outcome:
+            match outcome := await self._propose(batch, change):
                 case Conflict():
                     STATS.conflicts += 1
                     base = outcome.snapshot or self._absent
@@ -272,13 +277,8 @@ class MutationQueue:
         self._waiting.extendleft(reversed(batch.mutations[start:]))
         del batch.mutations[start:]
 
-    def _newest(self) -> Snapshot:
-        current, own = self._current(), self._newest_own
-        return own if own and own.version > current.version else current
-
     def _change(self, batch: _Batch, base: Snapshot, edits: Edits, attempt: int) -> Change:
-        tag = os.urandom(TAG_BYTES)
-        exists = base.version > 0
+        tag, exists = os.urandom(TAG_BYTES), base.version > 0
         changed, deleted = edits.set, edits.delete
         if edits and not exists:  # the room's first commit carries its initial state
             kept = {k: raw for k, raw in self._absent.fields.items() if k not in deleted}

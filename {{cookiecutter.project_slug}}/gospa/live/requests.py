@@ -251,4 +251,5 @@ def error_message(error: Exception, room: str, mutation: int | None = None) -> b
         case _:
             logger.error("a request to room %s failed", room, exc_info=error)
             code, text = "internal", "the request failed; the server's log says why"
+    text = text.encode(errors="replace").decode()  # an action's reason may not be Unicode
     return wire.error(code, text, mutation=mutation, room=room)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from itertools import islice
 from typing import Any
 
@@ -50,9 +51,10 @@ class Batch:
         if self._idle:
             self._idle.pop().set_result(None)
         elif len(self._senders) < MAX_IN_FLIGHT:
-            sender = tasks.start(self._run_sender(), "Redis round trips")
+            context = Context()  # else it would keep the request that came first in memory
+            sender = tasks.start(self._run_sender(), "Redis round trips", context)
             self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
+            sender.add_done_callback(self._senders.discard, context=context)
 
     async def _run_sender(self) -> None:
         while self._waiting or not self._closed:

@@ -9,10 +9,11 @@ import pytest
 
 from gospa import tasks
 from gospa.errors import StoreUnavailable
-from gospa.live import wire, writer
+from gospa.live import local_room, wire, writer
 from gospa.live.local_room import LocalRoom, RoomContext
 from gospa.live.mutations import Mutation
 from gospa.live.mutations import Sequence as Numbers
+from gospa.live.replica import Replica
 from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
 from gospa.stats import Stats
 from gospa.store.contract import Snapshot, StateStore, splice
@@ -46,6 +47,8 @@ class Watched:
         self.loads = 0
         self.questions = 0
         self.away = False
+        self.open = asyncio.Event()  # for answers about tags
+        self.open.set()
         self.meanwhile: list[Callable[[], object]] = []  # what happens while the room is loaded
 
     def __getattr__(self, name: str) -> Any:
@@ -53,7 +56,9 @@ class Watched:
 
     async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
         self.questions += 1
-        return await self._store.latest_tags(rooms)
+        tags = await self._store.latest_tags(rooms)
+        await self.open.wait()
+        return tags
 
     async def load(self, room: str) -> Snapshot | None:
         self.loads += 1
@@ -354,31 +359,56 @@ async def test_a_client_of_a_chain_that_the_store_lost_follows_the_store(
     assert back.state["count"] == 0
 
 
-async def test_a_room_that_a_member_is_about_to_join_is_in_use(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch
+async def test_a_room_stays_open_while_a_client_waits_to_be_shown_the_newest(
+    store: StateStore, pubsub: PubSub
 ) -> None:
-    """It would be closed while the member waits for the store, who then got no answers."""
+    worker = Worker(store, pubsub)
+    await worker.room.open()
+    worker.store.open.clear()
+    waiting = asyncio.create_task(worker.room.catch_up(1, None))
+    await until(lambda: worker.store.questions == 1)
+    unused = [worker.room.unused]  # if so, the hub closes it, and the client joins a dead room
+    worker.store.open.set()
+    await waiting
+    unused.append(worker.room.unused)
+    assert unused == [False, True]
+    await worker.close()
+
+
+async def test_a_question_asked_before_a_commit_does_not_answer_for_it(
+    workers: Workers, store: StateStore
+) -> None:
     one, behind = workers
-
-    def unused() -> bool:
-        return behind.room.unused
-
     behind.bus.arrive = lose
     await one.add(1)
     await until(lambda: one.count == 1)
-    behind.room.fanout.remove(behind.screen.writer)
-    assert unused()
-    go_on = asyncio.Event()
-    latest = behind.store.latest_tags
+    first = one.room.replica.version
+    behind.store.open.clear()  # the store has said that it is at the first commit
+    early = asyncio.create_task(behind.room.catch_up(first, one.room.replica.tag))
+    await until(lambda: behind.store.questions == 1)
+    loaded = await store.load(KEY)
+    assert loaded
+    behind.room.replica = Replica(loaded)  # as if the commit had only been late
+    await one.add(1)
+    await until(lambda: one.count == 2)
+    late = asyncio.create_task(behind.room.catch_up(one.room.replica.version, one.room.replica.tag))
+    await asyncio.sleep(0.01)
+    behind.store.open.set()
+    await asyncio.gather(early, late)
+    assert behind.room.replica.version == one.room.replica.version
 
-    async def wait(rooms: Sequence[str]) -> dict[str, bytes]:
-        await go_on.wait()
-        return await latest(rooms)
 
-    monkeypatch.setattr(behind.store, "latest_tags", wait)
-    joins = asyncio.create_task(behind.room.catch_up(one.room.replica.version, None))
-    await asyncio.sleep(0)
-    assert not unused()
-    go_on.set()
-    await joins
-    assert unused()
+async def test_who_joins_is_told_if_the_newest_cannot_be_loaded(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_room, "CATCH_UP", 0.05)
+    one, behind = workers
+    behind.bus.arrive = lose
+    await one.add(1)
+    behind.store.away = True
+    with pytest.raises(StoreUnavailable):
+        async with asyncio.timeout(2):
+            await behind.room.catch_up(one.answers[-1].version, None)
+    behind.store.away = False
+    await behind.room.catch_up(one.answers[-1].version, None)
+    assert behind.room.replica.version == one.answers[-1].version

@@ -1,6 +1,10 @@
 """A room's queue of mutations, on a store that does what a test tells it."""
 
+import asyncio
+import gc
+import weakref
 from collections.abc import Callable
+from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any
 
@@ -101,6 +105,10 @@ def room() -> Room:
 def add(draft: Draft) -> int:
     draft["count"] += 1
     return int(draft["count"])
+
+
+def refuse_all(_: Draft) -> None:
+    raise RoomError("not now")
 
 
 def look(draft: Draft) -> int:
@@ -372,3 +380,44 @@ async def test_what_is_seen_published_is_done_though_the_store_gives_no_answer(
     monkeypatch.undo()
     assert (await room.run(look))[:2] == [3, 2], "it waits for a repetition that never comes"
     assert len(room.answers) == 2
+
+
+async def test_a_refusal_whose_text_is_not_unicode_stops_nothing(room: Room) -> None:
+    def refuse(_: Draft) -> None:
+        raise RoomError("no item \ud800")
+
+    assert await room.run(refuse) == [wire.ERROR, 1, "refused", "no item ?", "a"]
+    assert await room.run(add) == [wire.ACK, 2, 1, 1]
+
+
+async def test_an_outcome_that_cannot_be_told_stops_no_other(room: Room) -> None:
+    def fail(_: Outcome) -> None:
+        raise OSError("nobody is told")
+
+    room.queue.submit(Mutation(b"d" * 16, 1, Sequence(), refuse_all, fail))
+    async with asyncio.timeout(1):
+        assert await room.run(add) == [wire.ACK, 1, 1, 1]
+
+
+async def test_a_closed_queue_takes_nothing_and_leaves_no_task(room: Room) -> None:
+    await room.queue.close()
+    before = asyncio.all_tasks()
+    room.submit(add)
+    assert asyncio.all_tasks() == before
+    assert room.queue.idle
+
+
+async def test_the_queue_keeps_nothing_of_the_request_that_came_first(room: Room) -> None:
+    class Kept:
+        """As Sanic keeps the request, with its body."""
+
+    variable: ContextVar[Kept | None] = ContextVar("variable")
+    kept = Kept()
+    seen = weakref.ref(kept)
+    context = Context()
+    context.run(variable.set, kept)
+    context.run(room.submit, add)
+    await room.queue.settled()
+    del context, kept
+    gc.collect()
+    assert seen() is None

@@ -1,6 +1,9 @@
 """Commands that share round trips: what is sent, who gets which answer, who waits for whom."""
 
 import asyncio
+import gc
+import weakref
+from contextvars import Context, ContextVar
 from typing import Any
 
 import pytest
@@ -112,3 +115,35 @@ async def test_callers_of_a_round_trip_that_is_cancelled_get_an_error(
     assert [type(answer) for answer in await waiting] == [ConnectionError, ConnectionError]
     server.open.set()
     assert await pipe.send([["ECHO", "c"]]) == ["c"]
+
+
+async def test_it_keeps_nothing_of_the_requests_that_came_first(pipe: Batch) -> None:
+    class Kept:
+        """As Sanic keeps the request, with its body."""
+
+    variable: ContextVar[Kept | None] = ContextVar("variable")
+    kept = Kept()
+    seen = weakref.ref(kept)
+    context = Context()
+    context.run(variable.set, kept)
+    task = asyncio.get_running_loop().create_task(pipe.send([["ECHO", "a"]]), context=context)
+    assert await task == ["a"]
+    del context, kept, task
+    await asyncio.sleep(0)
+    gc.collect()
+    assert seen() is None
+
+
+async def test_a_request_that_is_late_at_the_end_still_gets_its_answer(
+    server: Server, pipe: Batch
+) -> None:
+    server.open.clear()
+    callers = []
+    for number in range(MAX_IN_FLIGHT):  # as many senders as there may be
+        callers.append(asyncio.create_task(pipe.send([["ECHO", str(number)]])))
+        await until(lambda: len(server.round_trips) == len(callers))
+    server.open.set()
+    await asyncio.gather(*callers)
+    await pipe.aclose()
+    async with asyncio.timeout(1):
+        assert await pipe.send([["ECHO", "late"]]) == ["late"]
