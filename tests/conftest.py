@@ -18,8 +18,8 @@ NODE_PACKAGES = ("typescript@5.9.3", "msgpack-test-suite@1.0.0")
 # What takes longest, and so starts first. With several processes (pytest-xdist, loadgroup), tests
 # of a group run in the same one: those of a file that share a browser, a server or all projects.
 FIRST = (
-    *("in_place", "updating", "guide", "bare", "browser_failures", "combinations", "matrix"),
-    *("browser", "client", "msgpack", "generated_checks"),
+    *("in_place", "updating", "extras", "guide", "bare", "browser_failures", "combinations"),
+    *("matrix", "browser", "client", "msgpack", "generated_checks"),
 )
 GROUPS = {
     **{name: name for name in ("bench", "browser", "browser_failures", "client", "msgpack")},
