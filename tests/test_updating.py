@@ -29,7 +29,7 @@ SINCE_CHANGED = (
     *("rooms/__init__.py", "gospa/settings.py", "gospa/app.py"),
 )
 SINCE_ADDED, SINCE_REMOVED = "docs/protocol.md", "gospa/older.py"
-QUICK_TESTS = ("tests/gospa/store/test_draft.py", "tests/gospa/test_settings.py", "tests/test_home.py")
+QUICK_TESTS = ("tests/gospa/store", "tests/gospa/test_settings.py", "tests/test_home.py")
 
 # What a user does to a project: insert lines, add files, remove one.
 EDITS = {
