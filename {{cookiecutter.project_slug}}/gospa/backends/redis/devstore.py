@@ -21,6 +21,8 @@ from gospa.settings import SettingsError
 
 START_TIMEOUT = 10.0  # seconds
 LOCK_TIMEOUT = 5.0  # the store of a run that was killed needs a moment to end
+# Redis writes before it answers; with `everysec` a slow disk delays it, and a kill loses data.
+PERSISTENT = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
 GUARD = Path(__file__).with_name("guard.py")
 
 
@@ -56,9 +58,7 @@ def run(directory: str | Path) -> Iterator[str]:
         address = Path(short) / "redis.sock"
         url = f"unix://{address}?db=0"
         _hold(lock, data, url)
-        # Redis writes before it answers. `everysec` waits for a slow disk, and a kill loses data.
-        written = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
-        options = ("--dir", str(data), *written)
+        options = ("--dir", str(data), *PERSISTENT)
         guard = subprocess.Popen(  # noqa: S603 - our own program and arguments
             [
                 *(sys.executable, "-I", str(GUARD), program, "--port", "0", *options),
