@@ -14,7 +14,7 @@ from gospa.backends.redis.batch import Command
 from gospa.backends.redis.client import ask, connect
 from gospa.backends.redis.errors import store_errors, translate
 from gospa.backends.redis.startup import prepare
-from gospa.errors import StoreCorrupt, StoreUnavailable
+from gospa.errors import StoreCorrupt, StoreError, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store import contract
@@ -58,6 +58,13 @@ class RedisStateStore:
             except StoreUnavailable:
                 if attempt == ATTEMPTS or not change.mutations:
                     raise
+            except StoreError as error:
+                if attempt == 1:
+                    raise
+                # The first may still be on its way to a server that hung, and be applied.
+                raise StoreUnavailable(
+                    f"it is unknown whether a commit was applied: {error}"
+                ) from error
         if status == b"conflict":
             fields = answer[0]
             return Conflict(_snapshot(dict(zip(fields[::2], fields[1::2], strict=True))))

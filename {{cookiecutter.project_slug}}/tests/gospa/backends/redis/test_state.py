@@ -8,7 +8,7 @@ from redis.asyncio import ConnectionPool
 from gospa.backends.redis.client import connect
 from gospa.backends.redis.pubsub import open_pubsub
 from gospa.backends.redis.state import LOCK, LOSSES, RedisStateStore, open_state
-from gospa.errors import StoreCorrupt, StoreUnavailable
+from gospa.errors import StoreCorrupt, StoreFull, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store.codec import pack_fields
@@ -125,6 +125,22 @@ class TestRedisStateStore(StateStoreConformance):
         with pytest.raises(StoreCorrupt):
             await store.load(ROOM)
         assert (await store.latest_tags([ROOM, "sheet/other"]))["sheet/other"] == NO_TAG
+
+    async def test_after_a_lost_answer_no_error_says_that_nothing_was_written(
+        self, store: RedisStateStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first may reach a server that hung after the second was refused there."""
+        errors = [StoreUnavailable("no answer"), StoreFull("out of memory")]
+
+        async def fail(_: Any) -> Any:
+            raise errors.pop(0)
+
+        monkeypatch.setattr(store, "_evaluate", fail)
+        with pytest.raises(StoreUnavailable, match="unknown"):
+            await store.commit(ROOM, change(set={"a": 1}, client=b"c", mutation=1))
+        errors = [StoreFull("out of memory")]
+        with pytest.raises(StoreFull):
+            await store.commit(ROOM, change(set={"a": 1}, client=b"c", mutation=1))
 
     async def test_a_connection_that_closes_as_it_is_used_is_unavailable(
         self, store: StateStore, monkeypatch: pytest.MonkeyPatch
