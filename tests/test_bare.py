@@ -206,8 +206,10 @@ def test_what_you_added_stays(example: Path) -> None:
     }
     for name, text in mine.items():
         (example / name).write_text(text)
+    (example / "rooms/old.py").write_bytes(b'# coding: latin-1\nname = "caf\xe9"\n')
+    (example / "rooms/gone.py").symlink_to("nowhere.py")
     done = bare(project=example)
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stderr
     assert "change them as well:\n  rooms/poll.py\n" in done.stdout
     for name in ("rooms/poll.py", "client/board/mine.js", "client/style.css"):
         assert (example / name).read_text() == mine[name]

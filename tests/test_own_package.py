@@ -151,6 +151,17 @@ def test_mistakes_are_noticed(matrix: Matrix, tmp_path: Path, mistake: str) -> N
     assert said in "".join((done.stdout + done.stderr).split("\n")).replace("  ", " ")
 
 
+def test_files_that_are_not_yours_do_not_stop_the_check(matrix: Matrix, tmp_path: Path) -> None:
+    project = shutil.copytree(matrix[name_of(DEFAULT)].path, tmp_path / "project")
+    old = project / "venv/lib/old.py"
+    old.parent.mkdir(parents=True)
+    old.write_text('print "Python 2"\n')
+    (project / "venv/pyvenv.cfg").touch()
+    (project / "rooms/here").symlink_to(".")
+    (project / "rooms/gone.py").symlink_to("nowhere.py")
+    assert_succeeds(CHECKS["import contracts"], project)
+
+
 def test_its_tests_are_found_and_pass_whatever_the_environment_sets(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,7 +192,7 @@ def _users(removed: Sequence[str]) -> list[str]:
     return [
         path.relative_to(ROOT).as_posix()
         for path in sorted(files)
-        if pattern.search(path.read_text(encoding="utf-8"))
+        if path.is_file() and pattern.search(path.read_text(encoding="utf-8", errors="replace"))
     ]
 
 

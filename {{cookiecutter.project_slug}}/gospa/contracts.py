@@ -67,13 +67,17 @@ def _remedy(name: Path, module: str, yours: set[str]) -> str | None:
 
 
 def _sources(root: Path) -> Iterator[Path]:
-    """The Python files of a folder and of those in it, but for hidden and foreign ones."""
+    """The Python files of a folder and of those in it, but for hidden and foreign ones.
+
+    Links to folders are not followed, since they may lead back here.
+    """
     for path in root.iterdir():
         if path.name.startswith(".") or path.name in IGNORED:
             continue
         if path.is_dir():
-            yield from _sources(path)
-        elif path.suffix == ".py":
+            if not (path.is_symlink() or (path / "pyvenv.cfg").exists()):
+                yield from _sources(path)
+        elif path.suffix == ".py" and path.is_file():
             yield path
 
 

@@ -117,6 +117,9 @@ WIDTH = 1 + len(NAMES)  # with the process id first
 class Table:
     """Rows of numbers, one for each process. Workers of one index use two rows in turn.
 
+    Sanic counts the index up whenever it scales, so there may be no such rows, or they may be
+    taken; then a worker uses any row whose process is gone.
+
     A worker goes on from what the process before it in the same row counted, so that sums never
     fall; its gauges count only while it lives.
     """
@@ -125,8 +128,9 @@ class Table:
         self._cells = cells
         self._before: list[float] = []
         self._row: int | None = None
-        for row in (2 * index, 2 * index + 1):
-            if (row + 1) * WIDTH <= len(cells) and not _lives(int(cells[row * WIDTH])):
+        rows = len(cells) // WIDTH
+        for row in [(2 * index + step) % rows for step in range(rows)]:
+            if not _lives(int(cells[row * WIDTH])):
                 self._row = row
                 self._before = self._read(row)[1:]
                 break

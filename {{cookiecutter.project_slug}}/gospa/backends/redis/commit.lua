@@ -51,15 +51,15 @@ if not kept then
   end
   return {'conflict', redis.call('HGETALL', room)}
 end
+if holder then
+  redis.call('DEL', lock)
+end
 at = at + 2 * count + 1
 count = tonumber(ARGV[at])
 if count == 0 and ARGV[at + 1] == '0' then  -- nothing to write: the writer only wants to know
   return {'done', tonumber(redis.call('HGET', room, 'v') or '0'), parent or string.rep('\0', 8)}
 end
 
-if holder then
-  redis.call('DEL', lock)
-end
 local version = redis.call('HINCRBY', room, 'v', 1)
 redis.call('HSET', room, 't', tag)
 for i = at + 1, at + 2 * count, 2 do

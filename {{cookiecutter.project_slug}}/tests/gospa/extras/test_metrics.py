@@ -119,8 +119,23 @@ def test_a_worker_that_starts_before_its_predecessor_ends_has_a_row_of_its_own(
     old = publish(cells, monkeypatch, 1)
     new = publish(cells, monkeypatch, 2)
     assert old.sums()["committed"] == new.sums()["committed"] == [10]
-    third = publish(cells, monkeypatch, 3)  # there is no row for it: it counts for itself alone
-    assert third.sums()["committed"] == [10]
+    publish(cells, monkeypatch, 3)  # both rows of its index are taken: it uses another
+    assert old.sums()["committed"] == [15]
+    alive |= {4, 5}
+    publish(cells, monkeypatch, 4)
+    fifth = publish(cells, monkeypatch, 5)  # there is no row for it: it counts for itself alone
+    assert fifth.sums()["committed"] == [20]
+
+
+def test_workers_are_counted_however_often_the_application_was_scaled(
+    stats: Stats, alive: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [0.0] * 4 * WIDTH
+    alive |= {1, 2}
+    stats.committed = 5
+    publish(cells, monkeypatch, 1)
+    sums = publish(cells, monkeypatch, 2, index=40).sums()
+    assert sums["committed"] == [10]
 
 
 def test_the_dashboard_asks_for_what_there_is() -> None:

@@ -100,6 +100,18 @@ class TestRedisStateStore(StateStoreConformance):
             assert isinstance(await store.commit(ROOM, fresh), Commit)
             assert isinstance(await other.commit(ROOM, change(set={"a": 3})), Commit)
 
+    async def test_a_writer_with_the_lock_that_writes_nothing_after_all_gives_it_back(
+        self, store: StateStore, settings: Settings, pubsub: PubSub
+    ) -> None:
+        async with open_state(settings, pubsub) as other:
+            first = change(exists=False, set={"a": 1})
+            await store.commit(ROOM, first)
+            stale = change(set={"a": 2}, expect=pack_fields({"a": 0}), attempt=LOSSES)
+            assert isinstance(await store.commit(ROOM, stale), Conflict)
+            question = change(expect_tag=first.tag)
+            assert await store.commit(ROOM, question) == Commit(1, first.tag)
+            assert isinstance(await other.commit(ROOM, change(set={"a": 3})), Commit)
+
     async def test_a_writer_that_dies_with_the_lock_stops_nobody_for_long(
         self, store: StateStore, settings: Settings, pubsub: PubSub
     ) -> None:
