@@ -25,14 +25,6 @@ def start(
     return task
 
 
-def call(function: Callable[..., None], *args: object) -> None:
-    """Call a function; an exception is logged and concerns nobody else."""
-    try:
-        function(*args)
-    except Exception:
-        logger.exception("%s failed", function)
-
-
 def keep_running(work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
     """Run `work` again whenever it ends, until the task is cancelled."""
 

@@ -11,6 +11,8 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
+from sanic.log import logger
+
 from gospa import tasks
 from gospa.errors import StoreError, StoreUnavailable
 from gospa.live import wire
@@ -42,8 +44,7 @@ class Sequence:
     """
 
     def __init__(self) -> None:
-        self._done = 0
-        self._unknown = math.inf
+        self._done, self._unknown = 0, math.inf
         self.refused: deque[int] = deque(maxlen=MAX_REFUSED)
 
     def admit(self, number: int) -> None:
@@ -96,7 +97,10 @@ class Mutation:
 
     def report(self, outcome: Outcome) -> None:
         """Tell its client, while its sequence stays as it is."""
-        self.context.run(tasks.call, self.done, outcome)
+        try:
+            self.context.run(self.done, outcome)
+        except Exception:  # it concerns no other mutation
+            logger.exception("the outcome of a mutation cannot be told")
 
 
 @dataclass(slots=True)
@@ -127,19 +131,15 @@ class MutationQueue:
         *,
         limit: float = math.inf,
     ) -> None:
-        self._limit = limit
-        self._key, self._name = key, name
-        self._absent = absent
-        self._store = store
-        self._current = current
+        self._key, self._name, self._limit = key, name, limit
+        self._absent, self._store, self._current = absent, store, current
         self._newest_own: Snapshot | None = None  # our last commit, ahead of the replica
         self._proposed: _Batch | None = None  # on its way to the store
         self._waiting: deque[Mutation] = deque()
         self._max_batch = MAX_BATCH  # less while many are repeats
         self._runner: asyncio.Task[None] | None = None  # started by the first mutation
         self._closed = False
-        self._work = asyncio.Event()
-        self._idle = asyncio.Event()
+        self._work, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
 
     @property
