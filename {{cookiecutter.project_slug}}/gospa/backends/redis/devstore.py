@@ -57,8 +57,7 @@ def run(directory: str | Path) -> Iterator[str]:
         url = f"unix://{address}?db=0"
         _hold(lock, data, url)
         # Redis writes before it answers. `everysec` waits for a slow disk, and a kill loses data.
-        written = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
-        options = ("--dir", str(data), *written)
+        options = ("--dir", str(data), "--appendonly", "yes", "--appendfsync", "no", "--save", "")
         guard = subprocess.Popen(  # noqa: S603 - our own program and arguments
             [
                 *(sys.executable, "-I", str(GUARD), program, "--port", "0", *options),
