@@ -27,7 +27,7 @@ SHARED_STATE = ("docs/chaos.md", "docs/scaling.md", "tests/gospa/chaos", "tests/
 REDIS = ("docs/redis.md", "tests/gospa/redis_servers.py")
 BOTH_BACKENDS = ("tests/gospa/backends/test_equal.py",)
 
-IMPORT = re.compile(r"^from gospa\.backends\.\w+\.(\w+) import \w+\n", re.MULTILINE)
+IMPORT = re.compile(r"^from gospa\.backends\.\w+\.(\w+) import \w+\r?\n", re.MULTILINE)
 
 # Tools leave these in the template's own tree when they run there, and cookiecutter copies them.
 CACHES = (".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache")
@@ -75,7 +75,7 @@ def caches(root: Path) -> list[Path]:
 
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it; no matter if it is not there."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

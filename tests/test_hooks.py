@@ -312,6 +312,25 @@ def test_import_line_has_to_be_there_once(role: str, times: int, tmp_path: Path)
     assert contents(tmp_path) == before
 
 
+def test_a_clone_with_other_line_ends_keeps_them(tmp_path: Path) -> None:
+    """As git makes it with core.autocrlf."""
+    app = skeleton(tmp_path) / "app.py"
+    post.select(tmp_path, ANSWERS)
+    expected = app.read_bytes().replace(b"\n", b"\r\n")
+    app.write_bytes((APP / "app.py").read_bytes().replace(b"\n", b"\r\n"))
+    post.select(tmp_path, ANSWERS)
+    assert app.read_bytes() == expected
+
+
+def test_of_a_linked_folder_the_link_goes(tmp_path: Path) -> None:
+    project = skeleton(tmp_path / "project")
+    (tmp_path / "caches/3").mkdir(parents=True)
+    (project / ".mypy_cache").symlink_to(tmp_path / "caches")
+    post.select(project, ANSWERS)
+    assert not (project / ".mypy_cache").is_symlink()
+    assert (tmp_path / "caches/3").is_dir()
+
+
 def test_traces_of_tools_go_and_a_users_environment_stays(tmp_path: Path) -> None:
     project = skeleton(tmp_path)
     traces = ["__pycache__/a.pyc", "gospa/store/__pycache__/b.pyc", ".mypy_cache/3/c.json"]

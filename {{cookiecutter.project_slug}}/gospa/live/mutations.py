@@ -44,8 +44,7 @@ class Sequence:
     """
 
     def __init__(self) -> None:
-        self._done = 0
-        self._unknown = math.inf
+        self._done, self._unknown = 0, math.inf
         self.refused: deque[int] = deque(maxlen=MAX_REFUSED)
 
     def admit(self, number: int) -> None:
@@ -100,8 +99,8 @@ class Mutation:
         """Tell its client, while its sequence stays as it is."""
         try:
             self.context.run(self.done, outcome)
-        except Exception:  # the queue and its other clients go on
-            logger.exception("an outcome cannot be told: %s", outcome)
+        except Exception:  # it concerns no other mutation
+            logger.exception("the outcome of a mutation cannot be told")
 
 
 @dataclass(slots=True)
@@ -133,9 +132,7 @@ class MutationQueue:
         limit: float = math.inf,
     ) -> None:
         self._key, self._name, self._limit = key, name, limit
-        self._absent = absent
-        self._store = store
-        self._current = current
+        self._absent, self._store, self._current = absent, store, current
         self._newest_own: Snapshot | None = None  # our last commit, ahead of the replica
         self._proposed: _Batch | None = None  # on its way to the store
         self._waiting: deque[Mutation] = deque()

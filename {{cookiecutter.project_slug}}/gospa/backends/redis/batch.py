@@ -59,6 +59,7 @@ class Batch:
     async def _run_sender(self) -> None:
         while self._waiting or not self._closed:
             if self._waiting:
+                await asyncio.sleep(0)  # tasks that are about to run can add their commands
                 await self._make_round_trip()
             else:
                 self._idle.append(asyncio.get_running_loop().create_future())
@@ -66,6 +67,8 @@ class Batch:
 
     async def _make_round_trip(self) -> None:
         batch, self._waiting = self._waiting, []
+        if not batch:
+            return  # another sender was quicker
         commands = [command for part, _ in batch for command in part]
         answers: list[Any] = [CANCELLED] * len(commands)
         try:
