@@ -240,7 +240,7 @@ def test_a_missing_link_is_asked_for_once_and_nothing_wrong_is_shown(
     server.received.clear()
     server.patch(3, 12)
     server.patch(4, 13)
-    assert server.expect(JOIN) == [JOIN, "a", None, None]
+    assert server.expect(JOIN) == [JOIN, "a", 1, None]
     server.send(SNAPSHOT, "a", 4, tag(4), {"count": 13})
     server.send(JOINED, "a", 4, tag(4))
     server.sees("room.state.count === 13")

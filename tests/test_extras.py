@@ -11,7 +11,7 @@ from tests.baking import APP, CHECKS, DEFAULT, Matrix, assert_succeeds, name_of
 
 EXTRAS = sorted(path.stem for path in APP.glob("gospa/extras/[a-z]*.py"))
 # What an extra could have touched: sockets, and the application as a whole.
-REST = ("tests/gospa/extras", "tests/gospa/live/test_socket.py", "tests/gospa/test_app.py")
+REST = ("tests/gospa/extras", "tests/gospa/live/test_connection.py", "tests/gospa/test_app.py")
 
 
 def test_app_names_every_extra_on_a_line_of_its_own() -> None:

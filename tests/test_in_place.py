@@ -35,8 +35,14 @@ def bare_tree(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_tree_passes_the_engines_tests_without_the_example(bare_tree: Path, part: str) -> None:
-    """With all backends in it; the engine's tests of a generated project are the same files."""
+def test_tree_passes_the_engines_tests_without_the_example(
+    bare_tree: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all backends in it; the engine's tests of a generated project are the same files.
+
+    With few Hypothesis examples, as in `make test`; test_long.py has many.
+    """
+    monkeypatch.setenv("HYPOTHESIS_PROFILE", "quick")
     assert_succeeds((sys.executable, "-m", "pytest", "-q", *PARTS[part]), bare_tree)
 
 
