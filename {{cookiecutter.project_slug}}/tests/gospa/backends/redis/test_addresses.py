@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tests.gospa.redis_servers import (
 )
 from tests.gospa.serving import free_port
 
+PROJECT = Path(__file__).parents[4]
 PASSWORD = "p@ss/word"  # noqa: S105 - of a server of this test
 QUOTED = "p%40ss%2Fword"
 
@@ -223,3 +225,36 @@ class TestCluster:
                 await check(f"redis+cluster://127.0.0.1:{server.port}")
         finally:
             await server.close()
+
+
+LOADED = """
+import asyncio, sys
+from gospa.backends.redis.client import connect
+from gospa.backends.redis import pubsub, startup, state, storage
+from gospa.settings import Settings
+
+async def main():
+    try:
+        async with connect(Settings(redis_url=sys.argv[1])):
+            pass
+    except Exception:
+        pass  # nobody is there
+    print(*sorted(name for name in sys.modules if name.startswith("gospa.backends.redis.")))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "forms"),
+    [
+        ("redis://127.0.0.1:1", set()),
+        ("redis+sentinel://127.0.0.1:1/main", {"sentinel"}),
+        ("redis+cluster://127.0.0.1:1", {"cluster", "cluster.client"}),
+    ],
+)
+def test_support_of_a_form_is_loaded_only_for_its_addresses(url: str, forms: set[str]) -> None:
+    command = [sys.executable, "-c", LOADED, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
+    loaded = {name.removeprefix("gospa.backends.redis.") for name in done.stdout.split()}
+    assert {name for name in loaded if name.startswith(("sentinel", "cluster"))} == forms
