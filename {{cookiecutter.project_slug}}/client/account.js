@@ -1,4 +1,4 @@
-/** The account page: who is logged in, where else, and a room for users alone. */
+/** The account page: the user, the user's other sessions, and a room for users only. */
 
 import { connect } from '/gospa/gospa.js';
 import { element } from './page.js';

@@ -1,4 +1,4 @@
-/** What the pages have in common. */
+/** Functions that all pages use. */
 
 const MESSAGE_TIME = 6000; // milliseconds
 
@@ -14,7 +14,7 @@ export function element(id, kind) {
 
 /** @type {ReturnType<typeof setTimeout>} */ let timer;
 
-/** Tell the visitor something, for a while. @param {string} text */
+/** Show a message for a few seconds. @param {string} text */
 export function say(text) {
   const message = element('message', HTMLElement);
   message.textContent = text;
@@ -27,9 +27,9 @@ export function report(error) {
   say(error.message);
 }
 
-/** A colour for what has no other. @param {number} number */
+/** A hue for a number. @param {number} number */
 export function hue(number) {
-  return String((number * 137.5) % 360); // neighbours look different
+  return String((number * 137.5) % 360); // adjacent numbers get different hues
 }
 
 /** @param {number} count @param {string} noun */

@@ -1,4 +1,4 @@
-/** The demo page: a shared board with those who are on it, and a note of one's own. */
+/** The demo page: a shared board, its members, and a private note. */
 
 import { connect } from '/gospa/gospa.js';
 import { element, report, say } from '../page.js';
@@ -30,13 +30,13 @@ element('second-tab', HTMLAnchorElement).href = `#${name}`;
 document.title = `${name} · board`;
 addEventListener('hashchange', () => location.reload());
 
-// What the actions of rooms/board.py will do, shown before the server has answered
+// The effects of the actions in rooms/board.py, shown before the server has answered
 
 board.optimistic('add', (state, { amount }) => {
   state.count += amount;
 });
 board.optimistic('add_note', (state, { id, text, color }) => {
-  const at = Number(cardOf(id)?.dataset.at ?? Date.now()); // until the server says when
+  const at = Number(cardOf(id)?.dataset.at ?? Date.now()); // until the server sets the time
   state[`note:${id}`] = { text, color, at };
 });
 board.optimistic('edit_note', (state, { id, text }) => {
@@ -100,8 +100,8 @@ function newCard(id, note) {
 }
 
 /**
- * The newest first, for everyone alike: one's own moves when the server says that others came
- * between. @param {HTMLElement} card @param {number} at
+ * Newest first, in the same order for everyone: one's own note moves when the server's time for it
+ * arrives. @param {HTMLElement} card @param {number} at
  */
 function place(card, at) {
   card.dataset.at = String(at);
@@ -153,12 +153,12 @@ page.noteText.addEventListener('keydown', (event) => {
 });
 page.noteText.addEventListener('input', () => tellTyping(''));
 
-// One's own note, and the others
+// The private note, and the members
 
 const keepNote = (/** @type {string} */ text) => me.set('note', text);
 const myNote = new SavedField(page.myNote, () => me.state.note ?? '', keepNote);
 me.subscribe(() => {
-  page.myNote.readOnly = false; // only now: what is typed replaces what was saved
+  page.myNote.readOnly = false; // not before: typing would replace the saved text
   myNote.refresh();
 });
 

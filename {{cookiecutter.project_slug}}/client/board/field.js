@@ -1,10 +1,10 @@
-/** A text that is saved while one types, and shows what others made of it. */
+/** A text field that saves while the user types, and shows the changes of others. */
 
 import { report } from '../page.js';
 
 const TYPING_PAUSE = 300; // milliseconds after which an edit is sent
 
-/** It never changes under the hands of who is typing. */
+/** It never changes while the user types. */
 export class SavedField {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #pause;
   #edited = false;
@@ -23,12 +23,12 @@ export class SavedField {
     this.save = save;
     field.addEventListener('input', () => this.#wait());
     field.addEventListener('blur', () => this.#leave());
-    // Before the client keeps what is pending for the next page, hence first (`capture`).
+    // `capture`: before the client stores pending mutations for the next page.
     const { signal } = this.#listening;
     addEventListener('pagehide', () => this.#flush(true), { capture: true, signal });
   }
 
-  /** What was typed last is not saved: there is nothing any more that it belongs to. */
+  /** Stop, without saving: the note that the text belongs to is gone. */
   end() {
     this.#listening.abort();
     clearTimeout(this.#pause);
@@ -56,7 +56,7 @@ export class SavedField {
     if (this.#stale) this.refresh();
   }
 
-  /** One save at a time, so that few wait while one is offline. @param {boolean} [last] */
+  /** One save at a time, so that few are pending while offline. @param {boolean} [last] */
   async #flush(last = false) {
     clearTimeout(this.#pause);
     if (!this.#edited || !this.field.validity.valid || (this.#saving && !last)) return;

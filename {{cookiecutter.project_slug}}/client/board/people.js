@@ -1,4 +1,4 @@
-/** Who is on the board, which worker serves each, and who is typing where. */
+/** The board's members, the worker of each, and who is typing in which note. */
 
 import { counted, element, hue, report } from '../page.js';
 import { SavedField } from './field.js';
@@ -8,10 +8,10 @@ import { SavedField } from './field.js';
 
 const MOODS = ['Brisk', 'Calm', 'Curious', 'Gentle', 'Happy', 'Merry', 'Quiet', 'Sunny'];
 const ANIMALS = ['Badger', 'Crane', 'Finch', 'Heron', 'Lynx', 'Marten', 'Otter', 'Wren'];
-const SHOWN = 12; // people, the others are counted
+const SHOWN = 12; // people; the others are only counted
 // Milliseconds
-const TYPING_EVERY = 1000; // others are told so often
-const TYPING_FOR = 2500; // after which somebody has stopped, as far as one knows
+const TYPING_EVERY = 1000; // between two `typing` events
+const TYPING_FOR = 2500; // after the last event, until the mark is removed
 
 const list = element('people', HTMLUListElement);
 const more = element('more-people', HTMLElement);
@@ -37,7 +37,7 @@ export function showPeople(client, board, me) {
   return (/** @type {string} */ id) => nameIn(members?.state[id]?.details);
 }
 
-/** @param {any} details whatever a stranger's client says of itself */
+/** @param {any} details from another client, so of any type */
 const nameIn = (details) => (typeof details?.name === 'string' && details.name) || 'Somebody';
 
 /** @param {Readonly<Record<string, any>>} members @param {string | null} me */
@@ -69,14 +69,14 @@ function card({ id, pid, name, mine }) {
 const hueOf = (id) => hue(parseInt(id.slice(0, 6), 16));
 
 /**
- * Marks where others type. `placeOf` finds the mark of a note; the composer's has no note.
+ * Mark the notes in which others type. `placeOf` finds the mark of a note; '' is the composer.
  *
  * @param {Client} client @param {Room} board @param {(id: string) => string} nameOf
  * @param {(note: string) => HTMLElement | null | undefined} placeOf
  */
 export function showTyping(client, board, nameOf, placeOf) {
   /** @type {Map<string, () => void>} by member */ const marks = new Map();
-  let told = -Infinity;
+  let sent = -Infinity;
 
   board.on('typing', (note, member) => {
     if (typeof note !== 'string' || member === client.member) return;
@@ -94,8 +94,8 @@ export function showTyping(client, board, nameOf, placeOf) {
   });
 
   return (/** @type {string} */ note) => {
-    if (performance.now() - told < TYPING_EVERY) return;
-    told = performance.now();
+    if (performance.now() - sent < TYPING_EVERY) return;
+    sent = performance.now();
     board.send('typing', note);
   };
 }

@@ -1,11 +1,11 @@
-/** How things stand with the server: connection, worker, latency, and what waits to be sent. */
+/** The status of the connection: worker, latency, and pending changes. */
 
 import { counted, element, hue } from '../page.js';
 
 // Milliseconds
 const PING_INTERVAL = 3000;
 const RECOVERED_TIME = 4000;
-const WAITING_SHOWN = 700; // an answer that comes sooner is no news
+const WAITING_SHOWN = 700; // pending changes are shown only after this time
 const WAITING_LONG = 3000;
 
 const strip = element('strip', HTMLElement);
@@ -21,7 +21,7 @@ const waiting = element('waiting', HTMLElement);
 function show(state, text) {
   clearTimeout(calming);
   strip.dataset.state = state;
-  // The same text for all attempts, told once, so that a screen reader does not tell of each.
+  // Set only if it differs, so that a screen reader does not announce each attempt.
   if (stripText.textContent !== text) stripText.textContent = text;
 }
 
@@ -39,7 +39,7 @@ export function showConnection(client) {
     const { pending } = client;
     waiting.textContent = pending ? `${counted(pending, 'change')} not saved yet` : '';
   };
-  const tellStuck = () => {
+  const showStuck = () => {
     const text = 'The server cannot save just now. Your changes are kept and sent again.';
     if (client.status === 'online') show('recovering', text);
   };
@@ -50,7 +50,7 @@ export function showConnection(client) {
       timers = [];
       if (strip.dataset.state === 'recovering') showRecovered();
     } else if (timers.length === 0) {
-      timers = [setTimeout(count, WAITING_SHOWN), setTimeout(tellStuck, WAITING_LONG)];
+      timers = [setTimeout(count, WAITING_SHOWN), setTimeout(showStuck, WAITING_LONG)];
     }
     if (client.pending === 0 || waiting.textContent) count();
   };
@@ -79,6 +79,6 @@ export function showConnection(client) {
   client.on('latency', (/** @type {number} */ milliseconds) => {
     latency.textContent = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
   });
-  showPending(); // what the page before left
+  showPending(); // mutations of the page before
   setInterval(() => document.hidden || client.ping(), PING_INTERVAL);
 }

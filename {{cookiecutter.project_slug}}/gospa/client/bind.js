@@ -1,5 +1,5 @@
 /**
- * For pages without a script of their own: attributes that show a room and change it.
+ * Attributes that show a room's state and change it, for pages without a script of their own.
  *
  *     <section data-room="poll/lunch">
  *       <output data-bind="yes"></output>
@@ -10,7 +10,7 @@
  * calls an action: a button with the arguments in `data-args`, a form with its fields as well.
  */
 
-/** @typedef {HTMLInputElement} Field or a textarea or select, which have what is used of it here */
+/** @typedef {HTMLInputElement} Field or a textarea or select, with the same properties */
 /** @typedef {import('./room.js').Room} Room */
 
 /** @param {import('./client.js').Client} client @param {ParentNode} [root] */
@@ -27,7 +27,7 @@ export function bind(client, root = document) {
     room.subscribe(show);
     show();
     if (!isField(element)) continue;
-    element.addEventListener('blur', show); // what came, or was refused, while it had the focus
+    element.addEventListener('blur', show); // changes and refusals while it had the focus
     element.addEventListener('change', () => void room.set(key, read(element)).catch(report));
   }
   for (const [element, room] of inRooms('[data-call]')) {
@@ -60,7 +60,7 @@ function read(field) {
 /** @param {HTMLElement} element @param {HTMLFormElement | null} form */
 function collect(element, form) {
   const fields = [...(form?.elements ?? [])].filter(isField);
-  const told = fields.filter(({ name, type, checked }) => name && (type !== 'radio' || checked));
-  const entries = told.map((field) => [field.name, read(field)]);
+  const named = fields.filter(({ name, type, checked }) => name && (type !== 'radio' || checked));
+  const entries = named.map((field) => [field.name, read(field)]);
   return { ...JSON.parse(element.dataset.args ?? '{}'), ...Object.fromEntries(entries) };
 }

@@ -1,4 +1,4 @@
-/** The rooms a page is in, and the one connection that they share. */
+/** A page's rooms, and the one connection that they share. */
 
 import { Connection } from './connection.js';
 import { FROM_SERVER, RoomError, checked } from './protocol.js';
@@ -7,22 +7,22 @@ import { keep, take } from './storage.js';
 
 /**
  * @typedef {object} Options
- * @property {boolean} [persist] what is pending when the page is left is kept in sessionStorage,
- *   and done by the next page of the tab that connects so, for whoever is signed in by then; for
- *   one client of a page
+ * @property {boolean} [persist] keep pending mutations in sessionStorage when the page is left. The
+ *   tab's next page with this option sends them, in the session that the tab has by then. Use it
+ *   for one client of a page.
  */
 
 /**
- * It tells of what a connection tells, and of `pending`: the new number. `error` tells also why a
- * join or an event was refused.
+ * Events: those of a connection, and `pending` with the new count. Refused joins and events also
+ * emit `error`.
  * @extends {Connection<'pending'>}
  */
 export class Client extends Connection {
-  /** How many mutations the server has not answered yet. */
+  /** The number of mutations without an answer. */
   pending = 0;
 
-  // For the rooms: who this page's mutations are numbered for. Until what a page before a reload
-  // left is done, the connection speaks for that one instead.
+  // For the rooms: the client id of this page's own mutations. While mutations of an earlier page
+  // are pending, the connection uses that page's id.
   identity = this.speaker;
   lastMid = 0;
   /** @type {Map<string, Room>} */ #rooms = new Map();
@@ -38,7 +38,7 @@ export class Client extends Connection {
   }
 
   /**
-   * The one room of that name, joined as soon as there is a connection.
+   * The room of that name, the same object at each call. It is joined once connected.
    * @param {string} name @param {import('./msgpack.js').Value} [details] see `Room.members`
    */
   room(name, details) {
@@ -51,18 +51,18 @@ export class Client extends Connection {
 
   // For the rooms
 
-  /** @param {Room} room @returns whether it was not forgotten before */
+  /** @param {Room} room @returns whether the client still had it */
   forget(room) {
     return this.#rooms.get(room.name) === room && this.#rooms.delete(room.name);
   }
 
-  /** There may be more or fewer mutations without an answer. */
+  /** Update `pending`, and connect with the client id of the mutations to send next. */
   count() {
     const { length } = this.#unanswered();
     if (length === this.pending) return;
     this.pending = length;
     this.emit('pending', length);
-    // What earlier pages left to do comes first, each under its own name.
+    // Mutations of earlier pages come first, each under its own client id.
     const left = this.#unanswered().find(({ client }) => client !== this.identity);
     const speaker = left?.client ?? this.identity;
     if (speaker !== this.speaker) this.reconnect(speaker);
@@ -94,7 +94,7 @@ export class Client extends Connection {
     const adopt = () => {
       const own = this.#unanswered().map(({ client }) => client).concat(this.identity);
       for (const { client, message, room } of take(key)) {
-        if (own.includes(client)) continue; // this page is back, and still has them
+        if (own.includes(client)) continue; // restored from the back/forward cache with them
         this.room(room).add(client, message, true).catch((error) => this.report(error));
       }
     };
@@ -109,7 +109,7 @@ export class Client extends Connection {
 }
 
 /**
- * @param {string | URL} [url] by default `/ws` where the page came from
+ * @param {string | URL} [url] `/ws` of the page's own server by default
  * @param {Options} [options]
  */
 export const connect = (url = '/ws', options = {}) => new Client(url, options);

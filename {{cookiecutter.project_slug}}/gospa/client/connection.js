@@ -1,4 +1,4 @@
-/** A connection that comes back: notices when it is gone, waits, connects again. */
+/** A WebSocket that detects a lost connection and reconnects with backoff. */
 
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
@@ -6,41 +6,41 @@ import { decode, encode } from './msgpack.js';
 import { CLOSE, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL } from './protocol.js';
 
 // Milliseconds
-const SILENCE = 15_000; // after which the server is asked for a sign of life
-const PATIENCE = 10_000; // for an answer
-const HASTE = 2_000; // the same, where the browser says that there is no network
-const STABLE = 5_000; // a connection that lasted so long was a good one
+const SILENCE = 15_000; // without a message, after which a PING is sent
+const PATIENCE = 10_000; // timeout of an answer
+const HASTE = 2_000; // the same while the browser reports that there is no network
+const STABLE = 5_000; // a connection that lasts this long resets the backoff
 /** @type {[number, number]} */
 const RECONNECT = [500, 20_000];
 
 /** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized'} Status */
 
 /**
- * It tells of `status`: the new one, and why. `welcome`: what the server said of itself, at each
- * connection. `latency`: milliseconds to the server and back, for each `ping`. `error`: why the
- * connection was given up.
+ * Events: `status`, with the new status and its reason. `welcome`, with the server's data, at each
+ * connection. `latency`, with the round trip in milliseconds, for each `ping`. `error`, with the
+ * error that ended a connection.
  * @template {string} More
  * @extends {Emitter<'status' | 'welcome' | 'latency' | 'error' | More>}
  */
 export class Connection extends Emitter {
   /** @type {Status} */ status = 'connecting';
-  why = ''; // it is closed or unauthorized, which is for good
-  /** @type {Readonly<Record<string, any>> | null} what the server said of itself */
+  why = ''; // the reason of the status closed or unauthorized, which are final
+  /** @type {Readonly<Record<string, any>> | null} the server's data in WELCOME */
   server = null;
-  /** @type {string | null} the name under which others see this page */
+  /** @type {string | null} the member id under which others see this page */
   member = null;
-  /** The client that says HELLO: 16 bytes, each a character. */
+  /** The client id in HELLO: 16 bytes, each a character. */
   speaker = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
   /** @type {string | URL | undefined} */ #url;
   /** @type {WebSocket | undefined} */ #socket;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempt = 0;
   #began = 0;
-  #notBefore = 0; // as a server asked that took leave
+  #notBefore = 0; // earliest time to reconnect, from BYE
   #pinged = 0;
   #listening = new AbortController();
 
-  /** Measure the way to the server; a `latency` follows. */
+  /** Measure the round trip to the server; a `latency` event follows. */
   ping() {
     if (!this.#pinged) this.#ask(PATIENCE);
   }
@@ -50,12 +50,12 @@ export class Connection extends Emitter {
     this.#stop('closed', 'the page closed the connection');
   }
 
-  /** Tell those who listen for errors, or else the console. @param {Error} error */
+  /** Emit `error`, or log to the console if nothing listens. @param {Error} error */
   report(error) {
     if (!this.emit('error', error)) console.error(error);
   }
 
-  // For who extends it
+  // For subclasses
 
   /** @param {string | URL} url */
   connect(url) {
@@ -68,21 +68,21 @@ export class Connection extends Emitter {
     this.reconnect();
   }
 
-  /** Leave the connection, if there is one, for another. @param {string} [speaker] */
+  /** Replace the connection, if there is one. @param {string} [speaker] */
   reconnect(speaker = this.speaker) {
     this.speaker = speaker;
-    if (!this.#url || this.#listening.signal.aborted) return; // it has not begun, or is over
+    if (!this.#url || this.#listening.signal.aborted) return; // not started, or closed
     this.#drop();
     const socket = new WebSocket(this.#url, SUBPROTOCOL);
     const client = Uint8Array.from(speaker, (character) => character.charCodeAt(0));
     socket.binaryType = 'arraybuffer';
     socket.onopen = () => socket.send(encode([FROM_CLIENT.HELLO, client]));
-    socket.onmessage = ({ data }) => socket === this.#socket && this.#hear(data);
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#read(data);
     socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lose(code, reason);
     this.#socket = socket;
     this.#began = performance.now();
     this.#schedule(PATIENCE, () => this.#lose());
-    this.#become('connecting'); // and who hears of that may stop it
+    this.#become('connecting'); // last: a listener may close the connection
   }
 
   /** @param {Uint8Array<ArrayBuffer>} bytes @returns whether there is a connection */
@@ -91,7 +91,7 @@ export class Connection extends Emitter {
     return this.status === 'online';
   }
 
-  /** Take a message of the server. @param {any[]} message */
+  /** Handle a message from the server. @param {any[]} message */
   receive([type, , second, third]) {
     if (type === FROM_SERVER.BYE) this.#notBefore = performance.now() + second;
     if (type === FROM_SERVER.PONG && this.#pinged) {
@@ -108,12 +108,12 @@ export class Connection extends Emitter {
   }
 
   /** @param {ArrayBuffer} data */
-  #hear(data) {
+  #read(data) {
     this.#schedule(SILENCE, () => this.#ask(PATIENCE));
     try {
       this.receive(/** @type {any} */ (decode(new Uint8Array(data))));
     } catch (error) {
-      // What it would have told us we do not know: start afresh.
+      // The message is lost, so only a new connection can restore the state.
       this.#lose();
       this.report(/** @type {Error} */ (error));
     }
@@ -132,7 +132,7 @@ export class Connection extends Emitter {
     this.#become('offline');
   }
 
-  /** For good. @param {Status} status @param {string} why */
+  /** End without reconnecting. @param {Status} status @param {string} why */
   #stop(status, why) {
     clearTimeout(this.#timer);
     this.#listening.abort();
@@ -140,28 +140,28 @@ export class Connection extends Emitter {
     this.#become(status, why);
   }
 
-  /** Without waiting for the close event: a dead network may hold it up for a minute. */
+  /** Does not wait for the close event, which a dead network may delay for a minute. */
   #drop() {
     this.#socket?.close();
     this.#socket = undefined;
     this.#pinged = 0;
   }
 
-  /** The network changed, or somebody may be looking: find out now how things stand. */
+  /** Check the connection now: the network is back, or the page became visible. */
   #wake() {
     if (document.hidden || performance.now() < this.#notBefore) return;
     if (this.status === 'online') this.ping();
     else this.reconnect();
   }
 
-  /** Find out whether the server is there, and how far away. @param {number} patience */
+  /** Send a PING; without an answer in time, reconnect. @param {number} patience */
   #ask(patience) {
     if (!this.send(encode([FROM_CLIENT.PING]))) return;
     this.#pinged ||= performance.now();
     this.#schedule(patience, () => this.#lose());
   }
 
-  /** There is one thing to wait for at a time. @param {number} delay @param {() => void} then */
+  /** Set the only timer. @param {number} delay @param {() => void} then */
   #schedule(delay, then) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(then, delay);

@@ -1,4 +1,4 @@
-/** Listeners, by the name of what they listen to. */
+/** Listeners by event name. */
 
 /** @template {string} Name */
 export class Emitter extends EventTarget {
@@ -13,8 +13,8 @@ export class Emitter extends EventTarget {
   }
 
   /**
-   * Returns whether anybody listened. A listener's mistake is for the page to see; it stops neither
-   * us nor other listeners.
+   * Returns whether there was a listener. The browser reports an error of a listener, and calls the
+   * others.
    * @param {Name} name @param {any[]} news
    */
   emit(name, ...news) {

@@ -1,4 +1,4 @@
-/** Rooms whose state lives on the server and shows in every browser that is in them. */
+/** The browser client: rooms with state on the server, shown by every member. */
 
 export { bind } from './bind.js';
 export { Client, connect } from './client.js';

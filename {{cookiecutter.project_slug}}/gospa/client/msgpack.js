@@ -7,20 +7,20 @@
  * @typedef {typeof MAP} Form
  */
 
-const MAX_DEPTH = 64; // of what is received
+const MAX_DEPTH = 64; // of received values
 const TIMESTAMP = 0xff; // -1 as a byte
 const NANOSECONDS = 1_000_000; // in a millisecond, the precision of Date
-const YEARS = [-62_135_596_800_000, 253_402_300_799_999]; // 1 to 9999, which Python's dates know
+const YEARS = [-62_135_596_800_000, 253_402_300_799_999]; // 1 to 9999, as in Python
 
-// Bytes of a number, in the order of the first bytes that tell of them, from 0xca on
+// Sizes of numbers in bytes, in the order of their first bytes, from 0xca on
 const SIZES = {
   Float32: 4, Float64: 8, Uint8: 1, Uint16: 2, Uint32: 4, BigUint64: 8,
   Int8: 1, Int16: 2, Int32: 4, BigInt64: 8,
 };
 const NUMBERS = /** @type {Kind[]} */ (Object.keys(SIZES));
 
-// How a type begins: with a small length inside its first byte, or with a first byte that tells
-// which kind of number the length is that follows.
+// How a value begins: with a small length inside its first byte, or with a first byte that gives
+// the kind of number in which the length follows.
 const LENGTHS = /** @type {Kind[]} */ (['Uint8', 'Uint16', 'Uint32']);
 const NATURAL = { fixed: 0, below: 128, first: [0xcc, 0xcd, 0xce] };
 const TEXT = { fixed: 0xa0, below: 32, first: [0xd9, 0xda, 0xdb] };
@@ -163,7 +163,7 @@ export function decode(bytes) {
 
   /** @param {number} length @param {number} depth */
   function array(length, depth) {
-    const items = []; // it grows with what comes, whatever length was claimed
+    const items = []; // grows with the input, because the stated length may be false
     while (items.length < length) items.push(read(depth + 1));
     return items;
   }
@@ -179,7 +179,7 @@ export function decode(bytes) {
     return entries;
   }
 
-  /** In 4 bytes seconds; in 8 both, as 30 bits and 34; in 12 both. @param {number} length */
+  /** 4 bytes: seconds; 8 and 12 bytes: also nanoseconds. @param {number} length */
   function timestamp(length) {
     const type = number('Uint8');
     const known = type === TIMESTAMP && [4, 8, 12].includes(length);

@@ -1,11 +1,11 @@
-/** The messages of the protocol `gospa.v1`, by their first element, and how requests fail. */
+/** The protocol `gospa.v1`: message types, close codes, limits and errors. */
 
 import { encode } from './msgpack.js';
 
 export const SUBPROTOCOL = 'gospa.v1';
-// Close codes: from which on the server would refuse us again, and up to which the mistake is ours
+// Close codes: the first after which reconnecting would fail, and the last that means a client bug
 export const CLOSE = { FOR_GOOD: 4500, MISTAKE: 4501 };
-export const MEMBERS = '#members'; // after a room's name: the room that lists who is in it
+export const MEMBERS = '#members'; // suffix of the room that lists a room's members
 
 export const FROM_SERVER = /** @type {const} */ ({
   SNAPSHOT: 0, PATCH: 1, EVENT: 2, ACK: 3, ERROR: 4, WELCOME: 5, BYE: 6, PONG: 7, JOINED: 8,
@@ -30,10 +30,10 @@ export class RoomError extends Error {
 }
 
 /**
- * The bytes of a message about a room. What the server would not take must never be sent: it would
- * close the connection, and get the same again on the next.
+ * The bytes of a message about a room. A message that the server would refuse is never sent: the
+ * server would close the connection, and the client would send the message again on the next one.
  * @param {any[]} message @param {string} room
- * @param {Record<string, any> | null} server what it said of itself in WELCOME
+ * @param {Record<string, any> | null} server its data in WELCOME, with its limits
  */
 export function frame(message, room, server) {
   const { frame_size: size = 65_536, frame_depth = 16, frame_elements = 4096 } = server ?? {};
@@ -46,7 +46,7 @@ export function frame(message, room, server) {
   throw new RoomError('too_large', `a message has at most ${size} bytes`, room);
 }
 
-/** The name of a room, an action or an event, if the server takes it. @param {string} name */
+/** A valid name of a room, an action or an event. @param {string} name */
 export function checked(name) {
   if (typeof name === 'string' && name !== '' && [...name].length <= 128) return name;
   throw new RoomError('invalid', 'a name has 1 to 128 letters', null);

@@ -1,4 +1,4 @@
-/** One room as the page sees it: its state, changes to it, events in it. */
+/** A joined room: its state, mutations and events. */
 
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
@@ -12,22 +12,22 @@ import { UNKNOWN, applyMessage, changedKeys, rebase } from './state.js';
 /** @typedef {import('./state.js').Optimistic} Optimistic */
 
 const MAX_PENDING = 500; // mutations
-const MAX_DETAILS = 1024; // bytes, of which the server takes no more
-/** @type {[number, number]} milliseconds, while the server's store is away */
+const MAX_DETAILS = 1024; // bytes, the server's limit
+/** @type {[number, number]} milliseconds, while the server's store is unavailable */
 const RETRY = [300, 5_000];
 
 /**
- * It tells of the events in it: the payload, and which `client.member` sent it.
+ * Emits the room's events, with the payload and the sender's `client.member`.
  * @extends {Emitter<string>}
  */
 export class Room extends Emitter {
   #client;
   #replica = UNKNOWN;
-  /** @type {State | null} below the effects of mutations; null as long as none is known */
+  /** @type {State | null} the state without the effects of mutations; null until it is known */
   #base = null;
   /**
-   * As the server confirmed it last, with what is pending here applied to it. Each change makes a
-   * new object, frozen with all it holds.
+   * The confirmed state with the effects of pending mutations. Each change makes a new object,
+   * deeply frozen.
    */
   state = UNKNOWN.state;
   /** @type {Mutation[]} whose effects are not in the base */ #mutations = [];
@@ -45,7 +45,7 @@ export class Room extends Emitter {
     this.#client = client;
   }
 
-  /** Mutations that the server has not answered yet, oldest first. */
+  /** Mutations without an answer, oldest first. */
   get pending() {
     return this.#mutations.filter(({ version }) => version === null);
   }
@@ -55,14 +55,14 @@ export class Room extends Emitter {
    * @returns stops listening
    */
   subscribe(listener) {
-    // The newest state: a listener before this one may have changed it again.
+    // Read when called: an earlier listener may have changed the state again.
     return this.#changes.on('change', (keys) => listener(this.state, keys));
   }
 
   /**
    * Show an action's effect before the server has answered. `perform` changes a copy of the state
-   * key by key: the values in it are frozen. It runs again whenever the state below it changes, and
-   * its effect goes with a refusal.
+   * key by key: the values in it are frozen. It runs again whenever the confirmed state changes. If
+   * the action is refused, its effect is removed.
    * @param {string} action @param {Optimistic} perform
    */
   optimistic(action, perform) {
@@ -71,7 +71,7 @@ export class Room extends Emitter {
   }
 
   /**
-   * Have the server run an action exactly once, however often the connection breaks meanwhile.
+   * Call an action, which the server runs exactly once, however often the connection breaks.
    * @param {string} action @param {Record<string, Value>} [args]
    * @returns {Promise<any>} its result, which is null if the answer to the first try was lost;
    *   rejected with a RoomError if it is refused
@@ -91,7 +91,7 @@ export class Room extends Emitter {
   }
 
   /**
-   * Tell everyone who is in the room now; at most once, and not at all without a connection.
+   * Send an event to all current members, at most once, and never while disconnected.
    * @param {string} event @param {Value} [payload] @returns whether it was sent
    */
   send(event, payload = null) {
@@ -100,16 +100,16 @@ export class Room extends Emitter {
   }
 
   /**
-   * The room that lists who is in this one, by `client.member` of each: `{ pid, details }`. To be
-   * in it is to be listed.
-   * @param {Value} [details] what others are told of you; later ones replace them
+   * The room whose state lists this room's members: `{ pid, details }` by `client.member`. Joining
+   * it lists this page.
+   * @param {Value} [details] shown to other members; later ones replace them
    */
   members(details = null) {
     frame([FROM_CLIENT.JOIN, details], this.name, { frame_size: MAX_DETAILS });
     return this.#client.room(this.name + MEMBERS, details);
   }
 
-  /** What is pending is rejected with the code `left`; the server may have done it already. */
+  /** Leave. Pending mutations are rejected as `left`; the server may have applied them. */
   leave() {
     if (this.#client.forget(this)) this.#client.send(this.#frame([FROM_CLIENT.LEAVE, this.name]));
     this.#halt(new RoomError('left', `you left ${this.name}`, this.name));
@@ -118,30 +118,30 @@ export class Room extends Emitter {
   // For the client
 
   /**
-   * Join, also again: for the commits since the state held here, or for the whole state. The
-   * version is the newest that was shown here or acknowledged, so that no older state comes.
-   * @param {Value} [details] what the others are told
+   * Join or rejoin, to get the commits since the replica, or the whole state. The version is the
+   * newest that was shown or acknowledged here, so that the server sends no older state.
+   * @param {Value} [details] shown to other members
    */
   enter(details = this.#details) {
     const { version, tag } = this.#replica;
-    const told = details === undefined ? [] : [details];
+    const given = details === undefined ? [] : [details];
     const acknowledged = this.#mutations.map((each) => each.version ?? 0);
     const newest = acknowledged.reduce((most, one) => (one > most ? one : most), version ?? 0);
-    const asked = this.#frame([FROM_CLIENT.JOIN, this.name, newest || null, tag, ...told]);
+    const join = this.#frame([FROM_CLIENT.JOIN, this.name, newest || null, tag, ...given]);
     const { status, why } = this.#client;
     this.#halt(why ? new RoomError(status, why, this.name) : 'awaited');
-    this.#client.send(asked);
+    this.#client.send(join);
     this.#details = details;
   }
 
-  /** Handle a message that answers no mutation. @param {any[]} message */
+  /** Handle a message other than the answer to a mutation. @param {any[]} message */
   receive(message) {
     const [type, , event, payload, sender] = message;
     const { tag } = this.#replica;
     this.#replica = applyMessage(this.#replica, message);
     if (type === FROM_SERVER.EVENT) this.emit(event, payload, sender);
     else if (this.#replica.tag !== null) {
-      // A snapshot may be of another chain; it contains all that was acknowledged.
+      // A snapshot may be of another chain; it contains every acknowledged mutation.
       if (type === FROM_SERVER.SNAPSHOT) for (const each of this.#mutations) each.version &&= 0;
       if (type === FROM_SERVER.JOINED) {
         this.#membership = 'joined';
@@ -174,7 +174,7 @@ export class Room extends Emitter {
   }
 
   /**
-   * @param {string} client @param {any} message a CALL or WRITE that is not shared with other code
+   * @param {string} client @param {any} message a CALL or WRITE that nothing else refers to
    * @param {boolean} outcomeUnknown whether it may have been sent before
    * @returns {Promise<any>}
    */
@@ -182,14 +182,14 @@ export class Room extends Emitter {
     return new Promise((resolve, reject) => {
       const mutation = { client, message, sent: false, outcomeUnknown, version: null, resolve, reject };
       this.#mutations.push(mutation);
-      // The server takes no mutation before an earlier one that has to be repeated.
+      // The server refuses a mutation while an earlier one has to be repeated.
       if (this.#membership === 'joined' && !this.#retry) this.#send(mutation);
       this.#show();
     });
   }
 
   /**
-   * The room is no longer joined; after an error it is not joined again on this connection.
+   * Stop being joined. After an error, the room is not joined again on this connection.
    * @param {'awaited' | RoomError} membership
    */
   #halt(membership) {
@@ -200,7 +200,7 @@ export class Room extends Emitter {
     if (membership instanceof RoomError) this.#reject(this.pending, membership);
   }
 
-  /** Retry what the server could not do because its store did not answer. */
+  /** Retry after a delay, because the server's store was unavailable. */
   #later() {
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
@@ -221,11 +221,11 @@ export class Room extends Emitter {
 
   /** @param {Mutation} mutation */
   #send(mutation) {
-    if (mutation.client !== this.#client.speaker) return; // its numbers need its own connection
+    if (mutation.client !== this.#client.speaker) return; // it needs a connection of that client
     try {
       mutation.sent = this.#client.send(this.#frame(mutation.message)) || mutation.sent;
     } catch (error) {
-      this.#reject([mutation], error); // it is too large for this server
+      this.#reject([mutation], error); // too large for this server
     }
   }
 

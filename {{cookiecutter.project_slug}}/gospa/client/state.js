@@ -1,4 +1,4 @@
-/** A room's state in plain functions: as the server confirmed it, and as it is shown. */
+/** Pure functions for a room's confirmed state and the displayed state. */
 
 import { FROM_CLIENT, FROM_SERVER } from './protocol.js';
 
@@ -7,14 +7,14 @@ import { FROM_CLIENT, FROM_SERVER } from './protocol.js';
 /**
  * @typedef {object} Replica the confirmed state, after a chain of commits without a gap
  * @property {State} state
- * @property {number | bigint | null} version null as long as no state is known
+ * @property {number | bigint | null} version null until a state is known
  * @property {Uint8Array | null} tag of the last commit; null if a commit is missing
  */
 
 /**
  * @typedef {object} Mutation
- * @property {string} client whose mutation it is
- * @property {any[]} message a CALL or WRITE, with its number among the mutations of the client
+ * @property {string} client its client id
+ * @property {any[]} message a CALL or WRITE with its mutation number
  * @property {boolean} sent
  * @property {boolean} outcomeUnknown it may have been applied, and its answer was lost
  * @property {number | bigint | null} version of its commit, once it is acknowledged
@@ -70,7 +70,7 @@ function perform([type, , , what, more], draft, optimistic) {
       for (const key of more) delete draft[key];
     }
   } catch (error) {
-    reportError(error); // an error of the page's own function
+    reportError(error); // a bug in the page's own function
   }
 }
 

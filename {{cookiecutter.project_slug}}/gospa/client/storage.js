@@ -1,9 +1,8 @@
 /**
- * What is pending when a page is left, kept in sessionStorage for the next page of the tab.
+ * Mutations that are pending when a page is left, kept in sessionStorage for the tab's next page.
  *
- * It lies there only from one page to the next, and keeps its client and numbers: whoever sends it,
- * be it two tabs after one was duplicated, the server applies it once. What the next page does
- * itself, it does under a client and numbers of its own.
+ * They keep their client id and numbers, so the server applies them once, even if two tabs send
+ * them after a tab was duplicated. The next page's own mutations have another client id.
  */
 
 import { decode, encode } from './msgpack.js';
@@ -16,7 +15,7 @@ export function keep(key, pending) {
   else sessionStorage.setItem(key, Array.from(bytes, (b) => String.fromCharCode(b)).join(''));
 }
 
-/** What was kept, once. @param {string} key */
+/** Read and remove the kept mutations. @param {string} key */
 export function take(key) {
   try {
     const text = sessionStorage.getItem(key) ?? '\x90';
