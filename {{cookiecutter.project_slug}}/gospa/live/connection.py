@@ -8,7 +8,7 @@ from websockets.server import ServerProtocol
 
 from gospa.live import wire
 from gospa.live.hub import Hub
-from gospa.live.limits import BURST
+from gospa.live.limits import BURST, charge
 from gospa.live.requests import Requests
 from gospa.live.writer import Writer
 from gospa.sessions.session import Session
@@ -52,9 +52,9 @@ class Connection(asyncio.Protocol):
         self._pinged = False
         STATS.bytes_received += len(data)
         self._unread = memoryview(bytes(self._unread) + data)
-        since = max(self._bytes_paid, self._last_received)
-        self._bytes_paid = since + len(data) / self._settings.bytes_per_second
-        if self._bytes_paid > self._last_received + BURST:
+        now, rate = self._last_received, self._settings.bytes_per_second
+        self._bytes_paid = charge(self._bytes_paid, now, len(data), rate)
+        if self._bytes_paid > now + BURST:
             self._refuse_flood("bytes")
         self._parse()
 
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def check_heartbeat(self) -> None:
-        """Ping a silent client; close a connection that is dead or whose client takes nothing."""
+        """Ping a silent client; close a connection that is dead or whose client reads nothing."""
         now = self._loop.time()
         silence = now - self._last_received
         if self._closing:
@@ -139,9 +139,9 @@ class Connection(asyncio.Protocol):
                 self.writer.finish()
             events = self._protocol.events_received()
             frames += len(events)
-            since = max(self._frames_paid, self._last_received)
-            self._frames_paid = since + len(events) / self._settings.frames_per_second
-            if self._frames_paid > self._last_received + BURST:
+            now, rate = self._last_received, self._settings.frames_per_second
+            self._frames_paid = charge(self._frames_paid, now, len(events), rate)
+            if self._frames_paid > now + BURST:
                 self._refuse_flood("frames")
             for frame in events:  # also those that came with the client's own close
                 if isinstance(frame, Frame) and not self.requests.stopped:

@@ -14,6 +14,11 @@ BURST = 10.0  # seconds' worth of a rate may come at once
 MAX_ADDRESSES = 10_000  # whose handshakes are counted at a time
 
 
+def charge(paid: float, now: float, amount: float, rate: float) -> float:
+    """The time by which `amount` more is paid for, at `rate` a second. Both times in seconds."""
+    return max(paid, now) + amount / rate
+
+
 class TooMany(Exception):
     """A client has, or asks for, more connections than it may."""
 
@@ -35,10 +40,11 @@ class ConnectionLimits:
         if not address:
             return
         now = monotonic()
-        if len(self._handshakes) >= MAX_ADDRESSES:  # a client with so many is not held up by this
+        if len(self._handshakes) >= MAX_ADDRESSES:  # bounds the memory
             self._handshakes.clear()
-        since = max(self._handshakes.get(address, now), now)
-        paid = self._handshakes[address] = since + 1 / self._settings.handshakes_per_second
+        rate = self._settings.handshakes_per_second
+        paid = charge(self._handshakes.get(address, now), now, 1, rate)
+        self._handshakes[address] = paid
         if paid > now + BURST:
             raise TooMany("too many handshakes from this address")
         self._check_address(address)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gospa.live import limits
-from gospa.live.limits import BURST, ConnectionLimits, TooMany
+from gospa.live.limits import BURST, ConnectionLimits, TooMany, charge
 from gospa.settings import Settings
 
 ANN = "192.0.2.1"
@@ -11,10 +11,15 @@ ANN = "192.0.2.1"
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What time it is."""
+    """The time, in seconds."""
     time = [0.0]
     monkeypatch.setattr(limits, "monotonic", lambda: time[0])
     return time
+
+
+def test_a_charge_after_a_pause_counts_from_now_and_else_from_what_was_charged() -> None:
+    assert charge(10.0, now=30.0, amount=4, rate=2) == 32.0
+    assert charge(35.0, now=30.0, amount=4, rate=2) == 37.0
 
 
 def admitted(connections: ConnectionLimits, address: str, count: int) -> int:
