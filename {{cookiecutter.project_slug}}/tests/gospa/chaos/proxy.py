@@ -12,7 +12,6 @@ from gospa.testing import until
 PUSH = (b"*3\r\n$7\r\nmessage\r\n", b"*3\r\n$8\r\nsmessage\r\n")
 SUBSCRIBED = (b"*3\r\n$9\r\nsubscribe", b"*3\r\n$10\r\nssubscribe")
 DELAY = 0.3  # seconds at most for a message that is held back
-SPLICE_PAUSE = 0.02
 
 
 @dataclass

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gospa import Draft, Room, Session, action
 from gospa.errors import StoreUnavailable
-from gospa.sessions.store import UNUSED, SessionRecord
+from gospa.sessions.store import UNUSED, SessionRecord, SessionStore
 from gospa.testing import Member, OpenApp, Refused, logged_in, until
 from tests.gospa.wire import message
 
@@ -86,28 +86,24 @@ async def test_a_new_token_has_sockets_come_again_with_it(open_app: OpenApp) -> 
         assert await close_code(member) == 4001
 
 
-async def test_a_lost_message_keeps_no_socket_open(
-    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def _announcements_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lose(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(SessionStore, "_announce", lose)
+
+
+@pytest.mark.usefixtures("_announcements_lost")
+async def test_a_lost_message_keeps_no_socket_open(open_app: OpenApp) -> None:
     async with ann(open_app, session_check_interval=QUICK) as (app, cookie, member):
-
-        async def lose(*_: Any) -> None:
-            pass
-
-        monkeypatch.setattr(app.ctx.sessions, "_announce", lose)
         await app.ctx.sessions.destroy(await load(app, cookie))
         assert await close_code(member) == 4502
 
 
-async def test_a_gap_in_the_messages_has_all_sessions_looked_at(
-    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("_announcements_lost")
+async def test_after_a_gap_in_the_messages_all_sessions_are_checked(open_app: OpenApp) -> None:
     async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
-
-        async def lose(*_: Any) -> None:
-            pass
-
-        monkeypatch.setattr(app.ctx.sessions, "_announce", lose)
         await app.ctx.sessions.destroy(await load(app, cookie))
         app.ctx.session_watch.on_gap()
         assert await close_code(member) == 4502

@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from msgspec import structs
@@ -21,26 +20,13 @@ from gospa.store.contract import Commit, StateStore, channel
 from gospa.testing import until
 from tests.gospa.backends.pubsub_conformance import PubSubConformance, no_gap
 from tests.gospa.backends.state_conformance import ROOM, StateStoreConformance, change
-from tests.gospa.redis_servers import ClusterServers, no_front, started
+from tests.gospa.redis_servers import ClusterServers
 from tests.gospa.serving import free_port
 
 pytestmark = pytest.mark.slow
 
 CHANNELS = [f"{{room/{number}}}" for number in range(12)]
 ROOMS = [f"sheet/{number}" for number in range(30)]
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
-    with started(ClusterServers(tmp_path_factory.mktemp("cluster"), no_front)) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster_settings(cluster: ClusterServers) -> Settings:
-    return Settings(redis_url=cluster.url, key_prefix=f"t{next(_numbers)}:")
 
 
 class TestClusterPubSub(PubSubConformance):

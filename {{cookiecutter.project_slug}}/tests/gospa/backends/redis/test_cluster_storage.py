@@ -1,8 +1,7 @@
 """Sessions on a cluster of three shards with a replica each."""
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,24 +10,11 @@ from gospa.errors import StoreError
 from gospa.settings import Settings
 from gospa.storage import Storage
 from tests.gospa.backends.storage_conformance import StorageConformance
-from tests.gospa.redis_servers import ClusterServers, no_front, started
+from tests.gospa.redis_servers import ClusterServers
 
 pytestmark = pytest.mark.slow
 
 KEYS = [f"session:{number}" for number in range(30)]
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
-    with started(ClusterServers(tmp_path_factory.mktemp("cluster"), no_front)) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster_settings(cluster: ClusterServers) -> Settings:
-    return Settings(redis_url=cluster.url, key_prefix=f"t{next(_numbers)}:")
 
 
 class TestClusterStorage(StorageConformance):
