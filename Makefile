@@ -22,7 +22,7 @@ bench: ## Measure side by side with others
 check: ## Only lint, check formats, types and import contracts
 	$(PYTHON) tasks.py test tests/test_in_place.py -k "passes and not engine"
 
-snapshots: ## Write tests/snapshots anew, to review with git
+snapshots: ## Rewrite tests/snapshots, to review with git
 	$(PYTHON) tasks.py snapshots
 
 mutate: ## See whether tests notice small changes of the hooks and the pure core

@@ -85,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     tasks.add_parser(
         "snapshots",
-        help="write tests/snapshots anew: what each choice makes of a project, to review with git",
+        help="rewrite tests/snapshots: how each choice changes a project, to review with git",
         usage="tasks.py snapshots [-h]",
     )
     tasks.add_parser(
@@ -103,7 +103,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     for option in ("--state-backend", "--session-backend"):
         to_demo.add_argument(option, choices=("memory", "redis"), help="default: redis")
-    to_demo.add_argument("--fresh", action="store_true", help="forget what is there and start anew")
+    to_demo.add_argument(
+        "--fresh", action="store_true", help="delete the existing demo and generate it again"
+    )
     return parser
 
 
@@ -234,7 +236,7 @@ def check_backends(project: Path, options: argparse.Namespace) -> None:
         if backend and backend != backend_of(project, role):
             raise TaskError(
                 f"the application in {project} was made with another backend for its {role}. "
-                "Add --fresh to make it anew"
+                "Add --fresh to generate it again"
             )
 
 
@@ -329,7 +331,7 @@ def default_workers(project: Path) -> int:
 
 
 def watch(server: subprocess.Popen[bytes], port: int) -> int:
-    """Tell when the server answers; returns its exit code."""
+    """Print the address once the server answers; returns its exit code."""
     ready = False
     while (code := ended(server)) is None:
         if not ready and (ready := answers(port)):
@@ -345,9 +347,9 @@ def pass_signals_to(server: subprocess.Popen[bytes]) -> None:
             os.killpg(server.pid, signal.SIGKILL)
 
     def pass_on(number: int, _: FrameType | None) -> None:
-        for again in SIGNALS:  # before the server hears of the first, so that none is mistaken
+        for again in SIGNALS:  # before the first is passed on, so that a second always kills
             signal.signal(again, kill)
-        # A terminal that is closed ends it like any other stop; Sanic would just die of that.
+        # A closed terminal stops the server gracefully; Sanic has no handler for SIGHUP.
         server.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
     for number in SIGNALS:
@@ -432,7 +434,7 @@ def run(failure: str, *command: str | Path) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the user at once, also where output is not a terminal."""
+    """Print without buffering, also if output is not a terminal."""
     print(text, flush=True)
 
 

@@ -13,7 +13,7 @@ import unicodedata
 SLUG = re.compile(r"[a-z]([a-z0-9_]*[a-z0-9])?")
 TEXTS = ("project_name", "description", "author_name")
 
-# Names that would hide a module, or that pip would take for another distribution.
+# Names that would hide a module, or that pip would confuse with another distribution.
 OWN = frozenset(
     {
         *("app", "bare", "client", "conftest", "deploy", "docs", "gospa", "rooms", "scripts"),

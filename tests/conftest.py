@@ -28,9 +28,7 @@ GROUPS = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--write-snapshots", action="store_true", help="write tests/snapshots anew from what is"
-    )
+    parser.addoption("--write-snapshots", action="store_true", help="rewrite tests/snapshots")
     parser.addoption("--all", action="store_true", help="run the tests that take minutes, too")
 
 

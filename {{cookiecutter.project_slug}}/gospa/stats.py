@@ -31,9 +31,9 @@ class Stats:
     fanout_seconds_sum: float = 0.0
     loads_missed: int = 0  # rooms loaded again because a commit had not arrived,
     loads_other: int = 0  # or because the store was at another commit
-    behind: int = 0  # times that a connection took less than it was sent
+    behind: int = 0  # times that a connection's buffer was full
     skipped: int = 0  # writes left out for connections that were behind
-    stuck: int = 0  # connections closed because they took nothing for `drain_timeout`
+    stuck: int = 0  # connections closed because the client read nothing for `drain_timeout`
     bytes_sent: int = 0
     bytes_received: int = 0
     reconnects: int = 0  # subscriber connections that broke

@@ -99,9 +99,9 @@ class Supervisor:
             time.sleep(0.01)
 
     def _finish(self) -> None:
-        """Stop workers that were starting when Sanic was told to stop.
+        """Stop workers that were still starting when Sanic received the signal.
 
-        It would wait for ever for those, and for the others to have started:
+        Sanic would wait for ever for these, and for the others to have started:
         https://github.com/sanic-org/sanic/issues/2997
         """
         self._stopping.set()

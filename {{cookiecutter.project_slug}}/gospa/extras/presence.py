@@ -21,14 +21,13 @@ from sanic.log import logger
 from gospa import Draft, Invalid, Room, Session, StoreError, UnknownRoom, tasks
 from gospa.live.hub import Hub
 from gospa.live.local_room import LocalRoom
-from gospa.live.mutations import Applied, Mutation, Outcome
-from gospa.live.mutations import Sequence as Numbers
+from gospa.live.mutations import Applied, Mutation, MutationSequence, Outcome
 from gospa.store.codec import pack, unpack_fields
 
 SUFFIX = "#members"  # no other room's name has this character
 LEASE = 9.0  # seconds
 REVIEW = 3.0  # seconds between reviews of leases and lists
-MAX_DETAILS = 1024  # bytes that a member may tell of itself
+MAX_DETAILS = 1024  # bytes of a member's details
 
 
 def install(app: Sanic) -> None:
@@ -45,7 +44,7 @@ def install(app: Sanic) -> None:
 
 
 class Members(Room):
-    """The list of a room's members. To join it is to be listed.
+    """The list of a room's members. Joining it lists the member.
 
     Raises UnknownRoom for a room that keeps none.
     """
@@ -121,7 +120,7 @@ class LocalMembers:
             self._writing = True
             now, self._pending = self._pending, {}
             write, done = partial(self._write, now), partial(self._written, now)
-            self._local.mutations.submit(Mutation(b"", 0, Numbers(), write, done))
+            self._local.mutations.submit(Mutation(b"", 0, MutationSequence(), write, done))
 
     def _write(self, members: Mapping[str, str], draft: Draft) -> None:
         for member, worker in members.items():
@@ -134,7 +133,7 @@ class LocalMembers:
     def _written(self, members: Mapping[str, str], outcome: Outcome) -> None:
         self._writing = False
         if isinstance(outcome, Applied):
-            self._correct({})  # what came meanwhile
+            self._correct({})  # corrections that were added meanwhile
         else:  # with the next review
             logger.debug("the list of %s is not corrected yet: %s", self._local.key, outcome)
             self._pending = {**members, **self._pending}

@@ -100,7 +100,7 @@ class Hub:
             await self._compare_tags()
 
     async def drain(self) -> None:
-        """Take no more mutations, and let those under way finish."""
+        """Refuse new mutations, and let commits in progress finish."""
         self.draining = True
         rooms = list(self.rooms.values())
         for local in rooms:

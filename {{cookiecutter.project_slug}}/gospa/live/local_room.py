@@ -94,7 +94,7 @@ class LocalRoom:
             pass
 
     async def close(self) -> None:
-        """Follow the room no longer."""
+        """Stop following the room."""
         await self.mutations.close()
         await tasks.stop(*(task for task in (self._repairing, self._checking) if task))
         if self._subscription:
@@ -168,13 +168,13 @@ class LocalRoom:
         event = wire.event(self.room.name, name, payload, sender)
         await self.context.pubsub.publish(channel(self.key), event)
 
-    async def compare(self, head: bytes, since: bytes) -> None:
-        """Load the room if the store stands at `head`, unlike our chain from `since` on."""
-        if self.replica.passed(head, since):
+    async def compare(self, tag: bytes, since: bytes) -> None:
+        """Load the room if `tag`, the store's, is not in the replica's chain from `since` on."""
+        if self.replica.passed(tag, since):
             return
-        if not self.replica.knows(head):
+        if not self.replica.knows(tag):
             await asyncio.sleep(GRACE)
-            if self.replica.knows(head):
+            if self.replica.knows(tag):
                 return
         self._repair("the store is at another commit")
 
@@ -195,7 +195,7 @@ class LocalRoom:
                 self.fanout.send(frame)
             case Link.GAP:
                 self._repair(MISSED)
-            case Link.STRAY:  # the store's tag tells whether it was late or the store lost commits
+            case Link.STRAY:  # late, or the store lost commits: compare with the store's tag
                 self.context.on_gap()
 
     @staticmethod
@@ -203,7 +203,7 @@ class LocalRoom:
         try:
             return replica.apply(wire.read_patch(message), frame)
         except wire.WireError:
-            return Link.STRAY  # deleted, or not of this application: the store knows
+            return Link.STRAY  # deleted, or foreign: compare with the store
 
     def _repair(self, reason: str) -> None:
         if self._repairing is None or self._repairing.done():
@@ -231,7 +231,7 @@ class LocalRoom:
         return await self.context.store.load(self.key) or self._absent
 
     def _catch_up(self, snapshot: Snapshot) -> bool:
-        """Go on from a snapshot with what arrived while it was loaded; False if that has a gap."""
+        """Apply to a snapshot the messages that arrived meanwhile; False if they have a gap."""
         buffered = self._buffer or []
         patches = [message for message in buffered if not wire.is_event(message)]
         replica = Replica(snapshot)

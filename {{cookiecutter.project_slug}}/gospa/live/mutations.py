@@ -36,11 +36,11 @@ RETRY_TIME = 2.0  # seconds in which a mutation is tried again,
 ATTEMPTS = 5  # and at least so often: a slow store alone is no reason to give up
 
 
-class Sequence:
+class MutationSequence:
     """The numbers of one client's mutations in a room, over one connection.
 
-    The store keeps a client's last number and takes a lower one for a repeat. So no mutation may
-    overtake one whose outcome is unknown, and the store is told which numbers were refused.
+    The store keeps a client's last number and treats lower ones as repeats. So no mutation may
+    overtake one whose outcome is unknown, and each commit names the numbers that were refused.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Sequence:
             raise StoreUnavailable(f"mutation {self._unknown} has to be repeated first")
 
     def settle(self, number: int, outcome: "Outcome") -> None:
-        """Its client is told this outcome."""
+        """Record the outcome that is sent to the client."""
         if isinstance(outcome, StoreUnavailable):
             if number > self._done:  # else the client has its answer and will not repeat it
                 self._unknown = number
@@ -85,7 +85,7 @@ class Mutation:
 
     client: bytes
     number: int
-    sequence: Sequence
+    sequence: MutationSequence
     run: Callable[[Draft], Any]
     done: Callable[[Outcome], None]
     context: Context = field(default_factory=copy_context)  # with the ids for the log
@@ -96,11 +96,11 @@ class Mutation:
         self.report(outcome)
 
     def report(self, outcome: Outcome) -> None:
-        """Tell its client, while its sequence stays as it is."""
+        """Call `done`, without recording the outcome."""
         try:
             self.context.run(self.done, outcome)
         except Exception:  # it concerns no other mutation
-            logger.exception("the outcome of a mutation cannot be told")
+            logger.exception("the outcome of a mutation cannot be reported")
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ class _Batch:
     tag: bytes = b""
 
     def acknowledge(self, version: int) -> None:
-        """Tell the clients that these were applied, once."""
+        """Settle these as applied. Later calls have no effect."""
         for mutation, result in zip(self.mutations, self.results, strict=bool(self.mutations)):
             mutation.settle(Applied(version, result))
         self.mutations = []
@@ -158,7 +158,7 @@ class MutationQueue:
             self._runner = tasks.start(self._run(), f"mutations of {self._name}", Context())
 
     async def close(self) -> None:
-        """End; what waits gets no outcome."""
+        """Stop the queue. Waiting mutations get no outcome."""
         self._closed = True
         if self._runner is not None:
             await tasks.stop(self._runner)
@@ -173,11 +173,11 @@ class MutationQueue:
         self._newest_own = None
 
     def drop(self) -> None:
-        """Leave what waits without an outcome: its clients repeat it elsewhere."""
+        """Drop waiting mutations without an outcome: clients repeat them on another worker."""
         self._waiting.clear()
 
     async def settled(self) -> None:
-        """Wait until everything queued has its outcome."""
+        """Wait until every mutation has its outcome."""
         await self._idle.wait()
 
     async def _run(self) -> None:
@@ -193,7 +193,7 @@ class MutationQueue:
             self._idle.set()
 
     def _next(self) -> _Batch | None:
-        """The first that wait, each of another client; None if nothing waits."""
+        """The oldest waiting mutations, each of another client; None if there are none."""
         batch: dict[bytes, Mutation] = {}
         while self._waiting and len(batch) < self._max_batch:
             if self._waiting[0].client in batch:
@@ -207,7 +207,7 @@ class MutationQueue:
         return _Batch(list(batch.values())) if batch else None
 
     async def _commit_batch(self, batch: _Batch) -> None:
-        """Commit together; mutations that cannot share the commit wait again, except the first."""
+        """Commit a batch. Mutations that cannot share its commit go back to the queue."""
         base, own = self._current(), self._newest_own
         base = own if own and own.version > base.version else base
         attempt, deadline = 0, time.monotonic() + RETRY_TIME

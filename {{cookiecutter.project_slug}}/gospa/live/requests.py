@@ -1,4 +1,4 @@
-"""One client's requests: its rooms, and what it asks for there, in its order."""
+"""One client's requests, in order, and the rooms it has joined."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from gospa.errors import StoreError, StoreFull, StoreUnavailable
 from gospa.live import wire
 from gospa.live.hub import Hub
 from gospa.live.local_room import LocalRoom
-from gospa.live.mutations import Applied, Mutation, Outcome, Sequence
+from gospa.live.mutations import Applied, Mutation, MutationSequence, Outcome
 from gospa.live.writer import Writer
 from gospa.room import Invalid, NotJoined, Room, RoomError
 from gospa.sessions.session import Session
@@ -41,7 +41,7 @@ class Requests:
         close: Callable[[wire.Close, str], None],
         regulate: Callable[[], None],
     ) -> None:
-        """`close` ends the connection, `regulate` has it look at `full` again."""
+        """`close` ends the connection; `regulate` has it read `full` again."""
         self._hub = hub
         self._session = session
         self._writer = writer
@@ -51,7 +51,7 @@ class Requests:
         self._client: bytes | None = None
         self._member = ""
         self._rooms: dict[str, LocalRoom] = {}
-        self._sequences: defaultdict[str, Sequence] = defaultdict(Sequence)
+        self._sequences: defaultdict[str, MutationSequence] = defaultdict(MutationSequence)
         self._backlog: list[wire.Request] = []  # short; an empty deque takes 600 bytes
         self._current: asyncio.Task[None] | None = None
         self._unanswered = 0
@@ -66,11 +66,11 @@ class Requests:
 
     @property
     def full(self) -> bool:
-        """Whether so much is in progress that nothing more should be read."""
+        """Whether so many requests are in progress that nothing more should be read."""
         return self._unanswered + len(self._backlog) > BACKLOG
 
     def receive(self, request: wire.Request) -> None:
-        """Handle a request, once those before it are done and the client takes answers."""
+        """Handle a request, after those before it and while the client reads answers."""
         if isinstance(request, wire.Hello) is self.greeted:
             self._close(wire.NO_HELLO, "")
         elif self._current or self._writer.full_since is not None:
@@ -80,7 +80,7 @@ class Requests:
             self._handle(request)
 
     def go_on(self) -> None:
-        """Handle what waits, as long as the client takes the answers."""
+        """Handle waiting requests as long as the client reads the answers."""
         while self._backlog and not self._current and self._writer.full_since is None:
             self._handle(self._backlog.pop(0))
         self._regulate()
@@ -116,7 +116,7 @@ class Requests:
         try:
             if not await room.authorize(session):
                 self._close(wire.ACCESS_LOST, room.name)
-        except Exception:  # it has not said no
+        except Exception:  # no answer is not a refusal
             logger.exception("authorize() of room %s failed; the member stays", room.name)
 
     # Requests of each kind
@@ -144,7 +144,7 @@ class Requests:
                 self._begin(self._send_event(request))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what waits for the store; requests that follow wait for its end."""
+        """Run a request that waits for the store; later requests wait for its end."""
         name = f"request of {self._member}"
         self._current = self.context.run(tasks.start, work, name)
         self._current.add_done_callback(self._end)

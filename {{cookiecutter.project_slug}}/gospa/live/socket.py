@@ -22,7 +22,7 @@ from gospa.web import csrf
 
 UNSENT = 128 * 1024  # bytes
 RETRY_AFTER = 5  # seconds
-UNREADABLE = re.compile(r"[^\t -~]")  # in a header; others than the handshake's may have any
+UNREADABLE = re.compile(r"[^\t -~]")  # allowed in headers that do not concern the handshake
 
 blueprint = Blueprint("live")
 
@@ -57,7 +57,7 @@ async def serve_socket(request: Request) -> HTTPResponse | None:
         answer.headers["Set-Cookie"] = set_cookie
     transport: Any = request.transport
     if hub.draining or transport.is_closing() or transport.get_write_buffer_size():
-        return None  # too late to be told that the worker stops, or that the client has gone
+        return None  # too late to answer: the worker stops, or the client has gone
     _bound_kernel_buffer(transport)
     # No await from here on: Sanic's buffer is handed over, and what follows reaches ours.
     connection = Connection(hub, session, transport, protocol)
@@ -100,9 +100,9 @@ def _take_over(transport: Any, connection: Connection, answer: http11.Response) 
 
 
 def _bound_kernel_buffer(transport: Any) -> None:
-    """Have the kernel take little that it cannot send yet; it would take megabytes per client.
+    """Limit the data that the kernel buffers unsent, which could be megabytes per client.
 
-    What waits there is old when it arrives, while what waits here can still be left out. See
+    Frames in the kernel's buffer can no longer be skipped for a slow client. See
     `tcp_notsent_lowat` in https://docs.kernel.org/networking/ip-sysctl.html
     """
     connection = transport.get_extra_info("socket")

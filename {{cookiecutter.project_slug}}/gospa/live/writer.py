@@ -69,7 +69,7 @@ class Writer:
             STATS.skipped += 1
 
     def forget(self, source: Source) -> None:
-        """Drop what is still owed of a room that the client left."""
+        """The client left the room: do not send its state later."""
         self._behind.discard(source)
 
     def pause(self, now: float) -> None:
@@ -78,7 +78,7 @@ class Writer:
         STATS.behind += 1
 
     def stuck_for(self, now: float) -> float:
-        """Seconds since the client last took something; 0 if the buffer is not full."""
+        """Seconds since the client last read something; 0 if the buffer is not full."""
         if self.full_since is None:
             return 0
         left = self._transport.get_write_buffer_size()

@@ -1,1 +1,1 @@
-"""Sessions: what the server remembers of a visitor, found by a token in a cookie."""
+"""Sessions: data about a visitor, found by the token in a cookie."""

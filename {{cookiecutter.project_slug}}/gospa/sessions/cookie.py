@@ -24,18 +24,18 @@ class SessionRequest(Request):
 
 
 async def session_of(request: Request) -> Session:
-    """The visitor's session, loaded at the first call. What is put in it is stored.
+    """The visitor's session, loaded at the first call.
 
-    It is saved when the handler returns or begins to stream, unless the response is an error (5xx).
+    Changes are saved when the handler returns or begins to stream, unless the status is 5xx.
     Raises StoreError, which is answered with 503.
     """
     return (await _record(request)).session
 
 
 async def log_in(request: Request, user: str, values: Mapping[str, object] | None = None) -> None:
-    """Make it the session of `user`, with `values` and a new token; the old one soon expires.
+    """Log a user in: set `values` and issue a new token; the old one expires after the grace time.
 
-    An anonymous visitor keeps the values of the session and the private room. If another user was
+    An anonymous visitor keeps the session's values and the private room. If another user was
     logged in, that session ends and a new one begins.
     """
     record = await _record(request)
@@ -48,7 +48,7 @@ async def log_in(request: Request, user: str, values: Mapping[str, object] | Non
 
 
 async def renew_token(request: Request) -> None:
-    """Issue a new token. Do so when the session may do more or less than before."""
+    """Issue a new token. Call this when the session gains or loses permissions."""
     record = await _record(request)
     if record.due is Due.NOTHING:
         record.due = Due.NEW_TOKEN
@@ -79,8 +79,8 @@ async def log_out_everywhere(request: Request) -> None:
 async def start_session(request: Request) -> tuple[Session, str | None]:
     """The visitor's session for a socket, and the Set-Cookie header if the client needs one.
 
-    The session is stored in any case, because a socket needs its identity. Raises Unauthorized if
-    the client has to come again with another token, or has to log in.
+    The session is always stored, because a socket needs its identity. Raises Unauthorized if the
+    client has to reconnect with another token, or has to log in.
     """
     record, store = await _record(request), _store(request)
     if record.replaced:
@@ -100,7 +100,7 @@ async def _record(request: Request) -> SessionRecord:
         # Sanic's own `get` also takes cookies of other names, which a sibling domain may set.
         (token, *_) = dict.get(request.cookies, _name(request)) or (None,)
         record = await _store(request).load(token) if token else None
-        if request.record is None:  # still: no other task of this request was quicker
+        if request.record is None:  # unless another task of this request was quicker
             request.record = record or _store(request).create()
     return request.record
 

@@ -1,4 +1,4 @@
-"""Which sessions a user has: an index for listing and ending them, on the same storage."""
+"""Index of each user's sessions, to list and end them; kept in the session storage."""
 
 import hashlib
 import os
@@ -16,8 +16,8 @@ MAX_SESSIONS = 100  # of one user
 class Entry:
     """Identities of a user's sessions, some of which may have ended.
 
-    `mark` changes whenever all of them are about to be ended. Who adds one sees the mark, and by
-    looking at it again after storing the session learns whether that came between.
+    `mark` changes before all of them are ended. A log-in reads it before and after it stores its
+    session: if the two differ, all sessions were ended meanwhile.
     """
 
     mark: bytes
@@ -25,7 +25,7 @@ class Entry:
 
 
 class UserIndex:
-    """One entry for each user, changed by compare and replace. Methods raise StoreError."""
+    """One entry for each user, changed by compare-and-set. Methods raise StoreError."""
 
     def __init__(self, storage: Storage, ttl: float) -> None:
         self._storage = storage
@@ -42,7 +42,7 @@ class UserIndex:
         remove: Sequence[str] = (),
         mark: bytes | None = None,
     ) -> tuple[Entry, Sequence[str]]:
-        """The entry as changed, and the oldest identities that it had no room for."""
+        """Change the entry; returns it, and the oldest identities that no longer fit."""
         key = _key(user)
         while True:
             raw = await self._storage.get(key)
@@ -64,7 +64,7 @@ def _decode(raw: bytes | None) -> Entry:
                 return Entry(mark, identities)
     except CodecError:
         pass
-    raise StoreCorrupt("the index of a user's sessions is not of this application")
+    raise StoreCorrupt("the index of a user's sessions was not written by this application")
 
 
 def _key(user: str) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from gospa.store.codec import CodecError, check, check_keys, pack, pack_fields, unpack
 
 # The session's identity, and a secret of 256 random bits in base64url; OWASP ASVS 5 (7.2.3) asks
-# for at least 128. Only a hash of the secret is stored: who reads the store takes over no session.
+# for at least 128. Only a hash of the secret is stored, so a copy of the store opens no session.
 TOKEN = re.compile(r"([0-9a-f]{32})([A-Za-z0-9_-]{43})")
 RENEWAL = 0.1  # of the idle time has to pass before a session is renewed
 FLASH = "flash:"  # starts the keys of messages, one each, so that none is lost in a merge
@@ -49,11 +49,10 @@ _DECODER = msgspec.msgpack.Decoder(_Record)
 
 
 class Session(MutableMapping[str, Any]):
-    """What is remembered of one visitor, as a dict with text keys and state values.
+    """One visitor's data, as a dict with text keys and state values.
 
-    Values inside values may be changed in place. `identity` is the visitor's random name within
-    the application; unlike the token it is no secret that opens anything, and it stays when the
-    token changes.
+    Values inside values may be changed in place. `identity` is the visitor's random id in the
+    application. Unlike the token it grants no access, and it stays when the token changes.
     """
 
     def __init__(
@@ -70,8 +69,8 @@ class Session(MutableMapping[str, Any]):
         self.access = access
         self._values = unpack(stored)
         if not isinstance(self._values, dict):
-            raise CodecError("what a session holds is a map")
-        check(self._values)  # that it can be stored again
+            raise CodecError("a session's values are not a map")
+        check(self._values)  # it has to be storable again
         self._stored = stored
         self._stored_access = access
 
@@ -93,11 +92,11 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def user(self) -> str | None:
-        """Who logged in, if somebody did."""
+        """The user, or None before a log-in."""
         return self.access.user
 
     def log_in(self, user: str, now: float) -> None:
-        """Make it the session of `user`, which begins now."""
+        """Set the user, and begin the absolute timeout again."""
         self.access, self.created = self.access._replace(user=user), now
 
     @property
@@ -106,17 +105,17 @@ class Session(MutableMapping[str, Any]):
         return pack(self._values) != self._stored
 
     def flash(self, text: str) -> None:
-        """Keep a message for the next page that takes it."""
+        """Keep a message until `take_flashes`, on this page or the next."""
         self[FLASH + secrets.token_hex(4)] = text
 
     def take_flashes(self) -> list[str]:
-        """The messages kept so far, oldest first; they are told once."""
+        """Remove and return the messages, oldest first."""
         return [self.pop(key) for key in list(self) if key.startswith(FLASH)]
 
     def merged_into(self, stored: "Session") -> "Session | None":
-        """The session as another request stored it meanwhile, with this one's changes.
+        """`stored`, which another request stored meanwhile, with this session's changes.
 
-        None if both gave it a new token: only one of them can tell the browser.
+        None if both issued a new token: the browser gets only one of them.
         """
         newest = stored
         if self.access != self._stored_access:
@@ -136,7 +135,7 @@ class Session(MutableMapping[str, Any]):
         return Session(stored.identity, newest.created, renewed, pack(values), newest.access)
 
     def rotate(self, now: float, grace: float) -> str:
-        """A new token that opens it; the one before does so for `grace` seconds more."""
+        """Issue and return a new token; the previous one stays valid for `grace` seconds."""
         secret = secrets.token_urlsafe(32)
         replaced = self.access.token
         until = now + grace if replaced else 0.0
@@ -148,11 +147,11 @@ class Session(MutableMapping[str, Any]):
         self.access = self._stored_access
 
     def opened_by(self, secret: str) -> bool:
-        """Whether this is the secret of its token."""
+        """Whether this is the secret of the current token."""
         return compare_digest(_hash(secret), self.access.token)
 
     def was_opened_by(self, secret: str, now: float, grace: float) -> bool:
-        """Whether this was the secret of its token until a moment ago."""
+        """Whether this is the secret of the previous token, still valid."""
         left = self.access.until - now  # more than `grace`, if the clock was set back
         return 0 < left <= grace and compare_digest(_hash(secret), self.access.replaced)
 
@@ -169,14 +168,14 @@ class Session(MutableMapping[str, Any]):
         return raw
 
     def remaining(self, now: float, idle: float, absolute: float) -> float:
-        """Seconds until it ends unless it is renewed; not positive: it has ended.
+        """Seconds until it ends unless renewed; 0 or less: it has ended.
 
-        What lies in the future says that the clock was set back, which lengthens no session.
+        Timestamps in the future (the clock was set back) never extend a session.
         """
         return min(min(self.renewed, now) + idle, min(self.created, now) + absolute) - now
 
     def due(self, now: float, idle: float) -> bool:
-        """Whether it is time to renew it."""
+        """Whether it should be renewed."""
         return not 0 <= now - self.renewed <= idle * RENEWAL
 
 
@@ -191,12 +190,12 @@ def decode(raw: bytes) -> Session | None:
         stored = bytes(record.values)
         session = Session(record.identity, record.created, record.renewed, stored, record.access)
         return session if isfinite(record.created + record.renewed) else None
-    except (msgspec.MsgspecError, ValueError, RecursionError):  # of text that is none, and ours
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # the last for deep nesting
         return None
 
 
 def read_token(token: str) -> tuple[str, str] | None:
-    """The identity and the secret in a token, None for what cannot be one."""
+    """The identity and the secret in a token, or None if it is malformed."""
     match = TOKEN.fullmatch(token)
     return (match[1], match[2]) if match else None
 

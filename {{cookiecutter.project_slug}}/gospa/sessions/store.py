@@ -29,7 +29,7 @@ class Due(Enum):
 
 @dataclass(slots=True)
 class SessionRecord:
-    """A session and how it stands in the store."""
+    """A session and its status in the store."""
 
     session: Session
     raw: bytes | None = None
@@ -51,7 +51,7 @@ class SessionStore:
         self._index = UserIndex(storage, settings.session_absolute)
 
     async def check(self) -> None:
-        """Ask the storage for something, to see whether it answers."""
+        """Read from the storage. Raises StoreError if it does not answer."""
         await self._storage.get(_key(""))
 
     async def load(self, token: str) -> SessionRecord | None:
@@ -92,8 +92,8 @@ class SessionStore:
     async def save(self, record: SessionRecord) -> bool:
         """Store what changed, merged with what other requests stored meanwhile.
 
-        Returns False if it ended meanwhile, since it is not brought back, or if another request
-        issued a token, too. Raises CodecError or SessionTooLarge for what cannot be stored.
+        Returns False if it ended meanwhile (it is not stored again), or if another request also
+        issued a token. Raises CodecError or SessionTooLarge for what cannot be stored.
         """
         session: Session | None = record.session
         while session is not None:
@@ -139,7 +139,7 @@ class SessionStore:
         mark = await self._enlist(record.session)
         if not await self._save_rotated(record):
             await self._unlist_unless_stored(record.session)
-            self._begin_anew(record)
+            self._replace_session(record)
             await self._enlist(record.session)
             await self.save(record)
         if await self._enlist(record.session) != mark:
@@ -148,7 +148,7 @@ class SessionStore:
         return True
 
     async def finish(self, record: SessionRecord) -> bool:
-        """Do what is due. False if all sessions of the user who logs in were ended meanwhile."""
+        """Do what is due. False if, in a log-in, all sessions of the user were ended meanwhile."""
         match record.due:
             case Due.LOG_IN:
                 return await self.log_in(record)
@@ -170,7 +170,7 @@ class SessionStore:
         """The user's sessions that have not ended, the newest log-in last."""
         identities = (await self._index.read(user)).identities
         records = await asyncio.gather(*map(self.find, identities))
-        return [t.session for t in records if t is not None and t.session.user == user]
+        return [r.session for r in records if r is not None and r.session.user == user]
 
     async def everybody(self) -> dict[str, SessionRecord]:
         """All sessions that have not ended, by identity, anonymous ones included."""
@@ -185,7 +185,7 @@ class SessionStore:
         await self._index.change(user, remove=entry.identities)
 
     async def _enlist(self, session: Session) -> bytes:
-        """Put it on its user's index before it is stored, so that what is stored is indexed."""
+        """Index it before it is stored, so that every stored session is indexed."""
         if session.user is None:
             return b""
         entry, crowded = await self._index.change(session.user, add=[session.identity])
@@ -204,7 +204,7 @@ class SessionStore:
         await self._announce(record.session.identity)
         return True
 
-    def _begin_anew(self, record: SessionRecord) -> None:
+    def _replace_session(self, record: SessionRecord) -> None:
         session, new = record.session, self.create()
         if session.user is not None:
             new.session.log_in(session.user, session.created)

@@ -18,7 +18,7 @@ from gospa.sessions.session import Session
 from gospa.sessions.store import CHANNEL, SessionStore
 from gospa.settings import Settings
 
-RECENT = 100  # announcements remembered, one of which may concern a handshake under way
+RECENT = 100  # announcements remembered for handshakes in progress
 
 
 class Socket(Protocol):
@@ -42,7 +42,7 @@ async def open_watch(
 
 
 class SessionWatch:
-    """Tells sockets of their sessions: when one is announced as changed, and at intervals."""
+    """Compares sockets with their sessions: when a change is announced, and at intervals."""
 
     def __init__(self, sessions: SessionStore, pubsub: PubSub, settings: Settings) -> None:
         self._sessions = sessions
@@ -67,12 +67,12 @@ class SessionWatch:
             del self._sockets[session.identity]
 
     def on_first_use(self, session: Session) -> "partial[None] | None":
-        """What a socket has to call at its first request, if its session is due for renewal."""
+        """If the session is due for renewal, a function for the socket's first request."""
         due = session.due(time.time(), self._settings.session_idle)
         return partial(self._check_soon, session.identity) if due else None
 
     def on_message(self, message: bytes) -> None:
-        """A session ended or has a new token; perhaps one of a socket here."""
+        """A session ended or has a new token: check it, if a socket here has it."""
         identity = message[:64].decode("ascii", "replace")
         self._recent.append(identity)
         if identity in self._sockets:

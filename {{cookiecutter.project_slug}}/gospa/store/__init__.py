@@ -8,7 +8,7 @@ How a change gets to everybody, and what holds it together:
         one atomic step: check what was read, write, count the version up, publish a PATCH
         ├─▶ Commit     ACK to the client
         ├─▶ Conflict   the action runs again on the state that came back
-        └─▶ Refused    a mutation of it was refused before under its number
+        └─▶ Refused    one of its mutations had been refused before
 
     PATCH ──▶ every worker that has a member in the room ──▶ Replica ──▶ members
 
@@ -22,7 +22,7 @@ counting; a version alone could not tell these apart. A room that nobody changed
 NO_TAG.
 
 **Conflicts** are found by value (optimistic locking): a Change carries the keys that were read with
-the bytes seen there. `expect_tag` is for an action that looked at which keys exist. Blind writes
+the bytes read there. `expect_tag` is for an action that read which keys exist. Blind writes
 carry neither and never conflict. Writers of different keys never conflict.
 
 **Repeats.** A Change carries each client's mutation number. The store keeps a client's last number

@@ -89,7 +89,7 @@ def check_keys(keys: Iterable[Any], name: str = "") -> None:
 def check_bounds(value: Any, *, elements: int, depth: int) -> None:
     """Raise CodecError if a value from `unpack` is too large or too deep, or has keys of bytes.
 
-    The rest of what `check` looks for, `unpack` guarantees.
+    `unpack` guarantees everything else that `check` verifies.
     """
     level, count = [value], 0
     for _ in range(depth + 1):

@@ -1,4 +1,4 @@
-"""Whether this worker lives, and whether it can do its work."""
+"""Liveness and readiness of this worker."""
 
 import os
 from dataclasses import asdict

@@ -143,7 +143,7 @@ class MemoryStateStore:
         await self._pubsub.publish(channel(room), b"")
 
     def _sweep(self, now: float) -> None:
-        """Drop expired rooms and numbers, once in a while."""
+        """Drop expired rooms and mutation numbers, at most every SWEEP seconds."""
         if now < self._sweep_at:
             return
         self._sweep_at = now + SWEEP

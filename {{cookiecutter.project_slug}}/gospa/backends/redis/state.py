@@ -79,14 +79,14 @@ class RedisStateStore:
         renewals = [("PEXPIRE", self._key(room), self._ttl) for room in rooms]
         with store_errors():
             answers = await self._client.send([*heads, *renewals])
-        told = {
+        found = {
             room: tag or contract.NO_TAG
             for room, tag in zip(rooms, answers, strict=False)
             if not isinstance(tag, Exception)
         }
-        if rooms and not told:
+        if rooms and not found:
             raise translate(answers[0])
-        return told
+        return found
 
     async def hold_lease(self, lease: str, ttl: float) -> None:
         await ask(self._client, ("SET", self._lease(lease), b"", "PX", round(ttl * 1000)))

@@ -11,8 +11,7 @@ from gospa import tasks
 from gospa.errors import StoreUnavailable
 from gospa.live import local_room, wire, writer
 from gospa.live.local_room import LocalRoom, RoomContext
-from gospa.live.mutations import Mutation
-from gospa.live.mutations import Sequence as Numbers
+from gospa.live.mutations import Mutation, MutationSequence
 from gospa.live.replica import Replica
 from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
 from gospa.stats import Stats
@@ -108,7 +107,9 @@ class Worker:
             return int(draft["count"])
 
         before = len(self.answers)
-        self.room.mutations.submit(Mutation(os.urandom(16), 1, Numbers(), run, self.answers.append))
+        self.room.mutations.submit(
+            Mutation(os.urandom(16), 1, MutationSequence(), run, self.answers.append)
+        )
         await until(lambda: len(self.answers) > before)
 
     @property

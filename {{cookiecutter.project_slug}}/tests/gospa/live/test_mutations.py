@@ -13,7 +13,7 @@ import pytest
 
 from gospa.errors import StoreError, StoreFull, StoreUnavailable
 from gospa.live import mutations, wire
-from gospa.live.mutations import Applied, Mutation, MutationQueue, Outcome, Sequence
+from gospa.live.mutations import Applied, Mutation, MutationQueue, MutationSequence, Outcome
 from gospa.live.requests import error_message
 from gospa.room import RoomError
 from gospa.store.codec import pack_fields, unpack_fields
@@ -64,7 +64,7 @@ class Room:
         self.queue = MutationQueue("a", "a", INITIAL, self.store, lambda: INITIAL)  # type: ignore[arg-type]
         self.answers: list[list[Any]] = []
         self.number = 0
-        self.sequence = Sequence()
+        self.sequence = MutationSequence()
 
     def submit(self, run: Callable[[Draft], Any]) -> None:
         self.number += 1
@@ -79,7 +79,7 @@ class Room:
         for number, run in enumerate(runs, 1):
             client = number.to_bytes(16)
             keep = partial(self._keep, number)
-            self.queue.submit(Mutation(client, number, Sequence(), run, keep))
+            self.queue.submit(Mutation(client, number, MutationSequence(), run, keep))
         await self.queue.settled()
         return self.answers
 
@@ -394,7 +394,7 @@ async def test_an_outcome_that_cannot_be_told_stops_no_other(room: Room) -> None
     def fail(_: Outcome) -> None:
         raise OSError("nobody is told")
 
-    room.queue.submit(Mutation(b"d" * 16, 1, Sequence(), refuse_all, fail))
+    room.queue.submit(Mutation(b"d" * 16, 1, MutationSequence(), refuse_all, fail))
     async with asyncio.timeout(1):
         assert await room.run(add) == [wire.ACK, 1, 1, 1]
 
