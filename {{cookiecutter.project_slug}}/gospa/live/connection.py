@@ -8,7 +8,6 @@ from websockets.server import ServerProtocol
 
 from gospa.live import wire
 from gospa.live.hub import Hub
-from gospa.live.limits import BURST, charge
 from gospa.live.requests import Requests
 from gospa.live.writer import Writer
 from gospa.sessions.session import Session
@@ -20,6 +19,17 @@ MAX_REASON = (
     120  # bytes: a control frame holds 125, https://www.rfc-editor.org/rfc/rfc6455#section-5.5
 )
 NOTHING = memoryview(b"")
+BURST = 10.0  # seconds' worth of a rate may come at once
+
+
+def charge(paid: float, now: float, amount: float, rate: float) -> float:
+    """The time by which `amount` more is paid for, at `rate` a second. Both times in seconds.
+
+    A rate limit is a token bucket in the form of the generic cell rate algorithm: one number, the
+    time by which everything so far is paid for. It may be up to BURST ahead of now.
+    https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
+    """
+    return max(paid, now) + amount / rate
 
 
 class Connection(asyncio.Protocol):
@@ -37,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._last_received = self._opened = self._loop.time()
-        self._bytes_paid = self._frames_paid = self._opened  # rate limits: see `limits.py`
+        self._bytes_paid = self._frames_paid = self._opened  # rate limits: see `charge`
         self._unread = NOTHING
         self._fragments = bytearray()
         self._pinged = self._flooding = self._closing = False

@@ -1,22 +1,12 @@
-"""Limits on how many connections a session and an address may have, and how fast they come.
-
-Rate limits here and in `connection.py` are token buckets in the form of the generic cell rate
-algorithm: one number, the time by which everything so far is paid for. It may be up to BURST
-seconds ahead. https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
-"""
+"""Limits on how many connections a session and an address may have, and how fast they come."""
 
 from collections import Counter
 from time import monotonic
 
+from gospa.live.connection import BURST, charge
 from gospa.settings import Settings
 
-BURST = 10.0  # seconds' worth of a rate may come at once
 MAX_ADDRESSES = 10_000  # whose handshakes are counted at a time
-
-
-def charge(paid: float, now: float, amount: float, rate: float) -> float:
-    """The time by which `amount` more is paid for, at `rate` a second. Both times in seconds."""
-    return max(paid, now) + amount / rate
 
 
 class TooMany(Exception):

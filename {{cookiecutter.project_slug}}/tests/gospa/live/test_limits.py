@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gospa.live import limits
-from gospa.live.limits import BURST, ConnectionLimits, TooMany, charge
+from gospa.live.connection import BURST, charge
+from gospa.live.limits import ConnectionLimits, TooMany
 from gospa.settings import Settings
 
 ANN = "192.0.2.1"
