@@ -1,10 +1,19 @@
 """The engine. Rooms, views, scripts, extras and app.py import its public names from here."""
 
 from gospa import tasks
-from gospa.app import Backends, create_app
-from gospa.errors import StoreError, StoreFull, StoreUnavailable
+from gospa.action import Action, Event, Member, action
+from gospa.app import Backends, create_app, open_rooms
+from gospa.errors import (
+    Invalid,
+    RoomError,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UnknownRoom,
+)
 from gospa.live.requests import CONNECTION_ID
-from gospa.room import Invalid, Room, RoomError, UnknownRoom, action
+from gospa.room import Room
+from gospa.rooms import Rooms, rooms_of
 from gospa.sessions.cookie import (
     log_in,
     log_out,
@@ -23,11 +32,15 @@ __all__ = [
     "BUCKETS",
     "CONNECTION_ID",
     "STATS",
+    "Action",
     "Backends",
     "Draft",
+    "Event",
     "Invalid",
+    "Member",
     "Room",
     "RoomError",
+    "Rooms",
     "Session",
     "Settings",
     "SettingsError",
@@ -40,8 +53,10 @@ __all__ = [
     "log_in",
     "log_out",
     "log_out_everywhere",
+    "open_rooms",
     "page",
     "renew_token",
+    "rooms_of",
     "session_of",
     "sessions_of",
     "tasks",

@@ -4,10 +4,16 @@ import asyncio
 import gc
 import multiprocessing
 import os
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+)
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 from sanic import Blueprint, HTTPResponse, Request, Sanic
 from sanic.log import logger
@@ -23,6 +29,7 @@ from gospa.live.limits import ConnectionLimits
 from gospa.live.router import Router
 from gospa.pubsub import PubSub
 from gospa.room import Room
+from gospa.rooms import Rooms
 from gospa.sessions.store import SessionStore
 from gospa.sessions.watch import open_watch
 from gospa.settings import Settings, SettingsError, load_settings
@@ -61,6 +68,10 @@ class Backends:
         return parts
 
 
+Resource = Callable[[Sanic], AbstractAsyncContextManager[Any]]
+Job = Callable[[Sanic], Coroutine[Any, Any, None]]
+
+
 class Extra(Protocol):
     """A module in `extras/`."""
 
@@ -76,11 +87,19 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
     *,
     views: Sequence[Blueprint] = (),
     extras: Sequence[Extra] = (),
+    resources: Sequence[Resource] = (),
+    jobs: Sequence[Job] = (),
 ) -> Sanic:
-    """The application. Settings come from the environment unless given, as tests do."""
+    """The application. Settings come from the environment unless given, as tests do.
+
+    Each resource is called with the application, and is open while rooms can be. Each job is called
+    with it in every worker, runs while rooms can be used, and is run again if it fails.
+    """
     app = Application(name)
     app.config.AUTO_EXTEND = False
-    app.ctx.router = Router(rooms)
+    app.ctx.router = Router(rooms, app)
+    app.ctx.backends = backends
+    app.ctx.resources, app.ctx.jobs = resources, jobs
     app.ctx.settings = settings
     app.ctx.log_formats = {"text": _nothing}  # how to write each in this process
     static.install(app)
@@ -91,6 +110,21 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
     for extra in extras:
         extra.install(app)
     return app
+
+
+@asynccontextmanager
+async def open_rooms(app: Sanic) -> AsyncIterator[Rooms]:
+    """The rooms of an application that is not served, as in a script; with its resources and jobs.
+
+    Raises SettingsError.
+    """
+    app.ctx.settings = app.ctx.settings or load_settings(os.environ)
+    with ExitStack() as held:
+        prepare = partial(app.ctx.backends.prepare, app.ctx.settings, held)
+        app.ctx.settings = await asyncio.to_thread(prepare)
+        async with AsyncExitStack() as stack:
+            await _open(app, app.ctx.backends, stack)
+            yield app.ctx.rooms
 
 
 def _run_main_process(app: Sanic, backends: Backends) -> None:
@@ -147,9 +181,15 @@ async def _open(app: Sanic, backends: Backends, stack: AsyncExitStack) -> None:
     app.ctx.limits = ConnectionLimits(settings)
     watch = open_watch(app.ctx.sessions, pubsub, settings)
     app.ctx.session_watch = await stack.enter_async_context(watch)
+    for resource in app.ctx.resources:
+        await stack.enter_async_context(resource(app))
     hub = open_hub(state, pubsub, app.ctx.router, settings)
     app.ctx.hub = await stack.enter_async_context(hub)
+    app.ctx.rooms = Rooms(app.ctx.hub, app.ctx.sessions)
     app.ctx.connections = await stack.enter_async_context(open_connections(app.ctx.hub))
+    for job in app.ctx.jobs:
+        work = tasks.until_done(partial(job, app), job.__name__)
+        stack.push_async_callback(tasks.stop, tasks.start(work, job.__name__))
 
 
 def _nothing() -> None:

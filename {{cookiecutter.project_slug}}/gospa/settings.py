@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A room that is neither changed nor visited for this long is deleted."""
     mutation_ttl: Seconds = 86400.0
     """How long a client's repeated mutation is recognized (idempotency)."""
+    once_ttl: Seconds = 7 * 86400.0
+    """How long a key of `rooms.once` is remembered (idempotency key)."""
     room_size: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024
     """Maximum size of a room's state; each key counts 64 bytes more."""
     memory_size: Annotated[int, msgspec.Meta(ge=1024)] = 256 * 1024 * 1024

@@ -39,6 +39,16 @@ def keep_running(work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task
     return start(run(), name)
 
 
+async def until_done(work: Callable[[], Awaitable[None]], name: str) -> None:
+    """Run `work` until it ends by itself; it is run again after an exception, which is logged."""
+    while True:
+        try:
+            return await work()
+        except Exception:  # whatever it was: the work must go on
+            logger.exception("%s failed; starting it again in %s s", name, RESTART_DELAY)
+        await asyncio.sleep(RESTART_DELAY)
+
+
 @asynccontextmanager
 async def running(work: Callable[[], Awaitable[None]], name: str) -> AsyncIterator[None]:
     """Keep `work` running as long as the block lasts."""

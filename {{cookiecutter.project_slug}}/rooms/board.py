@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gospa import Draft, Room, RoomError, Session, action
+from gospa import Draft, Event, Room, RoomError, Session, action
 
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Color = Annotated[int, Meta(ge=0, le=5)]
@@ -20,8 +20,8 @@ class Board(Room):
 
     pattern = "board/<name>"
     initial = {"count": 0, "notes": 0}
-    events = frozenset({"typing"})
     presence = True
+    typing = Event(str)  # the id of a note, "" for a new one
 
     async def authorize(self, session: Session) -> bool:
         return True

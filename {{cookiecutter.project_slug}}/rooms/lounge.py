@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gospa import Draft, Room, Session, action
+from gospa import Draft, Member, Room, Session, action
 
 KEPT = 50
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -20,5 +20,5 @@ class Lounge(Room):
         return session.user is not None
 
     @action
-    def say(self, state: Draft, text: Text, session: Session) -> None:
-        state["said"] = [*state["said"], {"by": session.user, "text": text}][-KEPT:]
+    def say(self, state: Draft, member: Member, text: Text) -> None:
+        state["said"] = [*state["said"], {"by": member.user, "text": text}][-KEPT:]

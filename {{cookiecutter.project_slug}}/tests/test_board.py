@@ -54,5 +54,5 @@ async def test_members_see_who_is_typing(connect: Connect) -> None:
     async with connect() as ann, connect() as bob:
         await ann.join(ROOM)
         await bob.join(ROOM)
-        await ann.emit(ROOM, "typing", {"note": None})
-        assert await bob.hears(ROOM, "typing") == {"note": None}
+        await ann.emit(ROOM, "typing", "0123abcd")
+        assert await bob.hears(ROOM, "typing") == "0123abcd"

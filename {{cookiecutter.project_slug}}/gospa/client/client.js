@@ -8,8 +8,8 @@ import { keep, take } from './storage.js';
 /**
  * @typedef {object} Options
  * @property {boolean} [persist] keep pending mutations in sessionStorage when the page is left. The
- *   tab's next page with this option sends them, in the session that the tab has by then. Use it
- *   for one client of a page.
+ *   tab's next page with this option sends them, if it has the same session. Use it for one client
+ *   of a page.
  */
 
 /**
@@ -93,9 +93,9 @@ export class Client extends Connection {
   #outliveThePage(key) {
     const adopt = () => {
       const own = this.#unanswered().map(({ client }) => client).concat(this.identity);
-      for (const { client, message, room } of take(key)) {
+      for (const { client, session, message, room } of take(key)) {
         if (own.includes(client)) continue; // restored from the back/forward cache with them
-        this.room(room).add(client, message, true).catch((error) => this.report(error));
+        this.room(room).add(client, message, session, true).catch((error) => this.report(error));
       }
     };
     adopt();

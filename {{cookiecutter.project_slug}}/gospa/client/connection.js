@@ -29,6 +29,8 @@ export class Connection extends Emitter {
   server = null;
   /** @type {string | null} the member id under which others see this page */
   member = null;
+  /** @type {Readonly<{ id: string, user: string | null }> | null} whose connection it is */
+  session = null;
   /** The client id in HELLO: 16 bytes, each a character. */
   speaker = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
   /** @type {string | URL | undefined} */ #url;
@@ -92,7 +94,7 @@ export class Connection extends Emitter {
   }
 
   /** Handle a message from the server. @param {any[]} message */
-  receive([type, , second, third]) {
+  receive([type, , second, third, fourth]) {
     if (type === FROM_SERVER.BYE) this.#notBefore = performance.now() + second;
     if (type === FROM_SERVER.PONG && this.#pinged) {
       this.emit('latency', performance.now() - this.#pinged);
@@ -102,6 +104,7 @@ export class Connection extends Emitter {
       const socket = this.#socket;
       this.member = second;
       this.server = Object.freeze(third);
+      this.session = Object.freeze(fourth);
       this.emit('welcome', this.server);
       if (socket === this.#socket) this.#become('online');
     }

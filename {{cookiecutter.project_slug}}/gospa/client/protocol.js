@@ -16,7 +16,8 @@ export const FROM_CLIENT = /** @type {const} */ ({
 
 /**
  * A request that was refused: by the server, or by this client with one of the codes `invalid`,
- * `overflow`, `too_large`, `left`, `closed` and `unauthorized` (the session has ended).
+ * `overflow`, `too_large`, `left`, `other_session` (a mutation of another session than the present
+ * one), `closed` and `unauthorized` (the session has ended).
  */
 export class RoomError extends Error {
   name = 'RoomError';

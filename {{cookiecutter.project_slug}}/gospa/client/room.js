@@ -4,7 +4,7 @@ import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { decode } from './msgpack.js';
 import { FROM_CLIENT, FROM_SERVER, MEMBERS, RoomError, checked, frame } from './protocol.js';
-import { UNKNOWN, applyMessage, changedKeys, rebase } from './state.js';
+import { UNKNOWN, applyMessage, changedKeys, rebase, withDefaults } from './state.js';
 
 /** @typedef {import('./msgpack.js').Value} Value */
 /** @typedef {import('./state.js').State} State */
@@ -23,6 +23,7 @@ const RETRY = [300, 5_000];
 export class Room extends Emitter {
   #client;
   #replica = UNKNOWN;
+  #defaults = UNKNOWN.state;
   /** @type {State | null} the state without the effects of mutations; null until it is known */
   #base = null;
   /**
@@ -137,6 +138,7 @@ export class Room extends Emitter {
   /** Handle a message other than the answer to a mutation. @param {any[]} message */
   receive(message) {
     const [type, , event, payload, sender] = message;
+    const awaited = this.#membership === 'awaited';
     const { tag } = this.#replica;
     this.#replica = applyMessage(this.#replica, message);
     if (type === FROM_SERVER.EVENT) this.emit(event, payload, sender);
@@ -144,11 +146,13 @@ export class Room extends Emitter {
       // A snapshot may be of another chain; it contains every acknowledged mutation.
       if (type === FROM_SERVER.SNAPSHOT) for (const each of this.#mutations) each.version &&= 0;
       if (type === FROM_SERVER.JOINED) {
+        this.#defaults = sender;
         this.#membership = 'joined';
         this.#attempt = 0;
         this.pending.forEach((each) => this.#send(each));
       }
-      this.#show();
+      // JOINED follows at once, and has the defaults without which the state is not complete.
+      if (!awaited || type === FROM_SERVER.JOINED) this.#show();
     } else if (tag !== null) this.enter(); // join again for a snapshot; keep showing the old state
   }
 
@@ -175,12 +179,14 @@ export class Room extends Emitter {
 
   /**
    * @param {string} client @param {any} message a CALL or WRITE that nothing else refers to
-   * @param {boolean} outcomeUnknown whether it may have been sent before
+   * @param {string | null} session @param {boolean} outcomeUnknown it may have been sent before
    * @returns {Promise<any>}
    */
-  add(client, message, outcomeUnknown = false) {
+  add(client, message, session = this.#client.session?.id ?? null, outcomeUnknown = false) {
     return new Promise((resolve, reject) => {
-      const mutation = { client, message, sent: false, outcomeUnknown, version: null, resolve, reject };
+      const mutation = {
+        client, session, message, sent: false, outcomeUnknown, version: null, resolve, reject,
+      };
       this.#mutations.push(mutation);
       // The server refuses a mutation while an earlier one has to be repeated.
       if (this.#membership === 'joined' && !this.#retry) this.#send(mutation);
@@ -222,6 +228,12 @@ export class Room extends Emitter {
   /** @param {Mutation} mutation */
   #send(mutation) {
     if (mutation.client !== this.#client.speaker) return; // it needs a connection of that client
+    const session = this.#client.session?.id ?? null;
+    mutation.session ??= session;
+    if (mutation.session !== session) {
+      const error = new RoomError('other_session', 'it was made in another session', this.name);
+      return this.#reject([mutation], error);
+    }
     try {
       mutation.sent = this.#client.send(this.#frame(mutation.message)) || mutation.sent;
     } catch (error) {
@@ -244,7 +256,7 @@ export class Room extends Emitter {
     const before = this.state;
     const { state, version } = this.#replica;
     if (version !== null && !this.#mutations.some(({ outcomeUnknown }) => outcomeUnknown)) {
-      this.#base = state;
+      this.#base = withDefaults(this.#defaults, state);
       this.#mutations = this.#mutations.filter((each) => (each.version ?? Infinity) > version);
     }
     if (this.#base) this.state = rebase(this.#base, this.#mutations, this.#optimistic);

@@ -14,6 +14,7 @@ import { FROM_CLIENT, FROM_SERVER } from './protocol.js';
 /**
  * @typedef {object} Mutation
  * @property {string} client its client id
+ * @property {string | null} session the session it was made in; null before the first connection
  * @property {any[]} message a CALL or WRITE with its mutation number
  * @property {boolean} sent
  * @property {boolean} outcomeUnknown it may have been applied, and its answer was lost
@@ -45,6 +46,12 @@ export function applyMessage(replica, [type, , version, first, second, set, dele
 
 /** @param {Uint8Array | null} one @param {Uint8Array | null} other */
 const same = (one, other) => String(one) === String(other);
+
+/**
+ * A state with the room's defaults for the keys that it does not have.
+ * @param {State} defaults @param {State} state @returns {State}
+ */
+export const withDefaults = (defaults, state) => freeze({ __proto__: null, ...defaults, ...state });
 
 /**
  * The confirmed state (the base) with the effects of pending mutations applied to it in order.

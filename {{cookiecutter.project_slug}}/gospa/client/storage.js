@@ -10,7 +10,7 @@ import { checked } from './protocol.js';
 
 /** @param {string} key @param {import('./state.js').Mutation[]} pending */
 export function keep(key, pending) {
-  const bytes = encode(pending.map(({ client, message }) => [client, message]));
+  const bytes = encode(pending.map(({ client, session, message }) => [client, session, message]));
   if (pending.length === 0) sessionStorage.removeItem(key);
   else sessionStorage.setItem(key, Array.from(bytes, (b) => String.fromCharCode(b)).join(''));
 }
@@ -21,7 +21,9 @@ export function take(key) {
     const text = sessionStorage.getItem(key) ?? '\x90';
     sessionStorage.removeItem(key);
     const kept = /** @type {any[]} */ (decode(Uint8Array.from(text, (c) => c.charCodeAt(0))));
-    return kept.map(([client, message]) => ({ client, message, room: checked(message[2]) }));
+    return kept.map(([client, session, message]) => {
+      return { client, session, message, room: checked(message[2]) };
+    });
   } catch {
     return []; // forbidden, or not ours
   }

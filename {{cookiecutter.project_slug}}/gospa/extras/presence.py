@@ -21,7 +21,7 @@ from sanic.log import logger
 from gospa import Draft, Invalid, Room, Session, StoreError, UnknownRoom, tasks
 from gospa.live.hub import Hub
 from gospa.live.local_room import LocalRoom
-from gospa.live.mutations import Applied, Mutation, MutationSequence, Outcome
+from gospa.live.mutations import Applied, Mutation, Outcome
 from gospa.store.codec import pack, unpack_fields
 
 SUFFIX = "#members"  # no other room's name has this character
@@ -120,7 +120,7 @@ class LocalMembers:
             self._writing = True
             now, self._pending = self._pending, {}
             write, done = partial(self._write, now), partial(self._written, now)
-            self._local.mutations.submit(Mutation(b"", 0, MutationSequence(), write, done))
+            self._local.mutations.submit(Mutation(None, 0, write, done))
 
     def _write(self, members: Mapping[str, str], draft: Draft) -> None:
         for member, worker in members.items():

@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager, suppress
 from sanic.log import logger
 
 from gospa import tasks
-from gospa.errors import StoreError
+from gospa.errors import StoreError, StoreUnavailable, Unauthorized
 from gospa.live.local_room import LocalRoom, RoomContext
+from gospa.live.mutations import STOPPED
 from gospa.live.router import Router
 from gospa.pubsub import PubSub
-from gospa.room import Room, Unauthorized
+from gospa.room import Room
 from gospa.sessions.session import Session
 from gospa.settings import Settings
 from gospa.stats import STATS
@@ -56,8 +57,8 @@ class Hub:
         self.rooms: dict[str, LocalRoom] = {}
         self.worker = os.urandom(8).hex()
         self.store = store
-        self._pubsub = pubsub
-        self._router = router
+        self.pubsub = pubsub
+        self.router = router
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._gap = asyncio.Event()
         self._context = RoomContext(self.worker, store, pubsub, self._gap.set, settings.room_size)
@@ -65,13 +66,28 @@ class Hub:
     @property
     def subscribed(self) -> bool:
         """Whether this worker receives what other workers publish."""
-        return self._pubsub.connected
+        return self.pubsub.connected
 
     async def enter(self, name: str, session: Session) -> LocalRoom:
         """The room of that name, open. Raises RoomError, or StoreError if it cannot be loaded."""
-        key, room = self._router.resolve(name, session)
+        key, room = self.router.resolve(name, session)
         if not await room.authorize(session):
             raise Unauthorized(f"you may not enter {name}")
+        return await self._opened(key, room)
+
+    @asynccontextmanager
+    async def hold(self, key: str, room: Room) -> AsyncIterator[LocalRoom]:
+        """Keep a room open for the application. Raises StoreError if it cannot be loaded."""
+        if self.draining:
+            raise StoreUnavailable(STOPPED)
+        local = await self._opened(key, room)
+        local.holders += 1
+        try:
+            yield local
+        finally:
+            local.holders -= 1
+
+    async def _opened(self, key: str, room: Room) -> LocalRoom:
         while key not in self.rooms:  # it may be closed again before we get our turn
             if key not in self._opening:
                 self._opening[key] = asyncio.create_task(self._open(key, room))
@@ -108,7 +124,7 @@ class Hub:
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT):
                 for local in rooms:
-                    await local.mutations.settled()
+                    await local.mutations.idle.wait()
 
     async def close(self) -> None:
         """Close all rooms."""

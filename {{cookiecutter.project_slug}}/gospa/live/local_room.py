@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sanic.log import logger
 
 from gospa import tasks
+from gospa.action import Member
 from gospa.errors import StoreError, StoreUnavailable
 from gospa.live import wire
 from gospa.live.mutations import MutationQueue
@@ -18,7 +19,7 @@ from gospa.live.writer import Fanout, Writer, framed
 from gospa.pubsub import PubSub, Subscription
 from gospa.room import Room
 from gospa.stats import STATS
-from gospa.store.contract import NO_TAG, Snapshot, StateStore, channel
+from gospa.store.contract import ABSENT, NO_TAG, Snapshot, StateStore, channel
 
 BUFFER = 1024  # messages kept while the room is being loaded
 GRACE = 0.25  # seconds that a commit may take from the store to here
@@ -52,6 +53,17 @@ class MemberList(Protocol):
         """Remove a member, unless it is here over another connection."""
 
 
+class Seat(Protocol):
+    """A connection that has joined a room."""
+
+    @property
+    def member(self) -> Member:
+        """Who it is."""
+
+    def kick(self, room: str) -> None:
+        """Remove it from a room, and tell the client."""
+
+
 class LocalRoom:
     """Follows the room's channel, and loads the room when a commit is missing."""
 
@@ -60,12 +72,11 @@ class LocalRoom:
         self.room = room
         self.context = context
         self.fanout = Fanout(self)
-        self._absent = Snapshot(0, NO_TAG, room.initial_fields)
-        self.replica = Replica(self._absent)
+        self.replica = Replica(ABSENT)
         self.mutations = MutationQueue(
             key,
             room.name,
-            self._absent,
+            room.initial_fields,
             context.store,
             lambda: self.replica.snapshot,
             limit=context.room_size,
@@ -76,14 +87,19 @@ class LocalRoom:
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
         self._repairing: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[StoreError | None] | None = None
-        self._joining = 0
+        self.holders = 0  # calls of the application that need it open, and joins in progress
+        self.listeners = set[
+            Callable[[], None]
+        ]()  # called when the state is another, or at the end
+        self.closed = False
+        self._seats: dict[Writer, Seat] = {}
 
     @property
     def unused(self) -> bool:
         """Whether it can be closed: no member, nobody about to be one, nothing left to write."""
         settled = self.members is None or self.members.settled
-        members = len(self.fanout) + self._joining
-        return not members and self.mutations.idle and settled
+        members = len(self.fanout) + self.holders
+        return not members and self.mutations.idle.is_set() and settled
 
     async def open(self) -> None:
         """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
@@ -95,6 +111,8 @@ class LocalRoom:
 
     async def close(self) -> None:
         """Stop following the room."""
+        self.closed = True
+        self._notify()
         await self.mutations.close()
         await tasks.stop(*(task for task in (self._repairing, self._checking) if task))
         if self._subscription:
@@ -107,7 +125,7 @@ class LocalRoom:
         Clients that come together share one question to the store. Until it is answered, the room
         is not closed. Raises StoreError, also if that takes long.
         """
-        self._joining += 1
+        self.holders += 1
         try:
             async with asyncio.timeout(CATCH_UP):
                 if self._lacks(version, tag) and self._checking and not self._checking.done():
@@ -119,7 +137,7 @@ class LocalRoom:
         except TimeoutError as error:
             raise StoreUnavailable("the newest state was not loaded in time") from error
         finally:
-            self._joining -= 1
+            self.holders -= 1
 
     def _lacks(self, version: int, tag: bytes | None) -> bool:
         behind = version > self.replica.version
@@ -147,13 +165,21 @@ class LocalRoom:
         if self._repairing is not None:
             await asyncio.wait([self._repairing])
 
-    def join(self, writer: Writer, tag: bytes | None) -> None:
+    def join(self, seat: Seat, writer: Writer, tag: bytes | None) -> None:
         """Bring a member up to date, from the commit with `tag` on if that is still kept."""
+        self._seats[writer] = seat
         self.fanout.add(writer)
         missed = None if tag is None else self.replica.missed(tag)
         frames = [self.snapshot_frame()] if missed is None else missed
-        joined = wire.joined(self.room.name, self.replica.version, self.replica.tag)
+        joined = wire.joined(
+            self.room.name, self.replica.version, self.replica.tag, self.room.initial_fields
+        )
         writer.write(b"".join([*frames, framed(joined)]))
+
+    def leave(self, writer: Writer) -> None:
+        """Send a member nothing more."""
+        self._seats.pop(writer, None)
+        self.fanout.remove(writer)
 
     def snapshot_frame(self) -> bytes:
         """The room's state as a framed SNAPSHOT, encoded once per version."""
@@ -188,11 +214,15 @@ class LocalRoom:
         if wire.is_event(message):
             self.fanout.send(framed(message))
             return
+        if kicked := wire.read_kick(message):
+            self._kick(kicked)
+            return
         frame = framed(message)
         match self._apply(self.replica, message, frame):
             case Link.NEXT:
                 self.mutations.published(self.replica.tag, self.replica.version)
                 self.fanout.send(frame)
+                self._notify()
             case Link.GAP:
                 self._repair(MISSED)
             case Link.STRAY:  # late, or the store lost commits: compare with the store's tag
@@ -228,7 +258,7 @@ class LocalRoom:
 
     async def _load(self) -> Snapshot:
         self._buffer = []
-        return await self.context.store.load(self.key) or self._absent
+        return await self.context.store.load(self.key) or ABSENT
 
     def _catch_up(self, snapshot: Snapshot) -> bool:
         """Apply to a snapshot the messages that arrived meanwhile; False if they have a gap."""
@@ -240,6 +270,17 @@ class LocalRoom:
             return False
         shown, self.replica, self._buffer = self.replica.tag, replica, None
         self.mutations.restart()
-        if replica.tag != shown and len(self.fanout):
-            self.fanout.send(self.snapshot_frame())
+        if replica.tag != shown:
+            self._notify()
+            if len(self.fanout):
+                self.fanout.send(self.snapshot_frame())
         return True
+
+    def _kick(self, whom: wire.Kick) -> None:
+        for seat in list(self._seats.values()):
+            if whom.user in (None, seat.member.user) and whom.member in (None, seat.member.id):
+                seat.kick(self.room.name)
+
+    def _notify(self) -> None:
+        for listener in list(self.listeners):
+            listener()

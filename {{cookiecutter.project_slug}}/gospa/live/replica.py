@@ -4,7 +4,7 @@ from collections import deque
 from enum import Enum, auto
 
 from gospa.live.wire import Patch
-from gospa.store.contract import NO_TAG, Snapshot
+from gospa.store.contract import Snapshot
 
 RING_FRAMES = 256
 RING_BYTES = 256 * 1024
@@ -65,7 +65,7 @@ class Replica:
 
     def missed(self, tag: bytes) -> list[bytes] | None:
         """The frames that lead from `tag` to now, or None if they are not kept."""
-        if tag == self.tag != NO_TAG:  # without commits, what a room starts with may have changed
+        if tag == self.tag:
             return []
         frames = iter(self._frames)
         for parent, _, frame in frames:

@@ -2,25 +2,33 @@
 
 import asyncio
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from sanic.log import logger
 
 from gospa import tasks
-from gospa.errors import StoreError, StoreFull, StoreUnavailable
+from gospa.action import Member, Run, bind_action, bind_write, find_event
+from gospa.errors import (
+    Invalid,
+    NotJoined,
+    RoomError,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from gospa.live import wire
 from gospa.live.hub import Hub
 from gospa.live.local_room import LocalRoom
 from gospa.live.mutations import Applied, Mutation, MutationSequence, Outcome
 from gospa.live.writer import Writer
-from gospa.room import Invalid, NotJoined, Room, RoomError
+from gospa.room import Room
 from gospa.sessions.session import Session
 from gospa.store.codec import CodecError
-from gospa.store.draft import Draft, StateTooLarge
+from gospa.store.draft import StateTooLarge
 
 BACKLOG = 64  # requests in progress, above which nothing more is read from the client
 CONNECTION_ID: ContextVar[str | None] = ContextVar("connection_id", default=None)
@@ -49,9 +57,9 @@ class Requests:
         self._regulate = regulate
         self.context = Context()  # its own, because that of the handshake holds the request
         self._client: bytes | None = None
-        self._member = ""
+        self.member = Member(session=session)
         self._rooms: dict[str, LocalRoom] = {}
-        self._sequences: defaultdict[str, MutationSequence] = defaultdict(MutationSequence)
+        self._sequences: dict[str, MutationSequence] = {}
         self._backlog: list[wire.Request] = []  # short; an empty deque takes 600 bytes
         self._current: asyncio.Task[None] | None = None
         self._unanswered = 0
@@ -109,6 +117,7 @@ class Requests:
             self._close(wire.NEW_TOKEN, "")
         else:
             self._session = session
+            self.member = replace(self.member, session=session)
             for local in list(self._rooms.values()):
                 await self._authorize_again(local.room, session)
 
@@ -118,6 +127,13 @@ class Requests:
                 self._close(wire.ACCESS_LOST, room.name)
         except Exception:  # no answer is not a refusal
             logger.exception("authorize() of room %s failed; the member stays", room.name)
+
+    def kick(self, room: str) -> None:
+        """Remove the client from a room and its list of members, and tell it."""
+        for name in [each for each in self._rooms if each.partition("#")[0] == room]:
+            self._leave(name)
+            text = "you were removed from this room"
+            self._writer.send(wire.error("kicked", text, room=name))
 
     # Requests of each kind
 
@@ -133,9 +149,11 @@ class Requests:
             case wire.Ping():
                 self._writer.send(wire.pong())
             case wire.Hello():
-                self._client, self._member = request.client, member_id(request.client)
-                self.context.run(CONNECTION_ID.set, self._member)
-                self._writer.send(wire.welcome(self._member, self._hub.server))
+                self._client = request.client
+                self.member = Member(member_id(request.client), self._session)
+                self.context.run(CONNECTION_ID.set, self.member.id)
+                session = {"id": public_id(self._session), "user": self._session.user}
+                self._writer.send(wire.welcome(self.member.id, self._hub.server, session))
             case wire.Join():
                 self._begin(self._join(request))
             case wire.Leave():
@@ -145,7 +163,7 @@ class Requests:
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a request that waits for the store; later requests wait for its end."""
-        name = f"request of {self._member}"
+        name = f"request of {self.member.id}"
         self._current = self.context.run(tasks.start, work, name)
         self._current.add_done_callback(self._end)
 
@@ -161,9 +179,9 @@ class Requests:
             if self.stopped:
                 return  # `authorize` had swallowed the cancellation
             if local.members:
-                local.members.enter(self._member, self, request.details)
+                local.members.enter(self.member.id, self, request.details)
             self._rooms[name] = local  # only now: a room that was refused may be closed
-            local.join(self._writer, request.tag)
+            local.join(self, self._writer, request.tag)
         except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
             self._writer.send(error_message(error, name))
 
@@ -176,33 +194,39 @@ class Requests:
         local = self._rooms.pop(name, None)
         self._sequences.pop(name, None)
         if local is not None:
-            local.fanout.remove(self._writer)
+            local.leave(self._writer)
             if local.members and not self._hub.draining:  # else the client reconnects elsewhere
-                local.members.leave(self._member, self)
+                local.members.leave(self.member.id, self)
 
     def _mutate(self, request: wire.Call | wire.Write) -> None:
-        assert self._client is not None  # noqa: S101 - HELLO came first
         name, number = request.room, request.mutation
         try:
             local = self._joined(name)
             run = self._bind(local.room, request)
         except (RoomError, StoreUnavailable) as error:
             if isinstance(error, RoomError) and name in self._rooms:
-                self._sequences[name].refused.append(number)
+                self._sequence(name).refused.append(number)
             self._writer.send(error_message(error, name, number))
             return
         self._unanswered += 1
         self._regulate()
-        sequence, done = self._sequences[name], partial(self._answer, name, number)
-        mutation = Mutation(self._client, number, sequence, run, done, self.context)
-        local.mutations.submit(mutation)
+        sequence, done = self._sequence(name), partial(self._answer, name, number)
+        local.mutations.submit(Mutation(sequence, number, run, done, self.context))
 
-    def _bind(self, room: Room, request: wire.Call | wire.Write) -> Callable[[Draft], Any]:
+    def _sequence(self, room: str) -> MutationSequence:
+        if room not in self._sequences:
+            assert self._client is not None  # noqa: S101 - HELLO came first
+            source = source_of(self._client, self._session)
+            ttl = self._hub.settings.mutation_ttl
+            self._sequences[room] = MutationSequence(source, ttl)
+        return self._sequences[room]
+
+    def _bind(self, room: Room, request: wire.Call | wire.Write) -> Run:
         if self._hub.draining:
             raise StoreUnavailable("this worker stops")
         if isinstance(request, wire.Call):
-            return room.bind_action(request.action, self._session, request.args)
-        return room.bind_write(request.set, request.delete)
+            return bind_action(room, request.action, self.member, request.args)
+        return bind_write(room, request.set, request.delete)
 
     def _answer(self, room: str, number: int, outcome: Outcome) -> None:
         self._unanswered -= 1
@@ -215,9 +239,9 @@ class Requests:
     async def _send_event(self, request: wire.Send) -> None:
         try:
             local = self._joined(request.room)
-            if request.event not in local.room.events:
-                raise Invalid(f"{request.room} has no event {request.event!r:.60}")
-            await local.send_event(request.event, request.payload, self._member)
+            event = find_event(local.room, request.event, self.member)
+            payload = event.payload(request.payload)
+            await local.send_event(event.name, payload, self.member.id)
         except (RoomError, StoreError) as error:
             self._writer.send(error_message(error, request.room))
 
@@ -234,6 +258,17 @@ def member_id(client: bytes) -> str:
     A digest, because the client's own id would let others send mutations in its name.
     """
     return hashlib.sha256(client).hexdigest()[:16]
+
+
+def public_id(session: Session) -> str:
+    """The id of a session for its own clients; a private room's key needs the identity itself."""
+    return hashlib.sha256(b"session" + session.identity.encode()).hexdigest()[:16]
+
+
+def source_of(client: bytes, session: Session) -> str:
+    """The name in the store of a client in its session: what another session sends is not its."""
+    digest = hashlib.blake2b(client + session.identity.encode(), digest_size=16)
+    return f"client:{digest.hexdigest()}"
 
 
 def error_message(error: Exception, room: str, mutation: int | None = None) -> bytes:

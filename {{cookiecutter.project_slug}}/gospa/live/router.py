@@ -3,7 +3,10 @@
 import re
 from collections.abc import Callable, Sequence
 
-from gospa.room import DefinitionError, Room, UnknownRoom
+from sanic import Sanic
+
+from gospa.errors import DefinitionError, Invalid, UnknownRoom
+from gospa.room import Room
 from gospa.sessions.session import Session
 
 _PARAMETER = re.compile(r"<([a-z_]+)>")
@@ -13,7 +16,8 @@ _SEGMENT = r"[A-Za-z0-9_.~-]{1,64}"
 class Router:
     """Matches names against the patterns of the application's rooms, in their order."""
 
-    def __init__(self, kinds: Sequence[type[Room]]) -> None:
+    def __init__(self, kinds: Sequence[type[Room]], app: Sanic | None = None) -> None:
+        self._app = app
         self._kinds = [(_compile(kind), kind) for kind in kinds]
         self._derived: dict[str, Callable[[Room], Room]] = {}
         patterns = [pattern.pattern for pattern, _ in self._kinds]
@@ -27,17 +31,30 @@ class Router:
         """
         self._derived[suffix] = make
 
-    def resolve(self, name: str, session: Session) -> tuple[str, Room]:
-        """The key that a room is stored under, and the room. Raises UnknownRoom."""
+    def resolve(self, name: str, session: Session | None) -> tuple[str, Room]:
+        """The key that a room is stored under, and the room. Raises UnknownRoom.
+
+        A private room is the session's. Without a session, it raises Invalid.
+        """
         for suffix, make in self._derived.items():
             if name.endswith(suffix):
                 key, room = self.resolve(name.removesuffix(suffix), session)
                 return key + suffix, make(room)
         for pattern, kind in self._kinds:
             if match := pattern.fullmatch(name):
-                key = f"{name}@{session.identity}" if kind.private else name
-                return key, kind(name, match.groupdict())
+                room = kind(name, match.groupdict())
+                if self._app is not None:
+                    room.app = self._app
+                return self._key(room, session), room
         raise UnknownRoom(f"there is no room {name!r:.60}")
+
+    @staticmethod
+    def _key(room: Room, session: Session | None) -> str:
+        if not room.private:
+            return room.name
+        if session is None:
+            raise Invalid(f"each session has its own room {room.name}: use for_user()")
+        return f"{room.name}@{session.identity}"
 
 
 def _compile(kind: type[Room]) -> re.Pattern[str]:

@@ -19,6 +19,9 @@ JOIN, LEAVE, CALL, WRITE, SEND, PING, HELLO = range(7)  # from the client
 SNAPSHOT, PATCH, EVENT, ACK, ERROR, WELCOME, BYE, PONG, JOINED = range(9)  # from the server
 
 
+KICK = 32  # between workers
+
+
 class Close(NamedTuple):
     """Why a connection ends. From code 4500 on, to connect again would fail the same way."""
 
@@ -139,9 +142,9 @@ def error(code: str, text: str, *, mutation: int | None = None, room: str | None
     return pack([ERROR, mutation, code, text, room])
 
 
-def welcome(member: str, server: Mapping[str, Any]) -> bytes:
+def welcome(member: str, server: Mapping[str, Any], session: Mapping[str, Any]) -> bytes:
     """The answer to HELLO."""
-    return pack([WELCOME, VERSION, member, dict(server)])
+    return pack([WELCOME, VERSION, member, dict(server), dict(session)])
 
 
 def bye(close: Close, retry_after_ms: int) -> bytes:
@@ -154,9 +157,9 @@ def pong() -> bytes:
     return encode([PONG])
 
 
-def joined(room: str, version: int, tag: bytes) -> bytes:
-    """The member is up to date."""
-    return pack([JOINED, room, version, tag])
+def joined(room: str, version: int, tag: bytes, defaults: Mapping[str, bytes]) -> bytes:
+    """The member is up to date; `defaults` are the values of keys that the state does not have."""
+    return b"\x95" + b"".join(map(encode, (JOINED, room, version, tag))) + pack_map(defaults)
 
 
 class _Published(msgspec.Struct, array_like=True, tag=PATCH, forbid_unknown_fields=True):
@@ -182,6 +185,26 @@ class Patch:
     tag: bytes
     set: Mapping[str, bytes]
     delete: Sequence[str]
+
+
+class Kick(msgspec.Struct, array_like=True, tag=KICK, frozen=True):
+    """Tells workers, not clients, to remove members from a room: of a user, or with an id."""
+
+    user: str | None
+    member: str | None
+
+
+_KICK = msgspec.msgpack.Decoder(Kick)
+
+
+def kick(user: str | None, member: str | None) -> bytes:
+    """Remove these members from a room: see `Kick`."""
+    return pack([KICK, user, member])
+
+
+def read_kick(message: bytes) -> Kick | None:
+    """A published KICK, or None for anything else."""
+    return _KICK.decode(message) if message[:2] == b"\x93\x20" else None
 
 
 def is_event(message: bytes) -> bool:

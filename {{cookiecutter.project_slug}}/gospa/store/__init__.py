@@ -6,9 +6,9 @@ How a change gets to everybody, and what holds it together:
                                                           │
     StateStore.commit(room, Change) ◀────────────────────┘
         one atomic step: check what was read, write, count the version up, publish a PATCH
-        ├─▶ Commit     ACK to the client
-        ├─▶ Conflict   the action runs again on the state that came back
-        └─▶ Refused    one of its mutations had been refused before
+        ├─▶ Commit             ACK to the client
+        ├─▶ Conflict, Moved    the action runs again on the values, or the state, that came back
+        └─▶ Known              some of the mutations had been applied or refused before
 
     PATCH ──▶ every worker that has a member in the room ──▶ Replica ──▶ members
 
@@ -18,16 +18,21 @@ message that it publishes is the one that browsers receive.
 **The chain.** A commit has a version, one above its parent's, and a random 8-byte tag, and it names
 its parent's tag. A replica applies a PATCH whose parent is its own tag. Any other PATCH means that
 a commit is missing, that it came late, or that the store lost commits (a failover) and went on
-counting; a version alone could not tell these apart. A room that nobody changed has version 0 and
-NO_TAG.
+counting; a version alone could not tell these apart. So each try of a commit has a tag of its own:
+if two tries are applied, to different states, these have different tags. A room that nobody changed
+has version 0, NO_TAG and no fields: the defaults of its class are not in the chain, because
+releases may differ in them.
 
 **Conflicts** are found by value (optimistic locking): a Change carries the keys that were read with
-the bytes read there. `expect_tag` is for an action that read which keys exist. Blind writes
-carry neither and never conflict. Writers of different keys never conflict.
+the bytes read there, and a Conflict returns those that differ. `expect_tag` is for an action that
+read which keys exist; it gets the whole room (Moved). Blind writes carry neither and never
+conflict. Writers of different keys never conflict.
 
-**Repeats.** A Change carries each client's mutation number. The store keeps a client's last number
-for `mutation_ttl`; a Change with a number that is not above it writes nothing and returns
-the recorded outcome. So a client may repeat what was not answered, on any worker.
+**Repeats.** Mutations have a source (a client in its session, or an idempotency key) and a number.
+The store keeps a Record for each source: the last number, and those before it that were refused. A
+Change with a number that is not above the last one writes nothing and returns the records
+(Known): what they contain is settled, and the rest is tried again. So a client may repeat what was
+not answered, on any worker. Several mutations of one source may share a commit.
 
 **Lifetimes.** A room expires `room_ttl` after it was last changed or visited. Leases expire by the
 store's clock alone.

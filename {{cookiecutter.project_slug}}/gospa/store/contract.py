@@ -22,17 +22,44 @@ class Snapshot:
     fields: Mapping[str, bytes]
 
 
+ABSENT = Snapshot(0, NO_TAG, {})  # the state of a room that is not stored
+
+
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A client's mutation. It is applied only if `number` is above the client's last one.
+    """The mutations of one source in a change: those with the numbers `first` to `last`.
 
-    `refused` are lower numbers that were not applied, in case the client repeats them because it
-    did not get the answer.
+    A source numbers its mutations upwards: a client in its session, or an idempotency key, which
+    has one. They are applied only if `first` is above the last number recorded. `refused` are lower
+    numbers that were not applied, in case the source repeats them because it did not get the
+    answer. The record is kept for `ttl` seconds.
     """
 
-    client: bytes
-    number: int
+    source: str
+    first: int
+    last: int
+    ttl: float
     refused: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a store knows of a source: its last mutation, and those before it that were refused.
+
+    `version` and `tag` are those of the last mutation's commit.
+    """
+
+    last: int = 0
+    version: int = 0
+    tag: bytes = NO_TAG
+    refused: tuple[int, ...] = ()
+
+    def after(self, mutations: Numbered, version: int, tag: bytes) -> "Record":
+        """The record once `mutations` are in a commit."""
+        # Another connection may have applied the numbers up to `last` that this one gave up.
+        later = [number for number in mutations.refused if number > self.last]
+        refused = (*self.refused, *later)[-MAX_REFUSED:]
+        return Record(mutations.last, version, tag, refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +69,12 @@ class Change:
     `exists`: whether the writer believes that the room is stored. `expect`: the keys that it read,
     with the value it saw, None where there was none. `expect_tag`: if given, the tag that the room
     must still have. `message`: what to publish, in two parts; `splice` puts version and parent
-    between them. `mutations`: one of each client concerned; if one of them was applied or refused
-    before, nothing is written. `attempt`: conflicts of this write so far, so that a store with
+    between them. `mutations`: one of each source concerned; if the store knows one of these numbers
+    already, nothing is written. `attempt`: conflicts of this write so far, so that a store with
     many writers can let it through in the end.
 
-    A change that writes nothing is a question: whether the conditions hold, and whether one of its
-    mutations was applied or refused before.
+    A change that writes nothing is a question: whether the conditions hold, and which of its
+    mutations the store knows. With `record`, their numbers are recorded all the same.
     """
 
     tag: bytes
@@ -58,6 +85,7 @@ class Change:
     expect: Mapping[str, bytes | None] = field(default_factory=dict)
     expect_tag: bytes | None = None
     mutations: Sequence[Numbered] = ()
+    record: bool = False
     attempt: int = 0
 
     def __bool__(self) -> bool:
@@ -66,26 +94,56 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The change is stored, on top of `parent`; empty bytes if that is unknown.
-
-    `repeated`: one of its mutations had been applied in this version; nothing was written.
-    """
+    """The change is stored, on top of `parent`."""
 
     version: int
     parent: bytes = NO_TAG
-    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Some of the mutations were applied or refused before; nothing was written.
+
+    `records`: those of the sources concerned.
+    """
+
+    records: Mapping[str, Record]
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Another writer came first; nothing was written. The room as it is now, None if gone."""
+    """Another writer came first; nothing was written.
 
-    snapshot: Snapshot | None
+    `values`: what the keys in `expect` have by now, of those that differ; None where there is none.
+    """
+
+    values: Mapping[str, bytes | None] = field(default_factory=dict)
+
+    def onto(self, base: Snapshot) -> Snapshot:
+        """The base with these values, to run on again.
+
+        It is mixed of several states, so it has NO_TAG, and holds only for what a commit verifies.
+        """
+        fields = {**base.fields, **self.values}
+        kept = {key: raw for key, raw in fields.items() if raw is not None}
+        return Snapshot(base.version, NO_TAG, kept)
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """One of the change's mutations had been refused before; nothing was written."""
+class Moved:
+    """Another writer came first, and the change depended on the whole room; nothing was written.
+
+    `snapshot`: the room as it is now, None if it is gone.
+    """
+
+    snapshot: Snapshot | None
+
+    def onto(self, _: Snapshot) -> Snapshot:
+        """The state to run on again."""
+        return self.snapshot or ABSENT
+
+
+Outcome = Commit | Known | Conflict | Moved
 
 
 class StateStore(Protocol):
@@ -94,12 +152,14 @@ class StateStore(Protocol):
     async def load(self, room: str) -> Snapshot | None:
         """The room as stored, or None. Keeps it from expiring."""
 
-    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+    async def commit(self, room: str, change: Change) -> Outcome:
         """Check, write, count the version up and publish on `channel(room)`, as one atomic step.
 
-        A change that writes nothing leaves version and tag as they are; its Commit has them. A
-        numbered change whose answer was lost can be repeated safely. The message may be as large as
-        a room (`GOSPA_ROOM_SIZE`).
+        A change that writes nothing leaves version and tag as they are; its Commit has them. The
+        message may be as large as a room (`GOSPA_ROOM_SIZE`).
+
+        Raises StoreUnavailable if the change may have been written, or may be written later; a
+        numbered one can be repeated with a new tag. After any other StoreError, nothing is written.
         """
 
     async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:

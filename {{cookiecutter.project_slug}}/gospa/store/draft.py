@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from gospa.store.codec import check, check_keys, pack, unpack
 
+NO_DEFAULTS: Mapping[str, bytes] = MappingProxyType({})
 OVERHEAD = 64  # bytes that are counted for a field besides its key and value
 
 
@@ -63,11 +65,14 @@ class Draft(MutableMapping[str, Any]):
     """A room's state as a dict, for an action to read and change.
 
     Values inside values may be changed in place: `draft["note"]["text"] = "new"` is noticed.
-    Assigning a key without reading it is a blind write, which never conflicts.
+    Assigning a key without reading it is a blind write, which never conflicts. A key that is not
+    stored has its value in `defaults`, if there is one; reading it does not store it.
     """
 
-    def __init__(self, fields: Mapping[str, bytes]) -> None:
-        self._fields = fields
+    def __init__(
+        self, fields: Mapping[str, bytes], defaults: Mapping[str, bytes] = NO_DEFAULTS
+    ) -> None:
+        self._fields, self._defaults = fields, defaults
         self._values: dict[str, Any] = {}  # decoded when read, or assigned
         self._assigned: set[str] = set()
         self._deleted: set[str] = set()
@@ -77,9 +82,10 @@ class Draft(MutableMapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if key in self._values:
             return self._values[key]
-        if key in self._deleted:
-            raise KeyError(key)
-        raw = self._read[key] = self._fields.get(key)
+        raw = None
+        if key not in self._deleted:
+            raw = self._read[key] = self._fields.get(key)
+        raw = self._defaults.get(key) if raw is None else raw
         if raw is None:
             raise KeyError(key)
         value = self._values[key] = unpack(raw)
@@ -100,46 +106,60 @@ class Draft(MutableMapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         self._all_keys = True
-        yield from [key for key in self._fields if key not in self._deleted]
-        yield from [key for key in self._values if key not in self._fields]
+        stored = [key for key in self._fields if key not in self._deleted]
+        yield from dict.fromkeys([*stored, *self._values, *self._defaults])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def reads(self, *, all_keys: bool = False) -> Edits:
+        """What was read so far, without what was changed."""
+        return Edits(dict(self._read), self._all_keys or all_keys, set={}, delete=())
+
     def edits(self) -> Edits:
         """What was read and changed so far. Raises CodecError for a value state cannot hold."""
-        changed = {key: pack(value) for key, value in self._values.items()}
+        packed = {key: pack(value) for key, value in self._values.items()}
+        changed = {
+            key: raw
+            for key, raw in packed.items()
+            if key in self._assigned or raw != self._shown(key)
+        }
         return Edits(
             read=dict(self._read),
             all_keys=self._all_keys,
-            set={
-                key: raw
-                for key, raw in changed.items()
-                if key in self._assigned or raw != self._read[key]
-            },
-            delete=tuple(key for key in self._deleted if key in self._fields),
+            set=changed,
+            delete=tuple(k for k in self._deleted if k in self._fields and k not in changed),
         )
+
+    def _shown(self, key: str) -> bytes | None:
+        """What a key had before this draft changed it, as far as the draft shows it."""
+        stored = None if key in self._deleted else self._read[key]
+        return self._defaults.get(key) if stored is None else stored
 
 
 def run_all(
-    runs: Iterable[Callable[[Draft], Any]], fields: Mapping[str, bytes], limit: float
+    runs: Iterable[Callable[[Draft], Any]],
+    fields: Mapping[str, bytes],
+    defaults: Mapping[str, bytes],
+    limit: float,
 ) -> tuple[Edits, list[Any], Exception | None]:
     """Run functions one after another, each on what those before it left, until one fails.
 
     Returns what they changed together, their results, and the error of the one that failed: what
     it raised, CodecError for a result or a value that cannot be kept, or StateTooLarge above
-    `limit` bytes.
+    `limit` bytes. If that is the first, the edits are what it had read, and change nothing.
     """
     edits, results = NO_EDITS, list[Any]()
     for run in runs:
-        draft = Draft(fields)
+        draft = Draft(fields, defaults)
         try:
             result = run(draft)
             check(result, "the result")
             own = draft.edits()
             _check_growth(fields, own, limit)
         except Exception as error:  # noqa: BLE001 - returned to the caller
-            return edits, results, error
+            failed = draft.reads(all_keys=isinstance(error, StateTooLarge))
+            return edits if results else failed, results, error
         results.append(result)
         edits = edits.then(own)
         fields = own.applied(fields) if own else fields

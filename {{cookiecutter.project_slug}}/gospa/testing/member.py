@@ -38,7 +38,7 @@ class Refused(Exception):
 
 
 class Member:
-    """A WebSocket client. `states` holds the state of each joined room as the frames gave it."""
+    """A WebSocket client. `states` holds the state of each joined room, defaults included."""
 
     welcome: Message
 
@@ -47,6 +47,8 @@ class Member:
         self.client = client
         self.number = 0
         self.states: dict[str, dict[str, Any]] = {}
+        self._stored: dict[str, dict[str, Any]] = {}
+        self._defaults: dict[str, dict[str, Any]] = {}
         self.heads: dict[str, tuple[int, bytes]] = {}
         self.events: list[Message] = []
 
@@ -166,13 +168,21 @@ class Member:
     def _apply(self, message: Message) -> None:
         match message:
             case [0, room, version, tag, state]:
-                self.states[room] = state
+                self._stored[room] = state
                 self.heads[room] = (version, tag)
+                self._show(room)
             case [1, room, version, parent, tag, changed, deleted]:
                 assert self.heads[room][1] == parent, "a patch that does not fit was delivered"
-                self.states[room].update(changed)
+                self._stored[room].update(changed)
                 for key in deleted:
-                    self.states[room].pop(key, None)
+                    self._stored[room].pop(key, None)
                 self.heads[room] = (version, tag)
+                self._show(room)
+            case [8, room, _, _, defaults]:
+                self._defaults[room] = defaults
+                self._show(room)
             case [2, *_]:
                 self.events.append(message)
+
+    def _show(self, room: str) -> None:
+        self.states[room] = {**self._defaults.get(room, {}), **self._stored[room]}

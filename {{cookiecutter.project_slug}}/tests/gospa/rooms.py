@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gospa import Draft, Room, RoomError, Session, action
+from gospa import Draft, Event, Member, Room, RoomError, Session, action
 
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 
@@ -15,8 +15,9 @@ class Sheet(Room):
 
     pattern = "sheet/<name>"
     initial = {"count": 0, "notes": 0}
-    events = frozenset({"typing"})
     presence = True
+    typing = Event(dict)
+    announced = Event(str, server=True)
 
     async def authorize(self, session: Session) -> bool:
         return True
@@ -72,8 +73,8 @@ class Users(Room):
         return session.user is not None
 
     @action
-    def say(self, state: Draft, text: Text, session: Session) -> None:
-        state["last"] = [session.user, text]
+    def say(self, state: Draft, member: Member, text: Text) -> None:
+        state["last"] = [member.user, text]
 
 
 ROOMS = [Sheet, Mine, Users]

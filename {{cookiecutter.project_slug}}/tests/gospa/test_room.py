@@ -2,12 +2,27 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
+from gospa.action import (
+    SERVER,
+    Event,
+    Member,
+    action,
+    bind_action,
+    bind_write,
+    find_event,
+)
+from gospa.errors import DefinitionError, Invalid, Unauthorized, UnknownAction, UnknownRoom
 from gospa.live.router import Router
-from gospa.room import DefinitionError, Invalid, Room, UnknownAction, UnknownRoom, action
+from gospa.room import Room
 from gospa.sessions.session import Session, new_session
 from gospa.store.codec import pack_fields
 from gospa.store.draft import Draft
+
+
+class Place(Struct):
+    x: int
 
 
 class Open(Room):
@@ -23,8 +38,15 @@ class Open(Room):
         return [number, text]
 
     @action
-    def who(self, state: Draft, caller: Session) -> str:
-        return caller.identity
+    def who(self, state: Draft, member: Member) -> Member:
+        return member
+
+    @action(server=True)
+    def close(self, state: Draft) -> str:
+        return "closed"
+
+    moved = Event(Place)
+    told = Event(str, server=True)
 
     def no_action(self, state: Draft) -> None:
         raise AssertionError
@@ -36,10 +58,11 @@ class Own(Open):
 
 
 SESSION = new_session(0.0)
+ANN = Member("ann", SESSION)
 
 
 def run(name: str, **args: Any) -> Any:
-    return Open("open/a/b", {}).bind_action(name, SESSION, args)(Draft({}))
+    return bind_action(Open("open/a/b", {}), name, ANN, args)(Draft({}))
 
 
 def test_arguments_are_checked_and_defaults_filled_in() -> None:
@@ -56,10 +79,45 @@ def test_arguments_of_other_types_and_names_are_invalid(args: dict[str, Any]) ->
         run("plain", **args)
 
 
-def test_the_callers_session_cannot_be_sent() -> None:
-    assert run("who") == SESSION.identity
+def test_the_member_is_given_by_the_server_and_cannot_be_sent() -> None:
+    assert run("who") == ANN
     with pytest.raises(Invalid):
-        run("who", caller={})
+        run("who", member={})
+
+
+def test_an_action_of_the_application_is_not_for_members() -> None:
+    with pytest.raises(Unauthorized, match="only the application may call close"):
+        run("close")
+    assert bind_action(Open("open/a/b", {}), "close", SERVER, {})(Draft({})) == "closed"
+
+
+def test_an_action_is_a_method_of_its_room() -> None:
+    assert Open("open/a/b", {}).plain(Draft({}), 1) == [1, "x"]
+
+
+def test_arguments_are_named_by_their_places() -> None:
+    assert Open.plain.named((1, "y"), {}) == {"number": 1, "text": "y"}
+    assert Open.plain.named((1,), {"text": "y"}) == {"number": 1, "text": "y"}
+    for args, kwargs in (((1, "y", 2), {}), ((1,), {"number": 2})):
+        with pytest.raises(Invalid, match="number, text"):
+            Open.plain.named(args, kwargs)
+
+
+def test_the_payload_of_an_event_is_checked_and_sent_as_plain_values() -> None:
+    assert Open.moved.payload({"x": 1}) == Open.moved.payload(Place(1)) == {"x": 1}
+    for payload in ({"x": "1"}, 5, None):
+        with pytest.raises(Invalid):
+            Open.moved.payload(payload)
+
+
+def test_an_event_of_the_application_is_not_for_members() -> None:
+    room = Open("open/a/b", {})
+    assert find_event(room, "moved", ANN) is Open.moved
+    assert find_event(room, "told", SERVER) is Open.told
+    with pytest.raises(Unauthorized, match="only the application may send told"):
+        find_event(room, "told", ANN)
+    with pytest.raises(Invalid, match="no event"):
+        find_event(room, "plain", ANN)
 
 
 @pytest.mark.parametrize("name", ["no_action", "authorize", "__init__", "bind_write", "", "plain "])
@@ -72,11 +130,11 @@ def test_writable_keys_are_written_with_their_types() -> None:
     room = Open("open/a/b", {})
     now = datetime.now(UTC)
     draft = Draft(pack_fields({"title": "old"}))
-    room.bind_write({"at": now}, ["title"])(draft)
+    bind_write(room, {"at": now}, ["title"])(draft)
     assert dict(draft) == {"at": now}
     for values, deleted in (({"n": 1}, []), ({}, ["n"]), ({"title": 1}, []), ({"at": "2026"}, [])):
         with pytest.raises(Invalid):
-            room.bind_write(values, deleted)
+            bind_write(room, values, deleted)
 
 
 def test_names_find_their_room_and_its_parameters() -> None:
@@ -108,6 +166,11 @@ def test_other_names_are_unknown(name: str) -> None:
         Router([Open, Own]).resolve(name, SESSION)
 
 
+def test_a_private_room_is_not_found_without_a_session() -> None:
+    with pytest.raises(Invalid, match="for_user"):
+        Router([Own]).resolve("own", None)
+
+
 def test_a_private_room_is_each_sessions_own() -> None:
     directory = Router([Own])
     other = new_session(0.0)
@@ -131,6 +194,12 @@ async def _authorize(self: Room, session: Session) -> bool:
 async def _coroutine(self: Room, state: Draft) -> None: ...
 
 
+def _late(self: Room, state: Draft, number: int, member: Member) -> None: ...
+
+
+def _session(self: Room, state: Draft, session: Session) -> None: ...
+
+
 def _bare(self: Room, state: Draft, number) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001
 
 
@@ -146,6 +215,8 @@ def _many(self: Room, state: Draft, *numbers: int) -> None: ...
         ({"pattern": "x", "authorize": _authorize, "go": action(_coroutine)}, "async"),
         ({"pattern": "x", "authorize": _authorize, "go": action(_bare)}, "annotate number"),
         ({"pattern": "x", "authorize": _authorize, "go": action(_many)}, r"\*args"),
+        ({"pattern": "x", "authorize": _authorize, "go": action(_late)}, "right after the state"),
+        ({"pattern": "x", "authorize": _authorize, "go": action(_session)}, "member: Member"),
     ],
 )
 def test_a_room_that_cannot_work_is_refused_where_it_is_defined(

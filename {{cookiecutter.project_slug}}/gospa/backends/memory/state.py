@@ -3,18 +3,29 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gospa.backends import Backend
 from gospa.errors import StoreFull
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store import contract
-from gospa.store.contract import NO_TAG, Change, Commit, Conflict, Refused, Snapshot, channel
+from gospa.store.contract import (
+    NO_TAG,
+    Change,
+    Commit,
+    Conflict,
+    Known,
+    Moved,
+    Outcome,
+    Record,
+    Snapshot,
+    channel,
+)
 from gospa.store.draft import growth
 
 SWEEP = 60.0  # seconds
-ROOM, CLIENT = 1024, 512  # bytes of a room and of a client's number, besides fields, about
+ROOM, RECORD = 1024, 512  # bytes of a room and of a source's record, besides fields, about
 
 
 @asynccontextmanager
@@ -23,61 +34,31 @@ async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["Memor
     yield MemoryStateStore(pubsub, settings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Last:
-    """A client's last mutation, and the numbers of those before it that were refused."""
-
-    number: int = 0
-    version: int = 0
-    tag: bytes = NO_TAG
-    refused: Sequence[int] = ()
-    expires: float = 0.0
-
-
 @dataclass(slots=True)
 class _Room:
     expires: float
-    size: int = 0
+    size: int = ROOM
     version: int = 0
     tag: bytes = NO_TAG
     fields: dict[str, bytes] = field(default_factory=dict)
-    mutations: dict[bytes, _Last] = field(default_factory=dict)
 
-    def meets(self, change: Change) -> bool:
-        return (
-            (self.version > 0) is change.exists
-            and change.expect_tag in (None, self.tag)
-            and all(self.fields.get(key) == raw for key, raw in change.expect.items())
-        )
+    def obstacle(self, change: Change) -> Conflict | Moved | None:
+        """Why a change cannot be applied, or None."""
+        if (self.version > 0) is not change.exists or change.expect_tag not in (None, self.tag):
+            return Moved(self.snapshot() if self.version else None)
+        values = {key: self.fields.get(key) for key in change.expect}
+        differ = {key: raw for key, raw in values.items() if raw != change.expect[key]}
+        return Conflict(differ) if differ else None
 
-    def growth(self, change: Change) -> int:
-        """By how many bytes, about, a change makes it larger."""
-        new = [m for m in change.mutations if m.client not in self.mutations]
-        return growth(self.fields, change.set, change.delete) + CLIENT * len(new)
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.version, self.tag, dict(self.fields))
 
-    def apply(self, change: Change, remember_until: float) -> None:
+    def apply(self, change: Change) -> None:
         self.version += 1
         self.tag = change.tag
         self.fields.update(change.set)
         for key in change.delete:
             self.fields.pop(key, None)
-        for mutation in change.mutations:
-            last = self.mutations.get(mutation.client, _Last())
-            later = [n for n in mutation.refused if n > last.number]
-            refused = (*last.refused, *later)[-contract.MAX_REFUSED :]
-            self.mutations[mutation.client] = _Last(
-                mutation.number, self.version, self.tag, refused, remember_until
-            )
-
-    def known(self, change: Change) -> Commit | Refused | None:
-        """The outcome of a change with a mutation that was applied or refused before."""
-        for mutation in change.mutations:
-            last = self.mutations.get(mutation.client, _Last())
-            if mutation.number <= last.number:
-                if mutation.number in last.refused:
-                    return Refused()
-                return Commit(last.version, repeated=last.tag != change.tag)
-        return None
 
 
 class MemoryStateStore:
@@ -89,37 +70,38 @@ class MemoryStateStore:
         self._size = 0
         self._sweep_at = 0.0
         self._rooms: dict[str, _Room] = {}
+        self._records: dict[tuple[str, str], tuple[Record, float]] = {}  # and when they expire
         self._leases: dict[str, float] = {}
 
     async def load(self, room: str) -> Snapshot | None:
         stored = self._live(room)
-        if stored:
-            stored.expires = time.monotonic() + self._settings.room_ttl
-        return _snapshot(stored)
+        if stored is None:
+            return None
+        stored.expires = time.monotonic() + self._settings.room_ttl
+        return stored.snapshot()
 
-    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+    async def commit(self, room: str, change: Change) -> Outcome:
         now, settings = time.monotonic(), self._settings
         self._sweep(now)
         stored = self._live(room)
         state = stored or _Room(now)
-        if before := state.known(change):
-            return before
-        if not state.meets(change):
-            return Conflict(_snapshot(stored))
-        if not change:
-            return Commit(state.version, state.tag)
-        more = state.growth(change) + (0 if stored else ROOM)
-        if more > 0 and self._size + more > settings.memory_size:
-            raise StoreFull(f"the memory for rooms is full ({settings.memory_size} bytes)")
-        self._size += more
-        state.size += more
+        if known := self._known(room, state.version, change):
+            return known
+        if obstacle := state.obstacle(change):
+            return obstacle
         parent = state.tag
-        state.apply(change, now + settings.mutation_ttl)
-        state.expires = now + settings.room_ttl
-        self._rooms[room] = state
-        await self._pubsub.publish(
-            channel(room), contract.splice(change.message, state.version, parent)
-        )
+        if change or change.record:
+            self._grow(room, state, change)
+        if change:
+            state.apply(change)
+            state.expires = now + settings.room_ttl
+            self._rooms[room] = state
+        if change or change.record:
+            self._remember(room, state, change, now)
+        if change:
+            await self._pubsub.publish(
+                channel(room), contract.splice(change.message, state.version, parent)
+            )
         return Commit(state.version, parent)
 
     async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
@@ -142,17 +124,51 @@ class MemoryStateStore:
         self._forget(room)
         await self._pubsub.publish(channel(room), b"")
 
+    def _known(self, room: str, newest: int, change: Change) -> Known | None:
+        """The records of a change's sources if one of its mutations is in them.
+
+        The room may have been deleted since: a client would wait for a version beyond the newest.
+        """
+        found = {
+            mutations.source: replace(record, version=min(record.version, newest))
+            for mutations in change.mutations
+            if (record := self._record(room, mutations.source))
+        }
+        repeated = any(
+            mutations.first <= found.get(mutations.source, Record()).last
+            for mutations in change.mutations
+        )
+        return Known(found) if repeated else None
+
+    def _record(self, room: str, source: str) -> Record | None:
+        record, expires = self._records.get((room, source), (None, 0.0))
+        return record if expires > time.monotonic() else None
+
+    def _remember(self, room: str, state: _Room, change: Change, now: float) -> None:
+        for mutations in change.mutations:
+            before = self._record(room, mutations.source) or Record()
+            record = before.after(mutations, state.version, change.tag)
+            self._records[room, mutations.source] = (record, now + mutations.ttl)
+
+    def _grow(self, room: str, state: _Room, change: Change) -> None:
+        """Count the bytes, about, by which a change makes the store larger. Raises StoreFull."""
+        more = growth(state.fields, change.set, change.delete)
+        new = sum((room, each.source) not in self._records for each in change.mutations)
+        total = more + RECORD * new + (ROOM if change and not state.version else 0)
+        if total > 0 and self._size + total > self._settings.memory_size:
+            raise StoreFull(f"the memory for rooms is full ({self._settings.memory_size} bytes)")
+        state.size += more
+        self._size += total
+
     def _sweep(self, now: float) -> None:
-        """Drop expired rooms and mutation numbers, at most every SWEEP seconds."""
+        """Drop expired rooms and records, at most every SWEEP seconds."""
         if now < self._sweep_at:
             return
         self._sweep_at = now + SWEEP
         self._rooms = {key: room for key, room in self._rooms.items() if room.expires > now}
-        for room in self._rooms.values():
-            kept = {client: last for client, last in room.mutations.items() if last.expires > now}
-            room.size -= CLIENT * (len(room.mutations) - len(kept))
-            room.mutations = kept
-        self._size = sum(room.size for room in self._rooms.values())
+        self._records = {key: kept for key, kept in self._records.items() if kept[1] > now}
+        rooms = sum(room.size for room in self._rooms.values())
+        self._size = rooms + RECORD * len(self._records)
 
     def _live(self, room: str) -> _Room | None:
         stored = self._rooms.get(room)
@@ -164,10 +180,6 @@ class MemoryStateStore:
     def _forget(self, room: str) -> None:
         forgotten = self._rooms.pop(room, None)
         self._size -= forgotten.size if forgotten else 0
-
-
-def _snapshot(room: _Room | None) -> Snapshot | None:
-    return Snapshot(room.version, room.tag, dict(room.fields)) if room else None
 
 
 STATE = Backend(open_state, shared=False)

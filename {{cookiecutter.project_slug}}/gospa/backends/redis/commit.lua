@@ -1,79 +1,129 @@
 -- Commits one change to a room: checks it, writes it and publishes it as a single step.
--- KEYS: the room's hash, its lock, then the last mutation of each client concerned.
--- ARGV: channel, room ttl, mutation ttl (both ms), tag, the message's two parts,
+-- KEYS: the room's hash, its lock, then the record of each source of mutations.
+-- ARGV: channel, room ttl (ms), tag, the message's two parts,
 --       the writer, for how long it locks the room after a conflict (ms, '' for not at all),
 --       '1' if the room is expected to exist, expected tag or '', the command that publishes,
---       for each client the number of its mutation and ',' or ',n,n,...,' with those refused,
+--       '1' to record the mutations even if nothing is written,
+--       for each source its first and last number, record ttl (ms), refused numbers 'n n ...',
 --       count of expectations, then key and value of each ('' where the key is to be absent),
 --       count of sets, then key and value of each, count of deletes, then each key.
--- Returns {'done', version, parent or '' if unknown} | {'repeated', version} | {'refused'} | {'conflict', {all fields of the hash}}.
+-- Returns {'done', version, parent}
+--       | {'known', version of the room, the record of each source or false}
+--       | {'conflict', {key, value or '', ... of the expectations that do not hold}}
+--       | {'moved', {all fields of the hash}}
+--       | {'unknown', error}: it failed after it had begun to write.
+--
+-- The hash has the head under 'h', layout 1: byte 1, version as uint 64, tag; and '.<key>' values.
+-- A record, layout 1, is the msgpack array [1, last number, version, tag, [refused numbers]].
 
 local room, lock = KEYS[1], KEYS[2]
-local channel, ttl, last_ttl, tag, before_version, after_parent = unpack(ARGV, 1, 6)
-local writer, lock_ttl, exists, expected_tag, publish = unpack(ARGV, 7, 11)
+local channel, ttl, tag, before_version, after_parent = unpack(ARGV, 1, 5)
+local writer, lock_ttl, exists, expected_tag, publish, record_always = unpack(ARGV, 6, 11)
 local at = 12
-local refused = {}
+local MAX_REFUSED = 128
+local MAX_ARGUMENTS = 1000  -- of one command: Lua's stack holds 8,000
 
+local function corrupt(key)
+  return redis.error_reply('CORRUPT ' .. key .. ' is not of the layout that this release reads')
+end
+
+local version, parent = 0, string.rep('\0', 8)
+local head = redis.call('HGET', room, 'h')
+if head then
+  if #head ~= 17 or string.byte(head) ~= 1 then return corrupt(room) end
+  version, parent = struct.unpack('>I8c8', string.sub(head, 2))
+elseif redis.call('EXISTS', room) == 1 then
+  return corrupt(room)
+end
+
+local sources, known = {}, false
 for i = 3, #KEYS do
-  -- The client's last mutation: number, version, numbers refused before it, tag of its commit.
-  local n, version, before, by =
-    string.match(redis.call('GET', KEYS[i]) or '0 0 , ', '^(%d+) (%d+) (%S*) (.*)$')
-  local number = ARGV[at]
-  if by == tag then  -- this very commit, sent again because its answer was lost
-    return {'done', tonumber(version), ''}
-  elseif tonumber(number) <= tonumber(n) then
-    local found = string.find(before, ',' .. number .. ',', 1, true)
-    -- The room may have been deleted since: a client would wait for a version beyond it.
-    local newest = tonumber(redis.call('HGET', room, 'v') or '0')
-    return found and {'refused'} or {'repeated', math.min(tonumber(version), newest)}
-  end
-  for later in string.gmatch(ARGV[at + 1], '%d+') do
-    if tonumber(later) > tonumber(n) then  -- another connection may have applied the others
-      before = before .. later .. ','
+  local stored = redis.call('GET', KEYS[i])
+  local valid, record = true, {1, 0, 0, '', {}}
+  if stored then valid, record = pcall(cmsgpack.unpack, stored) end
+  if not valid or type(record) ~= 'table' or record[1] ~= 1 then return corrupt(KEYS[i]) end
+  local first, last, record_ttl, refused = unpack(ARGV, at, at + 3)
+  at = at + 4
+  known = known or tonumber(first) <= record[2]
+  for number in string.gmatch(refused, '%d+') do
+    if tonumber(number) > record[2] then  -- another connection may have applied the others
+      table.insert(record[5], tonumber(number))
     end
   end
-  refused[i] = string.match(string.sub(before, -1024), ',.*')
-  at = at + 2
+  while #record[5] > MAX_REFUSED do table.remove(record[5], 1) end
+  local updated = {1, tonumber(last), version, tag, record[5]}
+  sources[i] = {stored = stored, updated = updated, ttl = record_ttl}
+end
+if known then
+  local answer = {'known', version}
+  for i = 3, #KEYS do answer[i] = sources[i].stored or false end
+  return answer
 end
 
-local parent = redis.call('HGET', room, 't')
 local holder = redis.call('GET', lock)  -- a writer that lost often: all others have to wait
-local kept = (not holder or holder == writer)
-  and (parent and '1' or '0') == exists
-  and (expected_tag == '' or expected_tag == parent)
+local moved = (head and '1' or '0') ~= exists or (expected_tag ~= '' and expected_tag ~= parent)
+local differ = {}
 local count = tonumber(ARGV[at])
 for i = at + 1, at + 2 * count, 2 do
-  kept = kept and (redis.call('HGET', room, '.' .. ARGV[i]) or '') == ARGV[i + 1]
+  local value = redis.call('HGET', room, '.' .. ARGV[i]) or ''
+  if value ~= ARGV[i + 1] then
+    table.insert(differ, ARGV[i])
+    table.insert(differ, value)
+  end
 end
-if not kept then
+if moved or #differ > 0 or (holder and holder ~= writer) then
   if not holder and lock_ttl ~= '' then
     redis.call('SET', lock, writer, 'PX', lock_ttl)
   end
-  return {'conflict', redis.call('HGETALL', room)}
-end
-if holder then
-  redis.call('DEL', lock)
+  if moved then return {'moved', redis.call('HGETALL', room)} end
+  return {'conflict', differ}
 end
 at = at + 2 * count + 1
 count = tonumber(ARGV[at])
-if count == 0 and ARGV[at + 1] == '0' then  -- nothing to write: the writer only wants to know
-  return {'done', tonumber(redis.call('HGET', room, 'v') or '0'), parent or string.rep('\0', 8)}
-end
+local deletes = at + 2 * count + 1
+local writes = count > 0 or ARGV[deletes] ~= '0'
+if writes then version = version + 1 end
 
-local version = redis.call('HINCRBY', room, 'v', 1)
-redis.call('HSET', room, 't', tag)
-for i = at + 1, at + 2 * count, 2 do
-  redis.call('HSET', room, '.' .. ARGV[i], ARGV[i + 1])
+local commands = {}
+local function plan(...) table.insert(commands, {...}) end
+
+if writes then
+  plan('HSET', room, 'h', '\1' .. struct.pack('>I8', version) .. tag)
+  for i = at + 1, at + 2 * count, 2 do
+    local hset = commands[#commands]
+    if #hset > MAX_ARGUMENTS then
+      plan('HSET', room)
+      hset = commands[#commands]
+    end
+    table.insert(hset, '.' .. ARGV[i])
+    table.insert(hset, ARGV[i + 1])
+  end
+  for i = deletes + 1, deletes + tonumber(ARGV[deletes]) do
+    plan('HDEL', room, '.' .. ARGV[i])
+  end
 end
-at = at + 2 * count + 1
-for i = at + 1, at + tonumber(ARGV[at]) do
-  redis.call('HDEL', room, '.' .. ARGV[i])
+if writes or record_always == '1' then
+  for i = 3, #KEYS do
+    sources[i].updated[3] = version
+    plan('SET', KEYS[i], cmsgpack.pack(sources[i].updated), 'PX', sources[i].ttl)
+  end
 end
-redis.call('PEXPIRE', room, ttl)
-for i = 3, #KEYS do
-  local record = {ARGV[2 * i + 6], string.format('%.0f', version), refused[i], tag}
-  redis.call('SET', KEYS[i], table.concat(record, ' '), 'PX', last_ttl)
+if holder then plan('DEL', lock) end
+if writes then
+  plan('PEXPIRE', room, ttl)
+  plan(publish, channel, before_version .. '\207' .. struct.pack('>I8', version)
+    .. '\196\8' .. parent .. after_parent)
 end
-redis.call(publish, channel, before_version .. '\207' .. struct.pack('>I8', version)
-  .. '\196\8' .. (parent or string.rep('\0', 8)) .. after_parent)
-return {'done', version, parent or string.rep('\0', 8)}
+-- All of them or none: what this user may not do is known before the first (Redis 7 and Valkey).
+for _, command in ipairs(redis.acl_check_cmd and commands or {}) do
+  if not redis.acl_check_cmd(unpack(command)) then
+    return redis.error_reply('NOPERM the user may not run ' .. command[1] .. ' for this')
+  end
+end
+for i, command in ipairs(commands) do
+  local answer = redis.pcall(unpack(command))
+  if type(answer) == 'table' and answer.err then
+    return i == 1 and answer or {'unknown', answer.err}
+  end
+end
+return {'done', version, parent}

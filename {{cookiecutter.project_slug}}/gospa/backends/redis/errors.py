@@ -44,6 +44,6 @@ def translate(error: Exception) -> Exception:
         return StoreUnavailable(f"Redis cannot serve this now: {text}")
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM" in text:
         return StoreFull("Redis is out of memory")
-    if "WRONGTYPE" in text:
-        return StoreCorrupt(f"a key has an unexpected type: {text}")
+    if "WRONGTYPE" in text or text.startswith("CORRUPT"):
+        return StoreCorrupt(f"a key has unexpected contents: {text}")
     return StoreError(f"Redis refused a command: {text}") if isinstance(error, FAILURES) else error

@@ -2,11 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgpack
 from redis import exceptions
 
 from gospa.backends import Backend
@@ -14,17 +15,26 @@ from gospa.backends.redis.batch import Command
 from gospa.backends.redis.client import ask, connect
 from gospa.backends.redis.errors import store_errors, translate
 from gospa.backends.redis.startup import prepare
-from gospa.errors import StoreCorrupt, StoreError, StoreUnavailable
+from gospa.errors import StoreCorrupt, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store import contract
-from gospa.store.contract import Change, Commit, Conflict, Refused, Snapshot
+from gospa.store.contract import (
+    Change,
+    Commit,
+    Conflict,
+    Known,
+    Moved,
+    Outcome,
+    Record,
+    Snapshot,
+)
 
 SCRIPT = (Path(__file__).parent / "commit.lua").read_bytes()
 DIGEST = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
 LOSSES = 3  # conflicts after which a writer locks the room against all others
 LOCK = 50  # milliseconds until the lock of a writer that died expires
-ATTEMPTS = 2  # a numbered commit whose answer was lost is sent again; it is not applied twice
+LAYOUT = 1  # of what is stored: see commit.lua
 
 
 @asynccontextmanager
@@ -35,13 +45,12 @@ async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["Redis
 
 
 class RedisStateStore:
-    """Keeps each room under `<prefix>{<room>}`: field `v` version, `t` tag, `.<key>` values."""
+    """Keeps each room under `<prefix>{<room>}`, in the layout that `commit.lua` describes."""
 
     def __init__(self, client: Any, settings: Settings) -> None:
         self._client = client
         self._prefix = settings.key_prefix
         self._ttl = round(settings.room_ttl * 1000)
-        self._mutation_ttl = round(settings.mutation_ttl * 1000)
         self._writer = os.urandom(8).hex()
 
     async def load(self, room: str) -> Snapshot | None:
@@ -49,40 +58,31 @@ class RedisStateStore:
         fields, _ = await ask(self._client, ("HGETALL", key), ("PEXPIRE", key, self._ttl))
         return _snapshot(fields)
 
-    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
-        command = self._command(room, change)
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                status, *answer = await self._evaluate(command)
-                break
-            except StoreUnavailable:
-                if attempt == ATTEMPTS or not change.mutations:
-                    raise
-            except StoreError as error:
-                if attempt == 1:
-                    raise
-                # The first may still be on its way to a server that hung, and be applied.
-                raise StoreUnavailable(
-                    f"it is unknown whether a commit was applied: {error}"
-                ) from error
-        if status == b"conflict":
-            fields = answer[0]
-            return Conflict(_snapshot(dict(zip(fields[::2], fields[1::2], strict=True))))
-        if status == b"refused":
-            return Refused()
-        if status == b"repeated":
-            return Commit(answer[0], repeated=True)
-        return Commit(*answer)
+    async def commit(self, room: str, change: Change) -> Outcome:
+        status, *answer = await self._evaluate(self._command(room, change))
+        match status:
+            case b"done":
+                return Commit(*answer)
+            case b"known":
+                return _known(change, *answer)
+            case b"conflict":
+                values = {key.decode(): value or None for key, value in _pairs(answer[0])}
+                return Conflict(values)
+            case b"moved":
+                return Moved(_snapshot(dict(_pairs(answer[0]))))
+            case _:
+                error = answer[0].decode(errors="replace")
+                raise StoreUnavailable(f"it is unknown whether a commit was applied: {error}")
 
     async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
-        heads = [("HGET", self._key(room), "t") for room in rooms]
+        heads = [("HGET", self._key(room), "h") for room in rooms]
         renewals = [("PEXPIRE", self._key(room), self._ttl) for room in rooms]
         with store_errors():
             answers = await self._client.send([*heads, *renewals])
         found = {
-            room: tag or contract.NO_TAG
-            for room, tag in zip(rooms, answers, strict=False)
-            if not isinstance(tag, Exception)
+            room: head[-contract.TAG_BYTES :] if head else contract.NO_TAG
+            for room, head in zip(rooms, answers, strict=False)
+            if not isinstance(head, Exception)
         }
         if rooms and not found:
             raise translate(answers[0])
@@ -114,16 +114,19 @@ class RedisStateStore:
     def _command(self, room: str, change: Change) -> Command:
         key = self._key(room)
         expect = [item or b"" for pair in change.expect.items() for item in pair]
-        numbered = [item for m in change.mutations for item in (m.number, _list(m.refused))]
+        numbered = [
+            item
+            for m in change.mutations
+            for item in (m.first, m.last, round(m.ttl * 1000), " ".join(map(str, m.refused)))
+        ]
         writes = [item for pair in change.set.items() for item in pair]
         return [
             *("EVALSHA", DIGEST, 2 + len(change.mutations), key, f"{key}:lock"),
-            *(f"{key}:{mutation.client.hex()}" for mutation in change.mutations),
-            *(key, self._ttl, self._mutation_ttl),
-            *(change.tag, *change.message),
+            *(f"{key}:{mutation.source}" for mutation in change.mutations),
+            *(key, self._ttl, change.tag, *change.message),
             *(self._writer, LOCK if change.attempt >= LOSSES else ""),
             *("1" if change.exists else "0", change.expect_tag or b"", self._client.PUBLISH),
-            *numbered,
+            *("1" if change.record else "0", *numbered),
             *(len(change.expect), *expect, len(change.set), *writes),
             *(len(change.delete), *change.delete),
         ]
@@ -138,18 +141,31 @@ class RedisStateStore:
         return answers
 
 
-def _list(numbers: Sequence[int]) -> str:
-    """Numbers with a comma before and after each, which the script searches for."""
-    return "".join(["," + str(number) for number in numbers]) + ","
+def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _known(change: Change, newest: int, *stored: bytes | None) -> Known:
+    """The records of a change's sources.
+
+    The room may have been deleted since: a client would wait for a version beyond the newest.
+    """
+    records = {}
+    for mutations, raw in zip(change.mutations, stored, strict=True):
+        if raw is not None:
+            _, last, version, tag, refused = msgpack.unpackb(raw, raw=True, use_list=False)
+            records[mutations.source] = Record(last, min(version, newest), tag, refused)
+    return Known(records)
 
 
 def _snapshot(fields: dict[bytes, bytes]) -> Snapshot | None:
     if not fields:
         return None
-    version, tag = fields.pop(b"v", b""), fields.pop(b"t", b"")
-    if not version.isdigit() or len(tag) != contract.TAG_BYTES:
-        raise StoreCorrupt("a room's hash has no version or no tag")
-    return Snapshot(int(version), tag, {name[1:].decode(): value for name, value in fields.items()})
+    head = fields.pop(b"h", b"")
+    if len(head) != 1 + 8 + contract.TAG_BYTES or head[0] != LAYOUT:
+        raise StoreCorrupt("a room's hash is not of the layout that this release reads")
+    values = {name[1:].decode(): value for name, value in fields.items()}
+    return Snapshot(int.from_bytes(head[1:9]), head[9:], values)
 
 
 STATE = Backend(open_state, shared=True, prepare=prepare)

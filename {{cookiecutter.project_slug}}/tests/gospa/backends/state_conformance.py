@@ -10,12 +10,15 @@ from gospa.live import wire
 from gospa.pubsub import PubSub
 from gospa.store.codec import pack_fields, unpack_fields
 from gospa.store.contract import (
+    MAX_REFUSED,
     NO_TAG,
     Change,
     Commit,
     Conflict,
+    Known,
+    Moved,
     Numbered,
-    Refused,
+    Record,
     StateStore,
     channel,
 )
@@ -28,9 +31,11 @@ def change(**options: Any) -> Change:
     """A change of values given plain, by default to a room that exists."""
     changed, deleted = pack_fields(options.pop("set", {})), options.pop("delete", ())
     tag = options.pop("tag", None) or os.urandom(8)
-    if client := options.pop("client", None):
-        number, refused = options.pop("mutation"), options.pop("refused", ())
-        options["mutations"] = [Numbered(client, number, refused)]
+    if source := options.pop("source", None):
+        numbers = options.pop("numbers")
+        first, last = numbers if isinstance(numbers, tuple) else (numbers, numbers)
+        ttl, refused = options.pop("ttl", 60), options.pop("refused", ())
+        options["mutations"] = [Numbered(source, first, last, ttl, refused)]
     return Change(
         tag=tag,
         exists=options.pop("exists", True),
@@ -39,6 +44,13 @@ def change(**options: Any) -> Change:
         delete=deleted,
         **options,
     )
+
+
+async def record(store: StateStore, source: str) -> Record | None:
+    """What a store has recorded of a source."""
+    probe = change(exists=await store.load(ROOM) is not None, source=source, numbers=1)
+    outcome = await store.commit(ROOM, probe)
+    return outcome.records[source] if isinstance(outcome, Known) else None
 
 
 class StateStoreConformance:
@@ -66,24 +78,21 @@ class StateStoreConformance:
         await pubsub.subscribe(channel(ROOM), published.append, lambda: None)
         assert await store.commit(ROOM, change(exists=False)) == Commit(0, NO_TAG)
         assert await store.load(ROOM) is None
-        one = change(exists=False, set={"a": 1}, client=b"c", mutation=1)
+        one = change(exists=False, set={"a": 1}, source="c", numbers=1)
         await store.commit(ROOM, one)
-        ask = change(expect_tag=one.tag, client=b"c", mutation=2)
+        ask = change(expect=pack_fields({"a": 1}), source="c", numbers=2)
         assert await store.commit(ROOM, ask) == Commit(1, one.tag)
         assert await store.commit(ROOM, ask) == Commit(1, one.tag)  # it left no number either
-        repeated = await store.commit(ROOM, change(expect_tag=NO_TAG, client=b"c", mutation=1))
-        assert isinstance(repeated, Commit)
-        assert (repeated.version, repeated.repeated) == (1, True)
-        stale = await store.commit(ROOM, change(expect_tag=NO_TAG, client=b"c", mutation=2))
-        assert isinstance(stale, Conflict)
-        assert stale.snapshot is not None
-        assert (stale.snapshot.version, stale.snapshot.tag) == (1, one.tag)
+        repeated = await store.commit(ROOM, change(expect_tag=NO_TAG, source="c", numbers=1))
+        assert repeated == Known({"c": Record(1, 1, one.tag)})
+        stale = await store.commit(ROOM, change(expect_tag=NO_TAG, source="c", numbers=2))
+        assert stale == Moved(await store.load(ROOM))
         await until(lambda: len(published) == 1)
 
     async def test_all_rooms_are_listed(self, store: StateStore) -> None:
         rooms = {f"sheet/{name}" for name in ("a", "b", "my*[x]", "\u00e9")}
         for room in rooms:
-            await store.commit(room, change(exists=False, set={"a": 1}, client=b"c", mutation=1))
+            await store.commit(room, change(exists=False, set={"a": 1}, source="c", numbers=1))
         await store.delete("sheet/b")
         assert {name async for name in store.names()} == rooms - {"sheet/b"}
 
@@ -115,15 +124,19 @@ class StateStoreConformance:
         assert (second.version, second.parent, second.tag) == (2, one.tag, two.tag)
         assert (second.set, list(second.delete)) == (two.set, ["b"])
 
-    async def test_an_expectation_that_no_longer_holds_is_a_conflict(
+    async def test_an_expectation_that_no_longer_holds_is_a_conflict_with_what_differs(
         self, store: StateStore
     ) -> None:
-        first = change(exists=False, set={"a": 1})
+        first = change(exists=False, set={"a": 1, "b": 2})
         await store.commit(ROOM, first)
-        for expect in (pack_fields({"a": 0}), {"a": None}, pack_fields({"missing": 1})):
-            outcome = await store.commit(ROOM, change(set={"a": 9}, expect=expect))
-            assert isinstance(outcome, Conflict)
-            assert outcome.snapshot == await store.load(ROOM)
+        for expect, values in (
+            (pack_fields({"a": 0, "b": 2}), pack_fields({"a": 1})),
+            ({"a": None}, pack_fields({"a": 1})),
+            (pack_fields({"missing": 1, "b": 2}), {"missing": None}),
+        ):
+            for changed in ({"a": 9}, {}):  # a change, or a question
+                outcome = await store.commit(ROOM, change(set=changed, expect=expect))
+                assert outcome == Conflict(values)
         assert await store.latest_tags([ROOM]) == {ROOM: first.tag}
 
     async def test_expectations_that_hold_do_not_hinder(self, store: StateStore) -> None:
@@ -135,88 +148,114 @@ class StateStoreConformance:
     async def test_a_wrong_belief_about_the_rooms_existence_is_a_conflict(
         self, store: StateStore
     ) -> None:
-        assert await store.commit(ROOM, change(set={"a": 1})) == Conflict(None)
+        assert await store.commit(ROOM, change(set={"a": 1})) == Moved(None)
         await store.commit(ROOM, change(exists=False, set={"a": 1}))
         outcome = await store.commit(ROOM, change(exists=False, set={"a": 2}))
-        assert isinstance(outcome, Conflict)
+        assert outcome == Moved(await store.load(ROOM))
 
     async def test_an_expected_tag_has_to_be_the_rooms(self, store: StateStore) -> None:
         one = change(exists=False, set={"a": 1})
         await store.commit(ROOM, one)
         outcome = await store.commit(ROOM, change(set={"a": 2}, expect_tag=b"elsewise"))
-        assert isinstance(outcome, Conflict)
+        assert outcome == Moved(await store.load(ROOM))
         outcome = await store.commit(ROOM, change(set={"a": 2}, expect_tag=one.tag))
         assert isinstance(outcome, Commit)
 
-    async def test_a_clients_number_is_applied_once(self, store: StateStore) -> None:
-        client = os.urandom(16)
-        first = change(exists=False, set={"a": 1}, client=client, mutation=1)
+    async def test_a_sources_number_is_applied_once(self, store: StateStore) -> None:
+        first = change(exists=False, set={"a": 1}, source="c", numbers=1)
         await store.commit(ROOM, first)
-        for mutation in (1, 0):
-            again = change(set={"a": 2}, client=client, mutation=mutation)
-            assert await store.commit(ROOM, again) == Commit(1, repeated=True)
-        other = change(set={"b": 2}, client=os.urandom(16), mutation=1)
+        again = change(set={"a": 2}, source="c", numbers=1)
+        assert await store.commit(ROOM, again) == Known({"c": Record(1, 1, first.tag)})
+        other = change(set={"b": 2}, source="d", numbers=1)
         assert await store.commit(ROOM, other) == Commit(2, first.tag)
-        later = change(set={"a": 3}, client=client, mutation=2**53 - 1)
+        later = change(set={"a": 3}, source="c", numbers=2**53 - 1)
         assert isinstance(await store.commit(ROOM, later), Commit)
+        assert await record(store, "c") == Record(2**53 - 1, 3, later.tag)
+
+    async def test_a_range_of_which_a_part_was_applied_is_not_applied(
+        self, store: StateStore
+    ) -> None:
+        first = change(exists=False, set={"a": 1}, source="c", numbers=(12, 16))
+        await store.commit(ROOM, first)
+        again = change(set={"a": 2}, source="c", numbers=(15, 17))
+        assert await store.commit(ROOM, again) == Known({"c": Record(16, 1, first.tag)})
+        rest = change(set={"a": 2}, source="c", numbers=17)
+        assert await store.commit(ROOM, rest) == Commit(2, first.tag)
 
     async def test_a_number_that_was_refused_does_not_count_as_applied(
         self, store: StateStore
     ) -> None:
-        client = os.urandom(16)
-
-        async def commit(number: int, *refused: int) -> Commit | Conflict | Refused:
+        async def commit(number: int, *refused: int) -> bool:
             exists = await store.load(ROOM) is not None
-            options = {"client": client, "mutation": number, "refused": refused}
-            numbered = change(exists=exists, set={"a": number}, **options)
-            return await store.commit(ROOM, numbered)
+            options = {"source": "c", "numbers": number, "refused": refused}
+            outcome = await store.commit(ROOM, change(exists=exists, set={"a": 1}, **options))
+            return isinstance(outcome, Commit)
 
-        await commit(3, 1, 2)
-        await commit(5)  # over another connection, which does not know of those
-        assert [await commit(number) for number in (1, 2)] == [Refused(), Refused()]
-        assert [await commit(number) for number in (3, 4, 5)] == [Commit(2, repeated=True)] * 3
-        await commit(7, 5, 6)  # by a connection that did not hear that 5 was applied over another
-        assert [await commit(number) for number in (5, 6)] == [Commit(3, repeated=True), Refused()]
+        async def refused() -> list[int]:
+            found = await record(store, "c")
+            return list(found.refused) if found else []
 
-    async def test_many_refusals_are_not_kept_for_ever(self, store: StateStore) -> None:
-        client = os.urandom(16)
-        refused = range(1, 2000)
-        options = {"client": client, "mutation": 2000, "refused": refused}
-        numbered = change(exists=False, set={"a": 1}, **options)
-        await store.commit(ROOM, numbered)
-        outcomes = [
-            await store.commit(ROOM, change(set={"a": 2}, client=client, mutation=number))
-            for number in (1, 1901, 1999)
-        ]
-        assert outcomes == [Commit(1, repeated=True), Refused(), Refused()]
+        assert await commit(3, 1, 2)
+        assert await commit(5)  # over another connection, which does not know of those
+        assert await refused() == [1, 2]
+        assert [await commit(number) for number in (1, 2, 3, 4, 5)] == [False] * 5
+        # By a connection that did not learn that 5 was applied over another.
+        assert await commit(7, 5, 6)
+        assert await refused() == [1, 2, 6]
 
-    async def test_mutations_of_several_clients_are_done_together_or_not_at_all(
+    async def test_the_latest_refused_numbers_are_kept_however_large(
         self, store: StateStore
     ) -> None:
-        ann, bob = Numbered(os.urandom(16), 1), Numbered(os.urandom(16), 5, [4])
+        largest = 2**53 - 1
+        refused = range(largest - 2000, largest)
+        numbered = change(exists=False, set={"a": 1}, source="c", numbers=largest, refused=refused)
+        await store.commit(ROOM, numbered)
+        found = await record(store, "c")
+        assert found is not None
+        assert list(found.refused) == list(range(largest - MAX_REFUSED, largest))
+
+    async def test_mutations_of_several_sources_are_applied_together_or_not_at_all(
+        self, store: StateStore
+    ) -> None:
+        ann, bob = Numbered("ann", 1, 1, 60), Numbered("bob", 5, 6, 60, [4])
         both = change(exists=False, set={"a": 1}, mutations=[ann, bob])
         assert await store.commit(ROOM, both) == Commit(1, NO_TAG)
-        again = await store.commit(ROOM, both)
-        assert isinstance(again, Commit)
-        assert (again.version, again.repeated) == (1, False)
+        new = Numbered("new", 1, 1, 60)
+        records = {"ann": Record(1, 1, both.tag), "bob": Record(6, 1, both.tag, (4,))}
         for done in (ann, bob):
-            new = Numbered(os.urandom(16), 1)
             for mutations in ([new, done], [done, new]):
                 outcome = await store.commit(ROOM, change(set={"a": 2}, mutations=mutations))
-                assert outcome == Commit(1, repeated=True)
-        refused = change(set={"a": 2}, mutations=[new, Numbered(bob.client, 4)])
-        assert await store.commit(ROOM, refused) == Refused()
-        assert await store.commit(ROOM, change(set={"a": 2}, mutations=[new])) == Commit(
-            2, both.tag
-        )
+                assert outcome == Known({done.source: records[done.source]})
+        written = change(set={"a": 2}, mutations=[new])
+        assert await store.commit(ROOM, written) == Commit(2, both.tag)
 
-    async def test_the_same_commit_sent_twice_is_done_once(self, store: StateStore) -> None:
-        once = change(exists=False, set={"a": 1}, client=os.urandom(16), mutation=1)
-        await store.commit(ROOM, once)
-        again = await store.commit(ROOM, once)
-        assert isinstance(again, Commit)
-        assert (again.version, again.repeated) == (1, False)
-        assert await store.latest_tags([ROOM]) == {ROOM: once.tag}
+    async def test_numbers_are_recorded_without_a_change_if_that_is_asked(
+        self, store: StateStore
+    ) -> None:
+        absent = change(exists=False, source="once", numbers=1, record=True)
+        assert await store.commit(ROOM, absent) == Commit(0, NO_TAG)
+        assert await store.load(ROOM) is None
+        assert await record(store, "once") == Record(1, 0, absent.tag)
+        stale = change(source="other", numbers=1, record=True)
+        assert await store.commit(ROOM, stale) == Moved(None)
+        assert await record(store, "other") is None
+
+    async def test_a_record_outlives_its_room(self, store: StateStore) -> None:
+        numbered = change(exists=False, set={"a": 1}, source="c", numbers=1)
+        await store.commit(ROOM, numbered)
+        await store.delete(ROOM)
+        assert await store.commit(ROOM, numbered) == Known({"c": Record(1, 0, numbered.tag)})
+        await store.commit(ROOM, change(exists=False, set={"a": 1}))
+        assert await store.commit(ROOM, numbered) == Known({"c": Record(1, 1, numbered.tag)})
+
+    async def test_a_record_ends_with_its_time(self, store: StateStore) -> None:
+        short = Numbered("short", 1, 1, 0.05)
+        await store.commit(ROOM, change(exists=False, set={"a": 1}, mutations=[short]))
+
+        async def ended() -> bool:
+            return await record(store, "short") is None
+
+        await until(ended)
 
     async def test_a_deleted_room_is_gone_and_replicas_are_told(
         self, store: StateStore, pubsub: PubSub

@@ -54,6 +54,7 @@ class ChaosClient:
         self._mid = 0
         self._id = rng.randbytes(16)
         self._name = self._id.hex()[:8]
+        self._cookie: dict[str, str] = {}  # of its session, to which its mutations belong
         self._websocket: ClientConnection | None = None
         self._timers: dict[str, asyncio.Task[None]] = {}
 
@@ -85,6 +86,7 @@ class ChaosClient:
             f"ws://{self._address}/ws",
             sock=connection,
             subprotocols=[Subprotocol("gospa.v1")],
+            additional_headers=self._cookie,
             open_timeout=5,
             close_timeout=1,
             ping_interval=None,
@@ -94,6 +96,8 @@ class ChaosClient:
         )
         async with connecting as websocket:
             self._websocket = websocket
+            if websocket.response and (cookie := websocket.response.headers.get("Set-Cookie")):
+                self._cookie = {"Cookie": cookie.partition(";")[0]}
             try:
                 await self._send(6, self._id)
                 await self._join_all()
@@ -138,7 +142,7 @@ class ChaosClient:
                 self._refuse(mid, code, room)
             case [5, _, _, server]:
                 self.pid = server["pid"]
-            case [8, room, _, tag]:
+            case [8, room, _, tag, _]:
                 await self._arrive(room, tag)
 
     def _show(self, room: str, version: int, tag: bytes, state: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from gospa.pubsub import PubSub
 from gospa.sessions.session import new_session
 from gospa.settings import Settings
 from gospa.store.codec import unpack_fields
-from gospa.store.contract import Change, Commit, Conflict, Refused, StateStore
+from gospa.store.contract import Change, Outcome, StateStore
 from gospa.testing import Member, OpenApp, serve, until
 from gospa.testing import Refused as Denied
 from tests.gospa.rooms import ROOMS
@@ -75,7 +75,7 @@ class Faulty:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+    async def commit(self, room: str, change: Change) -> Outcome:
         if self.away:
             raise StoreUnavailable("it is away")
         self.changes.append(change)
@@ -97,7 +97,7 @@ async def workers(
     yield one, other
     for worker in (one, other):
         await worker.kill()
-        await worker.room.mutations.settled()
+        await worker.room.mutations.idle.wait()
         await worker.room.close()
 
 
@@ -199,7 +199,7 @@ async def test_who_left_while_the_store_was_away_goes_when_it_is_back(
     await until(lambda: other.lists() == {"ann": "Ann"})
     faulty.away = True
     one.members.leave("ann", "connection 1")
-    await one.room.mutations.settled()
+    await one.room.mutations.idle.wait()
     assert not one.room.unused, "it would forget that Ann left"
     faulty.away = False
     await until(lambda: one.lists() == other.lists() == {})
@@ -216,7 +216,7 @@ async def test_clients_of_a_worker_that_stops_stay_listed_as_they_will_be_back_e
         hub, local = app.ctx.hub, app.ctx.hub.rooms[LIST]
         await hub.drain()
         await app.ctx.connections.close()
-        await local.mutations.settled()
+        await local.mutations.idle.wait()
         stored = await hub.store.load(LIST)
         assert list(stored.fields) == [member.welcome[2]]
 

@@ -5,7 +5,10 @@ from typing import Any
 
 import msgpack
 
+from gospa.action import Member
 from gospa.live.writer import Writer
+
+NO_DEFAULTS: dict[str, Any] = {}  # before JOINED
 
 
 class Screen(asyncio.Transport):
@@ -16,9 +19,13 @@ class Screen(asyncio.Transport):
         self.writes: list[bytes] = []
         self.messages: list[list[Any]] = []
         self.state: dict[str, Any] = {}
+        self.stored: dict[str, Any] = {}
+        self.defaults = NO_DEFAULTS
         self.shown: list[dict[str, Any]] = []  # every state that was ever shown
         self.tag = b""
         self.writer = Writer(self)
+        self.member = Member()
+        self.kicked: list[str] = []
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -33,6 +40,14 @@ class Screen(asyncio.Transport):
             message, rest = _first_frame(rest)
             self._follow(msgpack.unpackb(message, timestamp=3))
 
+    def kick(self, room: str) -> None:
+        self.kicked.append(room)
+
+    def resume(self, before: "Screen") -> None:
+        """Go on from what another connection of this client showed."""
+        self.stored, self.defaults = dict(before.stored), before.defaults
+        self.state, self.tag = dict(before.state), before.tag
+
     def kinds(self) -> list[int]:
         """The types of all messages so far."""
         return [message[0] for message in self.messages]
@@ -41,13 +56,17 @@ class Screen(asyncio.Transport):
         self.messages.append(message)
         match message:
             case [0, _, _, tag, state]:
-                self.state, self.tag = state, tag
+                self.stored, self.tag = state, tag
             case [1, _, _, parent, tag, changed, deleted]:
                 assert parent == self.tag, "a patch that does not fit was delivered"
-                self.state, self.tag = {**self.state, **changed}, tag
+                self.stored, self.tag = {**self.stored, **changed}, tag
                 for key in deleted:
-                    self.state.pop(key, None)
-        self.shown.append(dict(self.state))
+                    self.stored.pop(key, None)
+            case [8, _, _, _, defaults]:
+                self.defaults = defaults
+        self.state = {**self.defaults, **self.stored}
+        if self.defaults is not NO_DEFAULTS:
+            self.shown.append(self.state)
 
 
 def _first_frame(data: bytes) -> tuple[bytes, bytes]:

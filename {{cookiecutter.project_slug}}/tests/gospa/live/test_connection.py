@@ -84,7 +84,7 @@ async def test_what_comes_right_before_a_close_is_done(address: str) -> None:
     async with Member.connect(address) as bystander, open_wire(address) as wire:
         await bystander.join("sheet/a")
         wire.writer.write(HELLO + message(0, "sheet/a", None, None))
-        while (await wire.receive())[1][:2] != b"\x94\x08":  # JOINED
+        while (await wire.receive())[1][:2] != b"\x95\x08":  # JOINED
             pass
         wire.writer.write(message(2, 1, "sheet/a", "add", {}) + frame(CLOSE))
         await bystander.sees("sheet/a", lambda state: state["count"] == 1)

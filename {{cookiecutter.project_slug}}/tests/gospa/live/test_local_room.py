@@ -84,7 +84,7 @@ class Worker:
 
     async def open(self) -> None:
         await self.room.open()
-        self.room.join(self.screen.writer, None)
+        self.room.join(self.screen, self.screen.writer, None)
 
     async def close(self) -> None:
         await tasks.stop(*self._comparing)
@@ -108,7 +108,7 @@ class Worker:
 
         before = len(self.answers)
         self.room.mutations.submit(
-            Mutation(os.urandom(16), 1, MutationSequence(), run, self.answers.append)
+            Mutation(MutationSequence(os.urandom(16).hex(), 60), 1, run, self.answers.append)
         )
         await until(lambda: len(self.answers) > before)
 
@@ -252,7 +252,7 @@ async def test_while_the_store_is_away_the_room_stays_readable_and_then_recovers
     await one.add(1)
     await until(lambda: other.store.loads >= 3)
     late = Screen()
-    other.room.join(late.writer, None)
+    other.room.join(late, late.writer, None)
     assert late.state["count"] == 0  # an old state, and a true one
     other.store.away = False
     await until(lambda: other.count == 2)
@@ -264,10 +264,10 @@ async def test_who_comes_back_gets_what_was_missed_and_nothing_else(workers: Wor
     await one.add(1)
     await until(lambda: one.count == 1)
     back = Screen()
-    back.state, back.tag = dict(one.screen.state), one.screen.tag
+    back.resume(one.screen)
     await one.add(1)
     await until(lambda: one.count == 2)
-    one.room.join(back.writer, back.tag)
+    one.room.join(back, back.writer, back.tag)
     assert back.kinds() == [1, 8]
     assert back.state == one.screen.state
 
@@ -303,9 +303,9 @@ async def test_a_client_is_shown_no_older_state_than_before(workers: Workers) ->
     await one.add(1)
     await until(lambda: one.count == 1)
     back = Screen()
-    back.state, back.tag = dict(one.screen.state), one.screen.tag
+    back.resume(one.screen)
     await behind.room.catch_up(one.room.replica.version, back.tag)
-    behind.room.join(back.writer, back.tag)
+    behind.room.join(back, back.writer, back.tag)
     assert back.state["count"] == 1
     assert all(state["count"] == 1 for state in back.shown)
 
@@ -318,7 +318,7 @@ async def test_a_client_is_shown_what_was_acknowledged_to_it(workers: Workers) -
     await one.add(1)
     back = Screen()
     await behind.room.catch_up(one.answers[-1].version, shown)
-    behind.room.join(back.writer, shown)
+    behind.room.join(back, back.writer, shown)
     assert back.state["count"] == 1
 
 
@@ -356,7 +356,7 @@ async def test_a_client_of_a_chain_that_the_store_lost_follows_the_store(
     await until(lambda: one.count == 0)
     await one.room.catch_up(version, tag)
     back = Screen()
-    one.room.join(back.writer, tag)
+    one.room.join(back, back.writer, tag)
     assert back.state["count"] == 0
 
 

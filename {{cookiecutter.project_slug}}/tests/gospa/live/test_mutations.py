@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import weakref
 from collections.abc import Callable
 from contextvars import Context, ContextVar
@@ -11,15 +12,26 @@ from typing import Any
 import msgpack
 import pytest
 
-from gospa.errors import StoreError, StoreFull, StoreUnavailable
+from gospa.errors import RoomError, StoreError, StoreFull, StoreUnavailable
 from gospa.live import mutations, wire
 from gospa.live.mutations import Applied, Mutation, MutationQueue, MutationSequence, Outcome
 from gospa.live.requests import error_message
-from gospa.room import RoomError
+from gospa.store import contract
 from gospa.store.codec import pack_fields, unpack_fields
-from gospa.store.contract import NO_TAG, Change, Commit, Conflict, Refused, Snapshot
+from gospa.store.contract import (
+    ABSENT,
+    NO_TAG,
+    Change,
+    Commit,
+    Conflict,
+    Known,
+    Moved,
+    Record,
+    Snapshot,
+)
 
-INITIAL = Snapshot(0, NO_TAG, pack_fields({"count": 0, "title": "new"}))
+DEFAULTS = pack_fields({"count": 0, "title": "new"})
+TTL = 60.0
 Draft = Any
 
 
@@ -29,16 +41,16 @@ class Store:
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
         self.changes: list[Change] = []
-        self.outcomes: list[Conflict | Exception | Commit | Refused] = []
+        self.outcomes: list[contract.Outcome | Exception] = []
 
-    async def commit(self, room: str, change: Change) -> Commit | Conflict | Refused:
+    async def commit(self, room: str, change: Change) -> contract.Outcome:
         self.changes.append(change)
         if self.outcomes:
             outcome = self.outcomes.pop(0)
             if isinstance(outcome, Exception):
                 raise outcome
             return outcome
-        before = self.snapshot or Snapshot(0, NO_TAG, {})
+        before = self.snapshot or ABSENT
         if not change:
             return Commit(before.version, before.tag)
         kept = {k: v for k, v in before.fields.items() if k not in change.delete}
@@ -59,12 +71,15 @@ class Store:
 class Room:
     """A queue, whose worker's replica never hears of anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = math.inf) -> None:
         self.store = Store()
-        self.queue = MutationQueue("a", "a", INITIAL, self.store, lambda: INITIAL)  # type: ignore[arg-type]
+        self.queue = MutationQueue(
+            *("a", "a", DEFAULTS, self.store, lambda: ABSENT),  # type: ignore[arg-type]
+            limit=limit,
+        )
         self.answers: list[list[Any]] = []
         self.number = 0
-        self.sequence = MutationSequence()
+        self.sequence = MutationSequence("c", TTL)
 
     def submit(self, run: Callable[[Draft], Any]) -> None:
         self.number += 1
@@ -72,20 +87,19 @@ class Room:
 
     def repeat(self, number: int, run: Callable[[Draft], Any]) -> None:
         keep = partial(self._keep, number)
-        self.queue.submit(Mutation(b"c" * 16, number, self.sequence, run, keep))
+        self.queue.submit(Mutation(self.sequence, number, run, keep))
 
     async def together(self, *runs: Callable[[Draft], Any]) -> list[list[Any]]:
         """Each by a client of its own, as mutation 1, 2, ...; returns their answers."""
         for number, run in enumerate(runs, 1):
-            client = number.to_bytes(16)
-            keep = partial(self._keep, number)
-            self.queue.submit(Mutation(client, number, MutationSequence(), run, keep))
-        await self.queue.settled()
+            sequence, keep = MutationSequence(f"c{number}", TTL), partial(self._keep, number)
+            self.queue.submit(Mutation(sequence, number, run, keep))
+        await self.queue.idle.wait()
         return self.answers
 
     async def run(self, run: Callable[[Draft], Any]) -> list[Any]:
         self.submit(run)
-        await self.queue.settled()
+        await self.queue.idle.wait()
         return self.answers[-1]
 
     def _keep(self, number: int, outcome: Outcome) -> None:
@@ -115,31 +129,32 @@ def look(draft: Draft) -> int:
     return int(draft["count"])
 
 
-async def test_the_first_commit_carries_the_initial_state(room: Room) -> None:
+async def test_defaults_are_read_but_not_stored(room: Room) -> None:
     assert await room.run(add) == [3, 1, 1, 1]
-    assert room.store.state == {"count": 1, "title": "new"}
+    assert room.store.state == {"count": 1}
     assert room.store.changes[0].exists is False
 
 
-async def test_what_the_first_commit_deletes_is_gone_for_all_who_were_shown_it(room: Room) -> None:
-    def untitle(draft: Draft) -> None:
+async def test_a_deleted_key_has_its_default_again(room: Room) -> None:
+    def retitle(draft: Draft) -> None:
+        draft["title"] = "other"
+
+    def untitle(draft: Draft) -> list[str]:
+        before = draft["title"]
         del draft["title"]
+        return [before, draft["title"]]
 
-    def count_keys(draft: Draft) -> int:
-        return len(draft)
-
-    await room.run(untitle)
-    change = room.store.changes[0]
-    assert (unpack_fields(change.set), change.delete) == ({"count": 0}, ("title",))
-    assert (await room.run(count_keys))[1:] == [2, 1, 1]
+    await room.run(retitle)
+    assert (await room.run(untitle))[3] == ["other", "new"]
+    assert room.store.state == {}
 
 
 async def test_one_after_another_each_sees_what_the_one_before_did(room: Room) -> None:
     for _ in range(50):
         room.submit(add)
-    await room.queue.settled()
+    await room.queue.idle.wait()
     assert [answer[3] for answer in room.answers] == list(range(1, 51))
-    assert room.queue.idle
+    assert room.queue.idle.is_set()
 
 
 async def test_those_of_different_clients_that_wait_share_a_commit(room: Room) -> None:
@@ -149,13 +164,38 @@ async def test_those_of_different_clients_that_wait_share_a_commit(room: Room) -
     answers = await room.together(add, add, rename, look)
     assert answers == [[3, 1, 1, 1], [3, 2, 1, 2], [3, 3, 1, None], [3, 4, 1, 2]]
     assert room.store.state == {"count": 2, "title": "at 2"}
-    assert [mutation.number for mutation in room.store.changes[0].mutations] == [1, 2, 3, 4]
+    numbers = [(each.source, each.first) for each in room.store.changes[0].mutations]
+    assert numbers == [("c1", 1), ("c2", 2), ("c3", 3), ("c4", 4)]
+
+
+async def test_those_of_one_client_share_a_commit_in_their_order(room: Room) -> None:
+    for _ in range(16):
+        room.submit(add)
+    await room.queue.idle.wait()
+    assert [answer[1:] for answer in room.answers] == [[n, 1, n] for n in range(1, 17)]
+    (change,) = room.store.changes
+    assert [(each.first, each.last) for each in change.mutations] == [(1, 16)]
+
+
+@pytest.mark.parametrize("numbers", [[5, 5], [5, 4]])
+async def test_a_repeat_does_not_share_the_commit_of_the_first(
+    room: Room, numbers: list[int]
+) -> None:
+    for number in numbers:
+        room.repeat(number, add)
+    other_connection = MutationSequence("c", TTL)
+    room.queue.submit(Mutation(other_connection, 6, add, lambda _: None))
+    await room.queue.idle.wait()
+    assert [[each.last for each in change.mutations] for change in room.store.changes] == [
+        *([number] for number in numbers),
+        [6],
+    ]
 
 
 async def test_those_that_lost_together_run_again_together(room: Room) -> None:
     fresh = Snapshot(7, b"othertag", pack_fields({"count": 40, "title": "theirs"}))
     room.store.snapshot = fresh
-    room.store.outcomes = [Conflict(fresh)]
+    room.store.outcomes = [Moved(fresh)]
     assert await room.together(add, add) == [[3, 1, 8, 41], [3, 2, 8, 42]]
 
 
@@ -172,34 +212,23 @@ async def test_one_that_fails_fails_alone(room: Room, place: int) -> None:
     assert room.store.state["count"] == 2
 
 
-@pytest.mark.parametrize("outcome", [Commit(5, repeated=True), Refused()])
-async def test_one_that_was_done_before_is_told_alone(
-    room: Room, outcome: Commit | Refused
-) -> None:
-    room.store.outcomes = [outcome, outcome]  # of all, then of the first alone
-    answers = await room.together(add, add, add)
-    kind = 3 if isinstance(outcome, Commit) else 4
-    assert [answer[:2] for answer in answers] == [[kind, 1], [3, 2], [3, 3]]
-    assert room.store.state["count"] == 2
+async def test_what_was_applied_or_refused_before_is_told_and_the_rest_applied(room: Room) -> None:
+    """The client's connection broke after 16 was applied and 15 refused; it repeats them."""
+    room.store.outcomes = [Known({"c": Record(16, 5, b"tag-0005", (15,))})]
+    for number in (15, 16, 17):
+        room.repeat(number, add)
+    await room.queue.idle.wait()
+    assert room.answers == [
+        [4, 15, "refused", "this mutation was refused before", "a"],
+        [3, 16, 5, None],
+        [3, 17, 1, 1],
+    ]
+    assert room.store.state["count"] == 1
 
 
-async def test_where_many_come_that_were_done_before_fewer_share_a_commit(
-    room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    crowd = 2 * mutations.MAX_BATCH
-    shared: list[int] = []
-
-    async def say_that_it_was_done(_: str, change: Change) -> Commit:
-        shared.append(len(change.mutations))
-        return Commit(1, repeated=True)
-
-    monkeypatch.setattr(room.store, "commit", say_that_it_was_done)
-    answers = await room.together(*[add] * crowd)
-    assert answers == [[3, number, 1, None] for number in range(1, crowd + 1)]
-    assert shared == [64, 32, 16, 8, 4, 2] + [1] * crowd
-    monkeypatch.undo()
-    await room.together(*[add] * crowd)
-    assert [len(change.mutations) for change in room.store.changes] == [1, 2, 4, 8, 16, 32, 64, 1]
+async def test_those_of_others_are_applied_beside_a_repeat(room: Room) -> None:
+    room.store.outcomes = [Known({"c2": Record(2, 5, b"tag-0005")})]
+    assert await room.together(add, add, add) == [[3, 2, 5, None], [3, 1, 1, 1], [3, 3, 1, 2]]
 
 
 async def test_a_store_that_is_away_puts_all_off(room: Room) -> None:
@@ -208,16 +237,20 @@ async def test_a_store_that_is_away_puts_all_off(room: Room) -> None:
     assert [answer[:3] for answer in answers] == [[4, n, "unavailable"] for n in (1, 2)]
 
 
-async def test_what_changes_nothing_is_answered_on_the_newest_state_and_writes_nothing(
+async def test_what_changes_nothing_is_answered_on_the_newest_values_and_writes_nothing(
     room: Room,
 ) -> None:
     assert await room.run(look) == [3, 1, 0, 0]
-    fresh = Snapshot(7, b"othertag", pack_fields({"count": 40, "title": "theirs"}))
-    room.store.snapshot = fresh
-    room.store.outcomes = [Conflict(fresh)]
-    assert await room.run(look) == [3, 2, 7, 40]
+    room.store.snapshot = Snapshot(7, b"othertag", pack_fields({"count": 40}))
+    room.store.outcomes = [Moved(room.store.snapshot), Conflict(pack_fields({"count": 41}))]
+    assert await room.run(look) == [3, 2, 7, 41]
     assert room.store.commits == []
-    assert [change.expect_tag for change in room.store.changes] == [None, None, b"othertag"]
+    assert [change.expect for change in room.store.changes] == [
+        {},
+        {},
+        pack_fields({"count": 40}),
+        pack_fields({"count": 41}),
+    ]
 
 
 def refuse_above_one(draft: Draft) -> None:
@@ -226,24 +259,33 @@ def refuse_above_one(draft: Draft) -> None:
     draft["count"] += 1
 
 
-async def test_a_refusal_is_true_of_the_newest_state_in_the_store(room: Room) -> None:
+async def test_a_refusal_is_true_of_the_newest_values_in_the_store(room: Room) -> None:
     """This worker's replica is behind: what it would refuse is allowed by now, or the contrary."""
-    fresh = Snapshot(7, b"othertag", pack_fields({"count": 5, "title": "theirs"}))
-    room.store.snapshot = fresh
-    room.store.outcomes = [Conflict(fresh)]
+    room.store.snapshot = Snapshot(7, b"othertag", pack_fields({"count": 5}))
+    room.store.outcomes = [Moved(room.store.snapshot)]
     assert await room.run(refuse_above_one) == [4, 1, "refused", "too many", "a"]
-    newer = Snapshot(8, b"nexttag_", pack_fields({"count": 0, "title": "theirs"}))
-    room.store.snapshot = newer
-    room.store.outcomes = [Conflict(newer)]
-    assert await room.run(refuse_above_one) == [3, 2, 9, None]
+    room.store.outcomes = [Moved(room.store.snapshot), Conflict(pack_fields({"count": 0}))]
+    assert await room.run(refuse_above_one) == [3, 2, 8, None]
     assert room.store.state["count"] == 1
+
+
+async def test_a_refusal_over_the_rooms_size_is_true_of_the_whole_room() -> None:
+    room = Room(limit=100)
+    room.store.snapshot = Snapshot(7, b"othertag", pack_fields({"count": 5}))
+    room.store.outcomes = [Moved(room.store.snapshot)]
+
+    def write(draft: Draft) -> None:
+        draft["text"] = "x" * 100
+
+    assert (await room.run(write))[:3] == [4, 1, "invalid"]
+    assert [change.expect_tag for change in room.store.changes] == [None, b"othertag"]
 
 
 async def test_a_repeat_is_acknowledged_whatever_its_action_says_by_then(room: Room) -> None:
     def refuse(draft: Draft) -> None:
         raise RoomError("there is a note with this id")
 
-    room.store.outcomes = [Commit(5, repeated=True)]
+    room.store.outcomes = [Known({"c": Record(1, 5)})]
     assert await room.run(refuse) == [3, 1, 5, None]
 
 
@@ -255,33 +297,48 @@ async def test_a_refusal_waits_for_a_store_that_is_away(room: Room) -> None:
     assert (await room.run(refuse))[:3] == [4, 1, "unavailable"]
 
 
-async def test_who_lost_runs_again_on_the_fresh_state(room: Room) -> None:
-    fresh = Snapshot(7, b"othertag", pack_fields({"count": 40, "title": "theirs"}))
-    room.store.snapshot = fresh
-    room.store.outcomes = [Conflict(fresh)]
-    assert await room.run(add) == [3, 1, 8, 41]
-    assert room.store.state == {"count": 41, "title": "theirs"}
-    assert [change.attempt for change in room.store.changes] == [0, 1]
+async def test_who_lost_runs_again_on_the_values_that_differ(room: Room) -> None:
+    room.store.snapshot = Snapshot(7, b"othertag", pack_fields({"count": 40, "title": "theirs"}))
+    room.store.outcomes = [Moved(room.store.snapshot), Conflict(pack_fields({"count": 50}))]
+    assert await room.run(add) == [3, 1, 8, 51]
+    assert room.store.state == {"count": 51, "title": "theirs"}
+    assert [change.attempt for change in room.store.changes] == [0, 1, 2]
 
 
-async def test_a_room_that_is_gone_meanwhile_begins_anew(room: Room) -> None:
-    room.store.outcomes = [Conflict(None)]
+async def test_after_a_conflict_an_action_that_reads_all_keys_gets_the_whole_room(
+    room: Room,
+) -> None:
+    """The state that it ran on is mixed of several, so no tag stands for it."""
+
+    def add_and_list(draft: Draft) -> list[str]:
+        draft["count"] += 1
+        return sorted(draft)
+
+    room.store.snapshot = Snapshot(7, b"othertag", pack_fields({"count": 40}))
+    room.store.outcomes = [Moved(room.store.snapshot), Conflict(pack_fields({"count": 50}))]
+    await room.run(add_and_list)
+    await room.run(add_and_list)
+    tags = [change.expect_tag for change in room.store.changes]
+    assert tags == [None, b"othertag", NO_TAG, NO_TAG]
+
+
+async def test_a_room_that_is_gone_meanwhile_begins_again(room: Room) -> None:
+    room.store.outcomes = [Moved(None)]
     assert await room.run(add) == [3, 1, 1, 1]
 
 
 async def test_who_loses_for_too_long_is_told(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mutations, "RETRY_TIME", 0.02)
-    fresh = Snapshot(7, b"othertag", pack_fields({"count": 40}))
 
     async def lose(*_: Any) -> Conflict:
-        return Conflict(fresh)
+        return Conflict(pack_fields({"count": 40}))
 
     monkeypatch.setattr(room.store, "commit", lose)
     assert (await room.run(add))[:3] == [4, 1, "conflict"]
 
 
 async def test_a_repeated_mutation_is_acknowledged_without_a_result(room: Room) -> None:
-    room.store.outcomes = [Commit(5, repeated=True)]
+    room.store.outcomes = [Known({"c": Record(1, 5)})]
     assert await room.run(add) == [3, 1, 5, None]
 
 
@@ -304,13 +361,13 @@ async def test_what_the_store_did_not_answer_is_not_overtaken(room: Room) -> Non
     room.store.outcomes = [StoreUnavailable("away")]
     for _ in range(3):
         room.submit(add)
-    await room.queue.settled()
+    await room.queue.idle.wait()
     assert [answer[:3] for answer in room.answers] == [[4, n, "unavailable"] for n in (1, 2, 3)]
     for number in (2, 1, 2, 3):
         room.repeat(number, add)
-    await room.queue.settled()
+    await room.queue.idle.wait()
     assert room.answers[3][:3] == [4, 2, "unavailable"]
-    assert room.answers[4:] == [[3, 1, 1, 1], [3, 2, 2, 2], [3, 3, 3, 3]]
+    assert room.answers[4:] == [[3, 1, 1, 1], [3, 2, 1, 2], [3, 3, 1, 3]]
 
 
 async def test_the_store_is_told_which_were_refused(room: Room) -> None:
@@ -323,7 +380,7 @@ async def test_the_store_is_told_which_were_refused(room: Room) -> None:
 
 
 async def test_what_the_store_knows_as_refused_is_refused_again(room: Room) -> None:
-    room.store.outcomes = [Refused()]
+    room.store.outcomes = [Known({"c": Record(1, 5, b"", (1,))})]
     assert (await room.run(add))[:3] == [4, 1, "refused"]
 
 
@@ -331,6 +388,7 @@ async def test_a_needless_repeat_holds_nothing_up(room: Room) -> None:
     await room.run(add)
     room.store.outcomes = [StoreUnavailable("away")]
     room.repeat(1, add)
+    await room.queue.idle.wait()
     assert (await room.run(add))[:3] == [3, 2, 2]
 
 
@@ -338,6 +396,7 @@ async def test_one_that_was_put_off_and_then_refused_holds_nothing_up(room: Room
     room.store.outcomes = [StoreUnavailable("away"), StoreFull("full")]
     await room.run(add)
     room.repeat(1, add)
+    await room.queue.idle.wait()
     assert (await room.run(add))[:3] == [3, 2, 1]
 
 
@@ -370,7 +429,7 @@ async def test_what_is_seen_published_is_done_though_the_store_gives_no_answer(
 ) -> None:
     commit = room.store.commit
 
-    async def lose_the_answer(key: str, change: Change) -> Commit | Conflict | Refused:
+    async def lose_the_answer(key: str, change: Change) -> contract.Outcome:
         await commit(key, change)
         room.queue.published(change.tag, 1)
         raise StoreUnavailable("the answer was lost")
@@ -394,17 +453,51 @@ async def test_an_outcome_that_cannot_be_told_stops_no_other(room: Room) -> None
     def fail(_: Outcome) -> None:
         raise OSError("nobody is told")
 
-    room.queue.submit(Mutation(b"d" * 16, 1, MutationSequence(), refuse_all, fail))
+    room.queue.submit(Mutation(MutationSequence("d", TTL), 1, refuse_all, fail))
     async with asyncio.timeout(1):
         assert await room.run(add) == [wire.ACK, 1, 1, 1]
 
 
-async def test_a_closed_queue_takes_nothing_and_leaves_no_task(room: Room) -> None:
-    await room.queue.close()
+async def test_a_closed_queue_leaves_no_task_and_nobody_waiting(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committing = asyncio.Event()
+
+    async def hang(*_: Any) -> Commit:
+        committing.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
     before = asyncio.all_tasks()
+    monkeypatch.setattr(room.store, "commit", hang)
+    for _ in range(mutations.MAX_BATCH + 1):
+        room.submit(add)
+    await committing.wait()
+    await room.queue.close()
     room.submit(add)
+    assert {tuple(answer[2:3]) for answer in room.answers} == {("unavailable",)}
+    assert len(room.answers) == mutations.MAX_BATCH + 2
     assert asyncio.all_tasks() == before
-    assert room.queue.idle
+
+
+async def test_mutations_without_a_number_share_a_commit_and_leave_no_record(room: Room) -> None:
+    outcomes: list[Outcome] = []
+    for _ in range(3):
+        room.queue.submit(Mutation(None, 0, add, outcomes.append))
+    await room.queue.idle.wait()
+    assert outcomes == [Applied(1, 1), Applied(1, 2), Applied(1, 3)]
+    assert [change.mutations for change in room.store.changes] == [[]]
+
+
+@pytest.mark.parametrize(("run", "recorded"), [(look, True), (add, True), (refuse_all, False)])
+async def test_a_key_is_recorded_whatever_its_call_changed_unless_it_was_refused(
+    room: Room, run: Callable[[Draft], Any], recorded: bool
+) -> None:
+    sequence = MutationSequence("once", TTL, record_all=True)
+    room.queue.submit(Mutation(sequence, 1, run, lambda _: None))
+    await room.queue.idle.wait()
+    (change,) = room.store.changes
+    assert change.record is recorded
 
 
 async def test_the_queue_keeps_nothing_of_the_request_that_came_first(room: Room) -> None:
@@ -417,7 +510,7 @@ async def test_the_queue_keeps_nothing_of_the_request_that_came_first(room: Room
     context = Context()
     context.run(variable.set, kept)
     context.run(room.submit, add)
-    await room.queue.settled()
+    await room.queue.idle.wait()
     del context, kept
     gc.collect()
     assert seen() is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gospa.live import wire
-from gospa.store.codec import pack_fields
+from gospa.store.codec import pack, pack_fields
 from gospa.store.contract import Snapshot, splice
 
 tags = st.binary(min_size=8, max_size=8)
@@ -102,7 +102,9 @@ def test_messages_of_the_server_are_as_the_protocol_has_them() -> None:
         "r",
     ]
     assert unpacked(wire.error("invalid", "no")) == [4, None, "invalid", "no", None]
-    assert unpacked(wire.welcome("id", {"pid": 1})) == [5, 1, "id", {"pid": 1}]
+    session = {"id": "s", "user": None}
+    assert unpacked(wire.welcome("id", {"pid": 1}, session)) == [5, 1, "id", {"pid": 1}, session]
     assert unpacked(wire.bye(wire.RESTART, 500)) == [6, 1012, 500]
     assert unpacked(wire.pong()) == [7]
-    assert unpacked(wire.joined("r", 7, tag)) == [8, "r", 7, tag]
+    defaults = {"count": pack(0)}
+    assert unpacked(wire.joined("r", 7, tag, defaults)) == [8, "r", 7, tag, {"count": 0}]

@@ -65,7 +65,7 @@ def test_of_all_messages_only_an_event_is_one_and_only_an_ack() -> None:
         ack,
         wire.error("invalid", "no"),
         wire.pong(),
-        wire.joined("my", 1, NO_TAG),
+        wire.joined("my", 1, NO_TAG, {}),
         b"",
     ]
     assert [message for message in messages if wire.is_event(message)] == [event]

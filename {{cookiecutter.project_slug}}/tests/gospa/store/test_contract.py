@@ -10,8 +10,10 @@ from gospa.store.contract import (
     Change,
     Commit,
     Conflict,
+    Known,
+    Moved,
     Numbered,
-    Refused,
+    Record,
     Snapshot,
     channel,
     splice,
@@ -26,11 +28,13 @@ CHANGE = Change(b"tag-0001", True, (b"", b""))
     [
         CHANGE,
         Commit(1),
-        Conflict(None),
+        Conflict(),
         Edits({}, all_keys=False, set={}, delete=()),
-        Numbered(b"client", 1),
+        Known({}),
+        Moved(None),
+        Numbered("client", 1, 1, 60),
         Patch(1, NO_TAG, NO_TAG, {}, ()),
-        Refused(),
+        Record(),
         Snapshot(1, NO_TAG, {}),
     ],
     ids=lambda value: type(value).__name__,
@@ -48,8 +52,18 @@ def test_a_change_by_itself_has_no_number_and_no_conditions() -> None:
     assert (CHANGE.expect, CHANGE.expect_tag) == ({}, None)
 
 
-def test_a_commit_is_not_one_that_was_there_before() -> None:
-    assert Commit(1) == Commit(1, NO_TAG, repeated=False)
+def test_a_record_keeps_the_refused_numbers_that_no_other_connection_applied() -> None:
+    record = Record(5, 1, b"tag-0001", (2, 4))
+    after = record.after(Numbered("client", 8, 9, 60, [3, 6, 7]), 2, b"tag-0002")
+    assert after == Record(9, 2, b"tag-0002", (2, 4, 6, 7))
+
+
+def test_a_conflict_is_resolved_by_the_values_that_differ_and_a_move_by_the_whole_room() -> None:
+    base = Snapshot(3, b"tag-0001", {"a": b"1", "b": b"2", "c": b"3"})
+    mixed = Snapshot(3, NO_TAG, {"a": b"9", "c": b"3", "d": b"4"})
+    assert Conflict({"a": b"9", "b": None, "d": b"4"}).onto(base) == mixed
+    assert Moved(mixed).onto(base) == mixed
+    assert Moved(None).onto(base) == Snapshot(0, NO_TAG, {})
 
 
 def test_the_largest_number_is_one_that_javascript_and_lua_count_exactly() -> None:
