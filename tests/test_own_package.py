@@ -85,6 +85,7 @@ PACKAGE = {
     "market/room.py": ROOM,
     "market/view.py": VIEW,
     "market/tests/test_market.py": TEST,
+    "scripts/buy.py": '"""Run by hand."""\n\nfrom gospa.client import Closed\n\nprint(Closed)\n',
     "scripts/sell.py": '"""Run by hand."""\n\nfrom app import app\n\nprint(app.name)\n',
 }
 APP = {
@@ -107,6 +108,10 @@ MISTAKES = {
     "a submodule": ("rooms/x.py", "from gospa import room\n", "import contracts", "gospa.room:"),
     "a module": ("jobs.py", "from gospa.room import Room\n", "import contracts", "jobs.py:1"),
     "a script": ("scripts/x.py", "import gospa.errors\n", "import contracts", "gospa.errors:"),
+    "a part of the client": (
+        *("scripts/x.py", "import gospa.client_room\n"),
+        *("import contracts", "imports gospa.client_room:"),
+    ),
     "fixtures": ("market/x.py", "import gospa.testing\n", "import contracts", "gospa.testing:"),
     "a backend": (
         *("views/x.py", "from gospa import backends\n"),

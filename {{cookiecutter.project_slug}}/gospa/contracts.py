@@ -1,8 +1,8 @@
 """A contract for import-linter between the engine and your code, which needs no list of packages.
 
-Your code imports the engine's public names from `gospa` itself, and does not import app.py, which
-imports your code. The engine imports nothing of yours. Tests may import everything; files in
-`scripts/`, which people run, may import app.py.
+Your code imports the engine's public names from `gospa` itself, and those of the Python client from
+`gospa.client`. It does not import app.py, which imports your code. The engine imports nothing of
+yours. Tests may import everything; files in `scripts/`, which people run, may import app.py.
 """
 
 import ast
@@ -14,6 +14,7 @@ from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, output
 
 ENGINE = "gospa"
+CLIENT = "gospa.client"  # the only other public module
 IGNORED = {"node_modules", "__pycache__"}
 # What else a file may import of the engine, by the first part of its path.
 PUBLIC = {"app.py": ("gospa.backends", "gospa.extras")}
@@ -61,7 +62,8 @@ def _remedy(name: Path, module: str, yours: set[str]) -> str | None:
         return None
     if package == "app" and place not in ("app.py", "scripts"):
         return "app.py imports your code, not the other way round"
-    if module.startswith(f"{ENGINE}.") and not module.startswith(PUBLIC.get(place, "-")):
+    public = module == CLIENT or module.startswith(PUBLIC.get(place, "-"))
+    if module.startswith(f"{ENGINE}.") and not public:
         return f"import public names from `{ENGINE}` itself"
     return None
 

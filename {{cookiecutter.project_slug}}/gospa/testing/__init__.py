@@ -139,6 +139,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # An empty folder: loading all certificates takes 40 ms for each HTTP client.
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
+        patch.setenv("no_proxy", "*")  # the servers of tests are on this machine
         for name in os.environ:
             if name.startswith("GOSPA_") or name in ("REDIS_URL", "REQUIRE_SHARED"):
                 patch.delenv(name)
