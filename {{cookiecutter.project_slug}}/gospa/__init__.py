@@ -2,7 +2,7 @@
 
 from gospa import tasks
 from gospa.action import Action, Event, Member, action
-from gospa.app import Backends, create_app, open_rooms
+from gospa.app import Backends, create_app, open_rooms, storage_of
 from gospa.errors import (
     Invalid,
     RoomError,
@@ -59,5 +59,6 @@ __all__ = [
     "rooms_of",
     "session_of",
     "sessions_of",
+    "storage_of",
     "tasks",
 ]

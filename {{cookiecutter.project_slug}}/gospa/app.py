@@ -33,7 +33,7 @@ from gospa.rooms import Rooms
 from gospa.sessions.store import SessionStore
 from gospa.sessions.watch import open_watch
 from gospa.settings import Settings, SettingsError, load_settings
-from gospa.storage import Storage
+from gospa.storage import Prefixed, Storage
 from gospa.store.contract import StateStore
 from gospa.web import health, static
 from gospa.web.application import Application
@@ -127,6 +127,13 @@ async def open_rooms(app: Sanic) -> AsyncIterator[Rooms]:
             yield app.ctx.rooms
 
 
+def storage_of(source: Request | Sanic) -> Storage:
+    """A storage for the application's own keys, apart from sessions, in the session backend."""
+    app = source.app if isinstance(source, Request) else source
+    storage: Storage = app.ctx.storage
+    return storage
+
+
 def _run_main_process(app: Sanic, backends: Backends) -> None:
     held = ExitStack()
     app.register_listener(_load_settings, "main_process_start")
@@ -178,6 +185,7 @@ async def _open(app: Sanic, backends: Backends, stack: AsyncExitStack) -> None:
     state = await stack.enter_async_context(backends.state.open(settings, pubsub))
     storage = await stack.enter_async_context(backends.storage.open(settings))
     app.ctx.sessions = SessionStore(storage, pubsub, settings)
+    app.ctx.storage = Prefixed(storage, "own:")
     app.ctx.limits = ConnectionLimits(settings)
     watch = open_watch(app.ctx.sessions, pubsub, settings)
     app.ctx.session_watch = await stack.enter_async_context(watch)

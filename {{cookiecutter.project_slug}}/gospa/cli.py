@@ -1,4 +1,4 @@
-"""The command `python -m gospa`: shows rooms, sessions and settings, and removes them."""
+"""The command `python -m gospa`: shows and removes rooms and sessions, and calls actions."""
 
 import argparse
 import asyncio
@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from sanic import Sanic
 
-from gospa.app import Backends
-from gospa.errors import StoreError
+from gospa.app import Backends, open_rooms
+from gospa.errors import RoomError, StoreError
 from gospa.sessions.session import Session
 from gospa.sessions.store import SessionStore
 from gospa.settings import Settings, SettingsError, load_settings
@@ -77,11 +78,33 @@ async def room(stores: Stores, options: argparse.Namespace) -> Rows:
 
 
 async def delete(stores: Stores, options: argparse.Namespace) -> Rows:
-    """Delete a room; its members see the initial state"""
+    """Delete a room; its members see the defaults"""
     if await stores.state.load(options.name) is None:
         raise Problem(f"there is no room {options.name}")
     await stores.state.delete(options.name)
     return [{"room": options.name, "state": "deleted"}]
+
+
+async def call(app: Sanic, options: argparse.Namespace) -> Rows:
+    """Call an action of a room, as the application"""
+    async with open_rooms(app) as rooms:
+        _, found = app.ctx.router.resolve(options.name, None)
+        if (action := found.actions.get(options.action)) is None:
+            known = ", ".join(found.actions) or "none"
+            raise Problem(f"{options.name} has no action {options.action}; its actions: {known}")
+        result = await rooms.call(action, options.name, **dict(options.arguments))
+    return [{"room": options.name, "result": result}]
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """`name=value`; a value that is not JSON is text."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"write name=value, not {text}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 async def sessions(stores: Stores, options: argparse.Namespace) -> Rows:
@@ -127,17 +150,16 @@ COMMANDS = {
     "revoke-sessions": revoke,
 }
 OF_SESSIONS = ("sessions", "revoke-sessions")
+OF_ROOMS = {"call": call}  # which need the rooms themselves, not only what is stored
+NOT_SHARED = "this is in the memory of the workers, and no other process can read it"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        backends: Backends = importlib.import_module("app").BACKENDS
-        with ExitStack() as held:
-            given = backends.prepare(load_settings(os.environ), held)
-            rows = asyncio.run(_run(backends, given, options))
-    except (SettingsError, StoreError, Problem) as error:
+        rows = _answer(options)
+    except (SettingsError, StoreError, RoomError, Problem) as error:
         print(error, file=sys.stderr)
         return 1
     for row in rows:
@@ -145,10 +167,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-async def _run(backends: Backends, given: Settings, options: argparse.Namespace) -> Rows:
+def _answer(options: argparse.Namespace) -> Rows:
+    """What the command writes. Raises Problem, and what the stores raise."""
+    application = importlib.import_module("app")
+    backends: Backends = application.BACKENDS
     backend = backends.storage if options.command in OF_SESSIONS else backends.state
     if options.command not in ("check", "settings") and not backend.shared:
-        raise Problem("this is in the memory of the workers, and no other process can read it")
+        raise Problem(NOT_SHARED)
+    if run := OF_ROOMS.get(options.command):
+        return asyncio.run(run(application.app, options))
+    with ExitStack() as held:
+        given = backends.prepare(load_settings(os.environ), held)
+        return asyncio.run(_run(backends, given, options))
+
+
+async def _run(backends: Backends, given: Settings, options: argparse.Namespace) -> Rows:
     async with (
         backends.pubsub.open(given) as pubsub,
         backends.state.open(given, pubsub) as state,
@@ -162,17 +195,25 @@ async def _run(backends: Backends, given: Settings, options: argparse.Namespace)
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gospa",
-        description="Show what the application stores, delete rooms, and end sessions.",
+        description="Show what is stored, call actions, delete rooms, and end sessions.",
         epilog="Output is one JSON object a line, for programs such as jq.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     added = {
         name: commands.add_parser(name, help=run.__doc__, description=run.__doc__)
-        for name, run in COMMANDS.items()
+        for name, run in (COMMANDS | OF_ROOMS).items()
     }
     added["rooms"].add_argument("prefix", nargs="?", default="", help="only names that begin so")
-    for name in ("room", "delete-room"):
+    for name in ("room", "delete-room", "call"):
         added[name].add_argument("name", help="such as poll/lunch")
+    added["call"].add_argument("action", help="such as close")
+    added["call"].add_argument(
+        "arguments",
+        nargs="*",
+        type=_argument,
+        metavar="name=value",
+        help="a value is JSON, else text: count=2, text=hello, text='\"2\"'",
+    )
     added["sessions"].add_argument("user", nargs="?", help="the name that they logged in with")
     whose = added["revoke-sessions"].add_mutually_exclusive_group(required=True)
     whose.add_argument("user", nargs="?", help="the name that they logged in with")

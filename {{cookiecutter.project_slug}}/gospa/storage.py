@@ -26,3 +26,29 @@ class Storage(Protocol):
 
     def keys(self, prefix: str) -> AsyncIterator[str]:
         """All keys with this prefix, in no order. One may come twice; a new one may be missing."""
+
+
+class Prefixed:
+    """A storage whose keys all begin with a prefix."""
+
+    def __init__(self, storage: Storage, prefix: str) -> None:
+        self._storage = storage
+        self._prefix = prefix
+
+    async def get(self, key: str) -> bytes | None:
+        return await self._storage.get(self._prefix + key)
+
+    async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
+        await self._storage.set(self._prefix + key, value, ttl=ttl)
+
+    async def replace(
+        self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None
+    ) -> bool:
+        return await self._storage.replace(self._prefix + key, old, new, ttl=ttl)
+
+    async def delete(self, key: str) -> bool:
+        return await self._storage.delete(self._prefix + key)
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        async for key in self._storage.keys(self._prefix + prefix):
+            yield key.removeprefix(self._prefix)

@@ -3,20 +3,24 @@ import json
 import subprocess
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sanic import Sanic
 
 import app as chosen
-from gospa.cli import COMMANDS, main
+from gospa.app import create_app
+from gospa.cli import COMMANDS, OF_ROOMS, main
 from gospa.cli import settings as show_settings
 from gospa.pubsub import PubSub
 from gospa.sessions.store import SessionStore
 from gospa.settings import Settings
 from gospa.store.contract import StateStore
 from tests.gospa.backends.state_conformance import change
+from tests.gospa.rooms import ROOMS
 
 PROJECT = Path(__file__).parents[2]
 ROOM = "sheet/ops"
@@ -114,6 +118,50 @@ def test_a_room_is_shown_and_deleted(room: None, capsys: pytest.CaptureFixture[s
         assert ROOM in capsys.readouterr().err
 
 
+@pytest.fixture
+def with_sheets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An application with the rooms of these tests in the place of app.py."""
+    if not chosen.BACKENDS.state.shared:
+        pytest.skip("what memory backends keep is not seen by other processes")
+    application = create_app("cli", chosen.BACKENDS, ROOMS)
+    module: Any = SimpleNamespace(BACKENDS=chosen.BACKENDS, app=application)
+    monkeypatch.setitem(sys.modules, "app", module)
+    yield
+    Sanic.unregister_app(application)
+
+
+@pytest.mark.usefixtures("with_sheets")
+def test_an_action_is_called_with_arguments_as_json_or_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert rows(capsys, "call", ROOM, "add", "amount=2") == [{"room": ROOM, "result": 2}]
+    assert rows(capsys, "call", ROOM, "add") == [{"room": ROOM, "result": 3}]
+    (row,) = rows(capsys, "call", ROOM, "add_note", "text=a=b")
+    assert {"key": f"note:{row['result']}", "value": {"text": "a=b"}} in rows(capsys, "room", ROOM)
+
+
+@pytest.mark.usefixtures("with_sheets")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["add", "amount=much"], "Expected `int`, got `str`"),
+        (["edit_note", "id=none", "text=x"], "this note was removed"),
+        (["multiply"], "its actions: add, add_note, edit_note, remove_note"),
+    ],
+)
+def test_a_call_that_is_refused_says_why(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["call", ROOM, *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_an_argument_without_a_name_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["call", ROOM, "add", "2"])
+    assert "write name=value" in capsys.readouterr().err
+
+
 def test_a_users_sessions_are_listed_and_ended(
     identity: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,7 +185,9 @@ def test_nobodys_sessions_are_ended_by_mistake(capsys: pytest.CaptureFixture[str
     assert "--all" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["rooms"], ["room", ROOM], ["delete-room", ROOM]])
+@pytest.mark.parametrize(
+    "command", [["rooms"], ["room", ROOM], ["delete-room", ROOM], ["call", ROOM, "add"]]
+)
 def test_rooms_in_memory_are_said_to_be_out_of_reach(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,4 +201,4 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     said = capsys.readouterr().out
-    assert set(COMMANDS) <= set(said.split())
+    assert {*COMMANDS, *OF_ROOMS} <= set(said.split())

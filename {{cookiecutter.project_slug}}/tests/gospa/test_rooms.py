@@ -25,6 +25,7 @@ from gospa import (
     create_app,
     open_rooms,
     rooms_of,
+    storage_of,
 )
 from gospa.app import Backends
 from gospa.extras import presence
@@ -313,7 +314,8 @@ async def test_resources_and_jobs_are_the_same_served_and_in_a_script(
         app.ctx.prices = {"ball": 7}
         log.append("open")
         yield
-        log.append(f"closed with {len(app.ctx.hub.rooms)} rooms open")
+        still_open = [room for room in app.ctx.hub.rooms.values() if not room.closed]
+        log.append(f"closed, {len(still_open)} rooms open")
 
     async def seller(app: Sanic) -> None:
         await rooms_of(app).call(Priced.sell_one, "priced", "ball")
@@ -365,6 +367,19 @@ async def test_a_job_that_fails_runs_again_and_one_that_ends_does_not(
             assert runs.count("ending") == 1
     finally:
         Sanic.unregister_app(app)
+
+
+async def test_the_application_has_a_storage_of_its_own(site: Site, connect: Connect) -> None:
+    storage = storage_of(site.app)
+    async with connect(user="ann"):
+        await storage.set("key", b"1", ttl=60)
+        assert await storage.replace("key", b"1", b"2")
+        assert await storage.get("key") == b"2"
+        assert [key async for key in storage.keys("")] == ["key"]
+        assert [session.user for session in await site.app.ctx.sessions.sessions_of("ann")] == [
+            "ann"
+        ]
+        assert await storage.delete("key")
 
 
 async def test_two_workers_call_the_same_room(
