@@ -125,7 +125,7 @@ def speech_of(room: bytes, call: bytes = b"", answer: bytes = b"") -> Speech:
     return Speech(
         frames.handshake("/ws", "gospa.v1"),
         frames.frame(hello) + frames.frame(join),
-        ready=b"\x94\x08",
+        ready=b"\x95\x08",
         call=frames.frame(call) if call else b"",
         answer=answer,
     )

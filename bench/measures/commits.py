@@ -19,7 +19,13 @@ KINDS = {
     "blind": lambda room: b"\x95\x03\xcf" + frames.SEQUENCE + room + b"\x81\xa5value\xa5abcde\x90",
     "read-modify-write": lambda room: b"\x95\x02\xcf" + frames.SEQUENCE + room + b"\xa3add\x80",
 }
-ROOMS = {"one room, 50 members": (50, ""), "1,000 rooms": (1000, "-@conn6")}
+# Clients, what follows a room's name, mutations that each client has under way
+ROOMS = {
+    "one room, 50 members": (50, "", 1),
+    "one room, 50 members, 2 under way each": (50, "", 2),
+    "one room, 50 members, 16 under way each": (50, "", 16),
+    "1,000 rooms": (1000, "-@conn6", 1),
+}
 REDIS_BENCHMARK = "redis-benchmark"
 
 
@@ -42,11 +48,11 @@ def measure(setting: Setting) -> Iterator[Sample]:
 def _mutations(
     setting: Setting, child: Child, port: int, rooms: str, kind: str
 ) -> dict[str, float]:
-    clients, suffix = ROOMS[rooms]
+    clients, suffix, each = ROOMS[rooms]
     room = f"{new_room()}{suffix}"
     call = KINDS[kind](msgpack.packb(room))
     speech = speech_of(room.encode(), call, ACK)
-    with setting.load.connect(port, clients, speech, each=1) as load:
+    with setting.load.connect(port, clients, speech, each=each) as load:
         load.run(0.3)  # creates the rooms
         before = child.cpu()
         run = load.run(setting.seconds(1.5))
@@ -65,15 +71,16 @@ def _redis_benchmark(setting: Setting, kind: str) -> float:
     setting.ask_redis("-x", "script", "load", stdin=script)
     digest = hashlib.sha1(script, usedforsecurity=False).hexdigest()
     key = f"{PREFIX}{{{new_room()}}}"
-    setting.ask_redis("hset", key, "v", "1", "t", "8 bytes.", ".value", "abcde")
+    head = b"\1" + (1).to_bytes(8) + b"8 bytes."
+    setting.ask_redis("-x", "hset", key, ".value", "abcde", "h", stdin=head)
     expect = ("1", "value", "abcde") if kind == "read-modify-write" else ("0",)
-    head, tail = b"\x97\x01\xa7bench/x", b"\xc4\x088 bytes.\x81\xa5value\xa5abcde\x90"
+    before, after = b"\x97\x01\xa7bench/x", b"\xc4\x088 bytes.\x81\xa5value\xa5abcde\x90"
     command: list[str | bytes] = [
         *(REDIS_BENCHMARK, "-p", str(setting.place.redis), "-c", "50", "--csv"),
         *("-n", "10000" if setting.quick else "40000", "-r", "1000000000"),
-        *("evalsha", digest, "3", key, f"{key}:turn", f"{key}:__rand_int__"),
-        *(key, "2592000000", "86400000", "8 bytes.", head, tail, "writer", "", "1", ""),
-        *("PUBLISH", "1", ","),
+        *("evalsha", digest, "3", key, f"{key}:lock", f"{key}:__rand_int__"),
+        *(key, "2592000000", "8 bytes.", before, after, "writer", "", "1", ""),
+        *("PUBLISH", "0", "1", "1", "86400000", ""),
         *(*expect, "1", "value", "abcde", "0"),
     ]
     pinned = ["taskset", "-c", ",".join(map(str, setting.here)), *command]

@@ -185,4 +185,4 @@ class Member:
                 self.events.append(message)
 
     def _show(self, room: str) -> None:
-        self.states[room] = {**self._defaults.get(room, {}), **self._stored[room]}
+        self.states[room] = {**self._defaults.get(room, {}), **self._stored.get(room, {})}

@@ -16,7 +16,7 @@ class Sheet(Room):
     pattern = "sheet/<name>"
     initial = {"count": 0, "notes": 0}
     presence = True
-    typing = Event(dict)
+    typing = Event(object)
     announced = Event(str, server=True)
 
     async def authorize(self, session: Session) -> bool:

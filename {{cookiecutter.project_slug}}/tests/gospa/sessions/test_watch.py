@@ -10,6 +10,7 @@ import pytest
 from sanic import Sanic
 from websockets.exceptions import ConnectionClosed
 
+import gospa
 from gospa import Draft, Room, Session, action
 from gospa.errors import StoreUnavailable
 from gospa.sessions.store import UNUSED, SessionRecord, SessionStore
@@ -30,9 +31,9 @@ class Members(Room):
         return session.user is not None and not session.get("banned", False)
 
     @action
-    def add(self, state: Draft, session: Session) -> list[Any]:
+    def add(self, state: Draft, member: gospa.Member) -> list[Any]:
         state["count"] += 1
-        return [state["count"], session.user]
+        return [state["count"], member.user]
 
 
 async def load(app: Sanic, cookie: str) -> SessionRecord:
