@@ -81,17 +81,18 @@ class Server:
             pass
         return message
 
-    def welcome(self, frame_size: int = 65536, **limits: int) -> bytes:
+    def welcome(self, frame_size: int = 65536, session: str = "s", **limits: int) -> bytes:
         """Answer the HELLO of a new connection; returns its client."""
         client: bytes = self.expect(HELLO)[1]
-        self.send(WELCOME, 1, "me", {"pid": 1, "frame_size": frame_size, **limits})
+        server = {"pid": 1, "frame_size": frame_size, **limits}
+        self.send(WELCOME, 1, "me", server, {"id": session, "user": None})
         return client
 
     def join(self, version: int, count: int) -> list[Any]:
         """Answer a JOIN with the whole state."""
         asked = self.expect(JOIN)
         self.send(SNAPSHOT, "a", version, tag(version), {"count": count})
-        self.send(JOINED, "a", version, tag(version))
+        self.send(JOINED, "a", version, tag(version), {})
         return asked
 
     def patch(self, version: int, count: int) -> None:
@@ -226,6 +227,49 @@ def test_what_was_acknowledged_is_not_lost_while_another_is_in_doubt(
     assert page.evaluate("shown") == [10, 11, 31, 32]
 
 
+def test_defaults_are_shown_below_the_state_and_are_no_part_of_it(
+    server: Server, page: Page
+) -> None:
+    page.evaluate("Object.assign(window, { other: client.room('b') })")
+    server.expect(JOIN)
+    server.send(SNAPSHOT, "b", 1, tag(1), {"count": 1})
+    assert page.evaluate("Object.keys(other.state)") == []  # it is not complete
+    server.send(JOINED, "b", 1, tag(1), {"count": 0, "title": "new"})
+    server.sees("other.state.title === 'new' && other.state.count === 1")
+    server.send(PATCH, "b", 2, tag(1), tag(2), {"title": "set"}, ["count"])
+    server.sees("other.state.title === 'set' && other.state.count === 0")
+
+
+def test_what_was_made_in_another_session_is_rejected_and_not_sent(
+    server: Server, page: Page
+) -> None:
+    page.evaluate("void add(5)")
+    server.expect(CALL)
+    server.drop()
+    server.welcome(session="other")
+    server.join(1, 10)
+    server.sees("answers.length")
+    assert page.evaluate("answers") == ["other_session: it was made in another session"]
+    page.evaluate("void add(2)")
+    assert server.expect(CALL)[4] == {"amount": 2}
+    assert page.evaluate("room.state.count") == 12
+
+
+def test_who_is_kicked_stays_out_until_it_connects_again(server: Server, page: Page) -> None:
+    page.evaluate("void add(5)")
+    server.send(ERROR, None, "kicked", "you were removed", "a")
+    server.sees("answers.length")
+    assert page.evaluate("[answers, errors]") == [["kicked: you were removed"], ["you were removed"]]
+    page.evaluate("void add(5)")
+    server.sees("answers.length === 2")
+    assert page.evaluate("answers[1]") == "kicked: you were removed"
+    server.drop()
+    server.welcome()
+    server.join(1, 10)
+    page.evaluate("void add(1)")
+    server.expect(CALL)
+
+
 def test_a_store_that_went_back_leaves_no_effect_behind(server: Server, page: Page) -> None:
     page.evaluate("void add(5)")
     server.send(ACK, server.expect(CALL)[1], 50, None)
@@ -242,7 +286,7 @@ def test_a_missing_link_is_asked_for_once_and_nothing_wrong_is_shown(
     server.patch(4, 13)
     assert server.expect(JOIN) == [JOIN, "a", 1, None]
     server.send(SNAPSHOT, "a", 4, tag(4), {"count": 13})
-    server.send(JOINED, "a", 4, tag(4))
+    server.send(JOINED, "a", 4, tag(4), {})
     server.sees("room.state.count === 13")
     assert page.evaluate("shown") == [10, 13]
     assert server.received == []
@@ -396,7 +440,7 @@ def test_what_is_refused_while_a_room_is_asked_for_anew_does_not_end_it(
     server.expect(JOIN)
     server.send(ERROR, None, "invalid", "no such event", "a")
     server.send(SNAPSHOT, "a", 3, tag(3), {"count": 12})
-    server.send(JOINED, "a", 3, tag(3))
+    server.send(JOINED, "a", 3, tag(3), {})
     server.sees("room.state.count === 12")
     page.evaluate("void add(5)")
     assert server.expect(CALL)[4] == {"amount": 5}
@@ -417,7 +461,7 @@ def test_what_a_page_left_is_done_by_the_one_before_when_that_is_shown_again(pag
             const kept = sessionStorage.getItem(key).slice(1);
             sessionStorage.setItem(key, '\x92' + kept + String.fromCharCode(...left));
         }""",
-        list(msgpack.packb(["x" * 16, left])),
+        list(msgpack.packb(["x" * 16, "s", left])),
     )
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     server.sees("client.pending === 2")
@@ -556,7 +600,7 @@ def test_members_are_told_and_asked_for(server: Server, page: Page) -> None:
     assert server.expect(JOIN) == [JOIN, "a#members", None, None, {"name": "Annie"}]
     entry = {"pid": 1, "worker": "w", "details": {"name": "Ann"}}
     server.send(SNAPSHOT, "a#members", 1, tag(1), {"me": entry})
-    server.send(JOINED, "a#members", 1, tag(1))
+    server.send(JOINED, "a#members", 1, tag(1), {})
     server.sees("members.state[client.member]?.details.name === 'Ann'")
     page.evaluate("void room.members({ name: 'Anna' })")
     assert server.expect(JOIN) == [JOIN, "a#members", 1, tag(1), {"name": "Anna"}]
@@ -601,10 +645,10 @@ def test_attributes_show_a_room_and_change_it(server: Server, page: Page) -> Non
     page.evaluate(BIND, MARKUP)
     hostile = "<img src=x onerror=alert(1)>"
     server.send(SNAPSHOT, "a", 5, tag(5), {"text": hostile, "done": True})
-    server.send(JOINED, "a", 5, tag(5))
+    server.send(JOINED, "a", 5, tag(5), {})
     assert server.expect(JOIN)[1] == "b"
     server.send(SNAPSHOT, "b", 5, tag(5), {"text": "inner"})
-    server.send(JOINED, "b", 5, tag(5))
+    server.send(JOINED, "b", 5, tag(5), {})
     server.sees("inner.textContent === 'inner'")
     assert page.locator("#text").text_content() == hostile
     assert page.locator("#field").input_value() == hostile

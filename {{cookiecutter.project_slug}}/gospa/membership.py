@@ -203,12 +203,14 @@ class Membership:
                 self._reject(mutation, code, text)
 
     def refuse(self, error: Refused) -> None:
-        """Handle an ERROR for a JOIN or an event: only a refused JOIN ends the membership.
+        """Handle an ERROR without a number: a refused JOIN, or a kick, ends the membership.
 
         A JOIN that the server accepted before over this connection is repeated: the ERROR may be
         that of an event.
         """
-        if self._stage is Stage.JOINING and (error.code == "unavailable" or self._rejoining):
+        if error.code == "kicked":
+            self.end(error)
+        elif self._stage is Stage.JOINING and (error.code == "unavailable" or self._rejoining):
             self._retry_later()
         elif self._stage is Stage.JOINING:
             self.end(error)

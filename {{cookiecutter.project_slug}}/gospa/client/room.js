@@ -169,11 +169,11 @@ export class Room extends Emitter {
     } else this.#reject([mutation], new RoomError(second, third, this.name));
   }
 
-  /** A JOIN or an event was refused. @param {RoomError} error */
+  /** A JOIN or an event was refused, or the page was removed. @param {RoomError} error */
   refuse(error) {
     const joined = this.#membership === 'joined';
     if (!joined && error.code === 'unavailable') return this.#later();
-    if (!joined) this.#halt(error);
+    if (!joined || error.code === 'kicked') this.#halt(error);
     this.#client.report(error);
   }
 
