@@ -259,7 +259,10 @@ def test_who_is_kicked_stays_out_until_it_connects_again(server: Server, page: P
     page.evaluate("void add(5)")
     server.send(ERROR, None, "kicked", "you were removed", "a")
     server.sees("answers.length")
-    assert page.evaluate("[answers, errors]") == [["kicked: you were removed"], ["you were removed"]]
+    assert page.evaluate("[answers, errors]") == [
+        ["kicked: you were removed"],
+        ["you were removed"],
+    ]
     page.evaluate("void add(5)")
     server.sees("answers.length === 2")
     assert page.evaluate("answers[1]") == "kicked: you were removed"

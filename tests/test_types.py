@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.baking import APP
 
-ROOM = '''
+ROOM = """
 from msgspec import Struct
 
 from gospa import Draft, Event, Member, Room, Rooms, Session, action
@@ -38,7 +38,7 @@ class Board(Room):
 
 
 async def use(rooms: Rooms) -> None:
-'''
+"""
 RIGHT = """
 added: int = await rooms.call(Board.add, "board/x", amount=2)
 await rooms.call(Board.mark_paid, "board/x", "item")
