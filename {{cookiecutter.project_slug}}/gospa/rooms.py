@@ -132,7 +132,8 @@ class Once:
     ) -> R | None:
         """Call an action; returns its result, or None if it was applied before."""
         digest = hashlib.blake2b(f"{action.name} {self._key}".encode(), digest_size=16).hexdigest()
-        sequence = MutationSequence(f"once:{digest}", self._hub.settings.once_ttl, record_all=True)
+        ttl = self._hub.settings.once_ttl
+        sequence = MutationSequence(f"once:{digest}", ttl, record_refusals=False)
         bound = _bound(self._hub, action, room, action.named(args, kwargs))
         result: R | None = await _run(self._hub, bound, sequence)
         return result

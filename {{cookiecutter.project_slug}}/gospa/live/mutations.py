@@ -33,18 +33,20 @@ class MutationSequence:
     A source is a client in its session, or an idempotency key; `source` is its name in the store,
     which keeps its last number for `ttl` seconds and treats lower ones as repeats. So no mutation
     may overtake one whose outcome is unknown, and each commit names the numbers that were refused.
-    With `record_all`, a mutation that changes nothing is recorded as well.
+    Without `record_refusals`, one that was refused may be tried again under its number.
     """
 
-    def __init__(self, source: str, ttl: float, *, record_all: bool = False) -> None:
-        self.source, self.ttl, self.record_all = source, ttl, record_all
+    def __init__(self, source: str, ttl: float, *, record_refusals: bool = True) -> None:
+        self.source, self.ttl, self.record_refusals = source, ttl, record_refusals
         self._done, self._unknown = 0, math.inf
         self.refused: deque[int] = deque(maxlen=contract.MAX_REFUSED)
 
-    def numbered(self, first: int, last: int) -> contract.Numbered:
+    def numbered(self, first: int, last: int, *, refused: bool) -> contract.Numbered:
         """The mutations from `first` to `last`, for a commit."""
-        refused = [number for number in self.refused if number < last]
-        return contract.Numbered(self.source, first, last, self.ttl, refused)
+        # A refusal is recorded, so that an earlier try whose answer was lost is not applied later.
+        numbers = [number for number in self.refused if number < last] + [last] * refused
+        ttl = 0.0 if refused and not self.record_refusals else self.ttl
+        return contract.Numbered(self.source, first, last, ttl, numbers)
 
     def blocks(self, number: int, before: int) -> bool:
         """Whether one that is neither done nor in the batch, up to `before`, comes first."""
@@ -105,11 +107,11 @@ class _Batch:
     results: Sequence[Any] = ()
     tag: bytes = NO_TAG
 
-    def numbered(self) -> list[contract.Numbered]:
-        """The numbers of each source."""
+    def numbered(self, *, refused: bool) -> list[contract.Numbered]:
+        """The numbers of each source; of one mutation alone if it is `refused`."""
         first = {each.sequence: each.number for each in reversed(self.mutations) if each.sequence}
         last = {each.sequence: each.number for each in self.mutations if each.sequence}
-        return [sequence.numbered(first[sequence], number) for sequence, number in last.items()]
+        return [each.numbered(first[each], n, refused=refused) for each, n in last.items()]
 
     def acknowledge(self, version: int) -> None:
         """Settle these as applied. Later calls have no effect."""
@@ -153,8 +155,7 @@ class MutationQueue:
     ) -> None:
         self._key, self._name, self._limit = key, name, limit
         self._defaults, self._store, self._current = defaults, store, current
-        # The state after our last commit, ahead of the replica. It has NO_TAG if others committed
-        # before: then it is mixed of several states, and holds only for what a commit verifies.
+        # After our last commit, ahead of the replica. NO_TAG if mixed of states: `Conflict.onto`.
         self._newest_own: Snapshot | None = None
         self._batch = _Batch([])  # on its way to the store
         self._waiting: deque[Mutation] = deque()
@@ -234,9 +235,9 @@ class MutationQueue:
         attempt, deadline = 0, time.monotonic() + RETRY_TIME
         while batch.mutations and (time.monotonic() < deadline or attempt < ATTEMPTS):
             edits, error = self._edit(batch, base)
-            # Without edits, a question: refusals are decided on the newest state in the store, and
-            # a repeat of an applied mutation is acknowledged whatever its action says by now.
-            change = self._change(batch, base, edits, attempt, record=error is None)
+            # Also without edits: refusals are decided on the newest values in the store, and a
+            # repeat of an applied mutation is acknowledged whatever its action says by now.
+            change = self._change(batch, base, edits, attempt, refused=error is not None)
             batch.tag = change.tag
             match outcome := await self._commit(change):
                 case Commit():
@@ -282,19 +283,18 @@ class MutationQueue:
         return edits, None if batch.results else error
 
     def _change(
-        self, batch: _Batch, base: Snapshot, edits: Edits, attempt: int, *, record: bool
+        self, batch: _Batch, base: Snapshot, edits: Edits, attempt: int, *, refused: bool
     ) -> contract.Change:
         tag, exists = os.urandom(contract.TAG_BYTES), base.version > 0
-        message = wire.patch_parts(self._name, tag, edits.set, edits.delete) if edits else None
+        message = wire.patch_parts(self._name, tag, edits.set, edits.delete)
         return contract.Change(
             tag=tag,
             exists=exists,
-            message=message or (b"", b""),
+            message=message if edits else contract.NO_MESSAGE,
             set=edits.set,
             delete=edits.delete,
             expect=edits.read if exists else {},
             expect_tag=base.tag if exists and edits.all_keys else None,
-            mutations=batch.numbered(),
-            record=record and any(m.sequence and m.sequence.record_all for m in batch.mutations),
+            mutations=batch.numbered(refused=refused),
             attempt=attempt if edits else 0,
         )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 TAG_BYTES = 8
 NO_TAG = bytes(TAG_BYTES)  # the parent of a room's first commit
+NO_MESSAGE = (b"", b"")
 MAX_REFUSED = 128  # refused numbers kept of a client: more than it may have under way
 MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count exactly
 
@@ -32,7 +33,8 @@ class Numbered:
     A source numbers its mutations upwards: a client in its session, or an idempotency key, which
     has one. They are applied only if `first` is above the last number recorded. `refused` are lower
     numbers that were not applied, in case the source repeats them because it did not get the
-    answer. The record is kept for `ttl` seconds.
+    answer; `last` may be among them. The record is kept for `ttl` seconds; with 0, the numbers are
+    compared with the record, and not recorded.
     """
 
     source: str
@@ -73,8 +75,8 @@ class Change:
     already, nothing is written. `attempt`: conflicts of this write so far, so that a store with
     many writers can let it through in the end.
 
-    A change that writes nothing is a question: whether the conditions hold, and which of its
-    mutations the store knows. With `record`, their numbers are recorded all the same.
+    A change that sets and deletes nothing is a question: whether the conditions hold, and which of
+    its mutations the store knows. If they do, the numbers are recorded all the same.
     """
 
     tag: bytes
@@ -85,7 +87,6 @@ class Change:
     expect: Mapping[str, bytes | None] = field(default_factory=dict)
     expect_tag: bytes | None = None
     mutations: Sequence[Numbered] = ()
-    record: bool = False
     attempt: int = 0
 
     def __bool__(self) -> bool:

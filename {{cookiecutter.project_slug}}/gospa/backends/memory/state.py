@@ -90,14 +90,12 @@ class MemoryStateStore:
         if obstacle := state.obstacle(change):
             return obstacle
         parent = state.tag
-        if change or change.record:
-            self._grow(room, state, change)
+        self._grow(room, state, change)
         if change:
             state.apply(change)
             state.expires = now + settings.room_ttl
             self._rooms[room] = state
-        if change or change.record:
-            self._remember(room, state, change, now)
+        self._remember(room, state, change, now)
         if change:
             await self._pubsub.publish(
                 channel(room), contract.splice(change.message, state.version, parent)
@@ -146,6 +144,8 @@ class MemoryStateStore:
 
     def _remember(self, room: str, state: _Room, change: Change, now: float) -> None:
         for mutations in change.mutations:
+            if not mutations.ttl:
+                continue
             before = self._record(room, mutations.source) or Record()
             record = before.after(mutations, state.version, change.tag)
             self._records[room, mutations.source] = (record, now + mutations.ttl)
@@ -153,7 +153,8 @@ class MemoryStateStore:
     def _grow(self, room: str, state: _Room, change: Change) -> None:
         """Count the bytes, about, by which a change makes the store larger. Raises StoreFull."""
         more = growth(state.fields, change.set, change.delete)
-        new = sum((room, each.source) not in self._records for each in change.mutations)
+        recorded = [each for each in change.mutations if each.ttl]
+        new = sum((room, each.source) not in self._records for each in recorded)
         total = more + RECORD * new + (ROOM if change and not state.version else 0)
         if total > 0 and self._size + total > self._settings.memory_size:
             raise StoreFull(f"the memory for rooms is full ({self._settings.memory_size} bytes)")

@@ -3,8 +3,8 @@
 -- ARGV: channel, room ttl (ms), tag, the message's two parts,
 --       the writer, for how long it locks the room after a conflict (ms, '' for not at all),
 --       '1' if the room is expected to exist, expected tag or '', the command that publishes,
---       '1' to record the mutations even if nothing is written,
---       for each source its first and last number, record ttl (ms), refused numbers 'n n ...',
+--       for each source its first and last number, the ttl of its record (ms, 0: only compare),
+--       refused numbers 'n n ...',
 --       count of expectations, then key and value of each ('' where the key is to be absent),
 --       count of sets, then key and value of each, count of deletes, then each key.
 -- Returns {'done', version, parent}
@@ -18,8 +18,8 @@
 
 local room, lock = KEYS[1], KEYS[2]
 local channel, ttl, tag, before_version, after_parent = unpack(ARGV, 1, 5)
-local writer, lock_ttl, exists, expected_tag, publish, record_always = unpack(ARGV, 6, 11)
-local at = 12
+local writer, lock_ttl, exists, expected_tag, publish = unpack(ARGV, 6, 10)
+local at = 11
 local MAX_REFUSED = 128
 local MAX_ARGUMENTS = 1000  -- of one command: Lua's stack holds 8,000
 
@@ -102,10 +102,11 @@ if writes then
     plan('HDEL', room, '.' .. ARGV[i])
   end
 end
-if writes or record_always == '1' then
-  for i = 3, #KEYS do
-    sources[i].updated[3] = version
-    plan('SET', KEYS[i], cmsgpack.pack(sources[i].updated), 'PX', sources[i].ttl)
+for i = 3, #KEYS do
+  local source = sources[i]
+  source.updated[3] = version
+  if source.ttl ~= '0' then
+    plan('SET', KEYS[i], cmsgpack.pack(source.updated), 'PX', source.ttl)
   end
 end
 if holder then plan('DEL', lock) end

@@ -126,7 +126,7 @@ class RedisStateStore:
             *(key, self._ttl, change.tag, *change.message),
             *(self._writer, LOCK if change.attempt >= LOSSES else ""),
             *("1" if change.exists else "0", change.expect_tag or b"", self._client.PUBLISH),
-            *("1" if change.record else "0", *numbered),
+            *numbered,
             *(len(change.expect), *expect, len(change.set), *writes),
             *(len(change.delete), *change.delete),
         ]

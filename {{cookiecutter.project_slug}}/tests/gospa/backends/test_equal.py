@@ -27,8 +27,8 @@ KEYS = some.sampled_from(["a", "b", "v", "t", ""])
 def mutations(draw: some.DrawFn) -> Numbered:
     source, first = draw(some.sampled_from(["ann", "bob", "eve"])), draw(NUMBERS)
     last = draw(some.integers(first, 9))
-    refused = draw(some.lists(NUMBERS.filter(lambda n: n < last), max_size=2, unique=True))
-    return Numbered(source, first, last, 60, refused)
+    refused = draw(some.lists(NUMBERS.filter(lambda n: n <= last), max_size=2, unique=True))
+    return Numbered(source, first, last, draw(some.sampled_from([60, 60, 0])), refused)
 
 
 @some.composite
@@ -41,7 +41,6 @@ def steps(draw: some.DrawFn) -> dict[str, Any]:
         "mutations": draw(some.lists(mutations(), max_size=3, unique_by=lambda m: m.source)),
         "reads": draw(some.sets(KEYS, max_size=2)),
         "wrong": draw(some.sampled_from([None] * 6 + ["exists", "expect", "expect_tag", "tag"])),
-        "record": draw(some.booleans()),
         "again": draw(some.sampled_from([False] * 5 + [True])),
     }
 
@@ -51,7 +50,7 @@ async def change_of(step: dict[str, Any], store: StateStore, room: str) -> Chang
     fields, wrong = stored.fields if stored else {}, step["wrong"]
     expect: dict[str, bytes | None] = {key: fields.get(key) for key in step["reads"]}
     return change(
-        **{name: step[name] for name in ("set", "delete", "mutations", "record")},
+        **{name: step[name] for name in ("set", "delete", "mutations")},
         exists=(stored is not None) is not (wrong == "exists"),
         expect={**expect, "a": pack("else")} if wrong == "expect" else expect,
         expect_tag={"expect_tag": b"elsewise", "tag": stored and stored.tag}.get(wrong),

@@ -489,15 +489,24 @@ async def test_mutations_without_a_number_share_a_commit_and_leave_no_record(roo
     assert [change.mutations for change in room.store.changes] == [[]]
 
 
+@pytest.mark.parametrize(("run", "refused"), [(look, []), (add, []), (refuse_all, [1])])
+async def test_every_outcome_is_recorded_so_that_no_lost_try_is_applied_after_it(
+    room: Room, run: Callable[[Draft], Any], refused: list[int]
+) -> None:
+    await room.run(run)
+    (change,) = room.store.changes
+    assert [(each.last, each.ttl, each.refused) for each in change.mutations] == [(1, TTL, refused)]
+
+
 @pytest.mark.parametrize(("run", "recorded"), [(look, True), (add, True), (refuse_all, False)])
-async def test_a_key_is_recorded_whatever_its_call_changed_unless_it_was_refused(
+async def test_a_refused_call_leaves_no_record_of_its_key(
     room: Room, run: Callable[[Draft], Any], recorded: bool
 ) -> None:
-    sequence = MutationSequence("once", TTL, record_all=True)
+    sequence = MutationSequence("once", TTL, record_refusals=False)
     room.queue.submit(Mutation(sequence, 1, run, lambda _: None))
     await room.queue.idle.wait()
     (change,) = room.store.changes
-    assert change.record is recorded
+    assert bool(change.mutations[0].ttl) is recorded
 
 
 async def test_the_queue_keeps_nothing_of_the_request_that_came_first(room: Room) -> None:
