@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import redis
 import yaml
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 import tasks
 from tests.baking import (
@@ -46,6 +46,7 @@ HERE = "PATH_OR_URL_OF_THIS_REPOSITORY"
 REDIS = {**DEFAULT, "state_backend": "redis", "session_backend": "redis"}
 CHANGED = '{"state_backend": "redis", "session_backend": "redis"}'
 CHAOS = "python -m tests.gospa.chaos.run"
+PAGES = ("README.md", "docs/how-to.md", "docs/server.md")  # whose Python goes into one project
 
 
 def template_pages() -> dict[str, str]:
@@ -225,6 +226,19 @@ def runs_the_users_tests(command: str, workplace: Workplace) -> None:
     assert "tests/gospa" not in found.stdout
 
 
+def runs_a_script_of_the_page(command: str, workplace: Workplace) -> None:
+    """With a development store of its own."""
+    added_to(workplace.project)
+    assert_succeeds((sys.executable, *shlex.split(command)[1:]), workplace.project)
+
+
+def does_not_find_app(command: str, workplace: Workplace) -> None:
+    added_to(workplace.project)
+    failed = run((sys.executable, *shlex.split(command)[1:]), workplace.project)
+    assert failed.stderr.endswith("No module named 'app'\n")
+    assert "`No module named 'app'`" in pages_of(workplace.project)["docs/server.md"]
+
+
 def removes_the_example(command: str, workplace: Workplace) -> None:
     """As `tests/test_bare.py` does."""
     assert_succeeds((*shlex.split(command), "--dry-run"), workplace.project)
@@ -241,6 +255,7 @@ def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
 # Whoever writes a new command says here how it is run.
 COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     generates: (f"cookiecutter {HERE}", f"cruft create {HERE}"),
+    does_not_find_app: ("python scripts/close_polls.py",),
     explains_itself: (
         "python -m gospa",
         "python -m tests.gospa.fleet.capacity",
@@ -312,6 +327,11 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "uvx cookiecutter .",
     ),
     removes_the_example: ("make bare",),
+    runs_a_script_of_the_page: (
+        ".venv/bin/python -m scripts.close_polls",
+        ".venv/bin/python -m scripts.notify 'The kitchen closes at noon.'",
+        ".venv/bin/python -m scripts.notify 'Your order is ready.' ann",
+    ),
     runs_the_users_tests: (".venv/bin/python -m pytest tests --ignore=tests/gospa",),
     runs_what_the_guide_adds: (".venv/bin/python -m pytest tests/test_questions.py",),
     serves: (".venv/bin/sanic app --workers 4",),
@@ -426,16 +446,39 @@ def has_started(address: str) -> bool:
             return False
 
 
+def list_views(project: Path, line: str, added: list[str]) -> None:
+    """List blueprints in `views/__init__.py`: those of `line`, and of the added modules."""
+    path = project / "views/__init__.py"
+    modules = dict.fromkeys([*re.findall(r"(\w+)\.blueprint", line), *added])
+    listed = ", ".join(f"{module}.blueprint" for module in modules)
+    text = re.sub(r"(?m)^VIEWS = .*$", f"VIEWS = [{listed}]", path.read_text())
+    imported = f"from views import {', '.join(sorted(modules))}"
+    path.write_text(re.sub(r"from views import .*", imported, text))
+
+
+def give_to_create_app(project: Path, page: str) -> None:
+    """Change app.py as the sentences about jobs and resources say."""
+    path = project / "app.py"
+    text = path.read_text()
+    changes = re.findall(r"In `app.py`, add `(.*?)`, and pass `(.*?)` to `create_app`\.", page)
+    assert [option.partition("=")[0] for _, option in changes] == ["jobs", "resources"]
+    for line, option in changes:
+        text = text.replace("\nfrom gospa import", f"\n{line}\nfrom gospa import")
+        text = text.replace("extras=EXTRAS", f"extras=EXTRAS, {option}")
+    path.write_text(text)
+
+
 def added_to(project: Path) -> list[Path]:
-    """Do to a project what README and how-to say."""
+    """Do to a project what README and the pages with snippets say."""
     pages = pages_of(project)
-    added = write_python(pages["README.md"], project)
-    added += write_python(pages["docs/how-to.md"], project)
-    list_rooms(project, {"club": "Club", "poll": "Poll"})
+    added = [path for page in PAGES for path in write_python(pages[page], project)]
+    rooms = [path.stem for path in added if path.parent.name == "rooms"]
+    list_rooms(project, {module: module.capitalize() for module in rooms})
     (line,) = re.findall(r"`(VIEWS = .*?)`", pages["docs/how-to.md"])
-    views = project / "views/__init__.py"
-    text = re.sub(r"(?m)^VIEWS = .*$", line, views.read_text())
-    views.write_text(text.replace("import account", "import account, club"))
+    list_views(project, line, [path.stem for path in added if path.parent.name == "views"])
+    give_to_create_app(project, pages["docs/server.md"])
+    assert_succeeds(("ruff", "check", "--no-cache", "--select=I", "--fix", "app.py"), project)
+    assert_succeeds(("ruff", "format", "--no-cache", "app.py", "views/__init__.py"), project)
     return added
 
 
@@ -468,6 +511,62 @@ def test_what_the_pages_add_works_in_a_browser_and_redis_holds_what_is_said(
     assert all("lock" in pattern for pattern in unused)
 
 
+def test_a_script_beside_the_application_needs_the_address_of_its_store(
+    workplace: Workplace,
+) -> None:
+    added_to(workplace.project)
+    script = (sys.executable, "-m", "scripts.close_polls")
+    with workplace.serving("sanic app", {}):
+        refused = run(script, workplace.project)
+        (url,) = re.findall(r"SettingsError: .*set REDIS_URL='(unix://.*)'\n\Z", refused.stderr)
+        works(f"REDIS_URL='{url}' {shlex.join(script)}", workplace)
+
+
+def test_the_lines_for_cron_and_systemd_run_the_script(workplace: Workplace, store: str) -> None:
+    added_to(workplace.project)
+    page = pages_of(workplace.project)["docs/server.md"]
+    (line,) = re.findall(r"^    5 0 \* \* \* (.*)$", page, re.MULTILINE)
+    settings = workplace.project / "app.env"
+    settings.write_text(f"REDIS_URL={store}\n")
+    places = {"/srv/app": str(workplace.project), "/etc/app.env": str(settings)}
+    for place, here in {**places, ".venv/bin/python": sys.executable}.items():
+        assert place in line
+        line = line.replace(place, here)
+    works(line, workplace)
+    assert not (workplace.project / ".devstore").exists()
+    unit = (workplace.project / "deploy/app.service").read_text()
+    for setting in ("DynamicUser=", "WorkingDirectory=", "EnvironmentFile="):
+        (given,) = re.findall(rf"^    ({setting}.*)$", page, re.MULTILINE)
+        assert f"\n{given}\n" in unit
+    (start,) = re.findall(r"^    ExecStart=/srv/app/(.*)$", page, re.MULTILINE)
+    assert start in COMMANDS[runs_a_script_of_the_page]
+
+
+def test_notices_reach_open_pages(workplace: Workplace, store: str, chromium_path: str) -> None:
+    added_to(workplace.project)
+    pages = pages_of(workplace.project)
+    (script,) = [s.text for s in snippets(pages["docs/server.md"]) if s.language == "js"]
+    address_of_store = {"REDIS_URL": store}
+    with (
+        workplace.serving("make run WORKERS=2", address_of_store) as address,
+        opened_page(address, chromium_path) as page,
+    ):
+        heard: list[str] = []
+        page.on("console", lambda line: heard.append(line.text))
+        assert page.evaluate(ENTER, {"user": "ann", "password": "example"}) == "204"
+        page.add_script_tag(content=script, type="module")
+
+        def notified(*arguments: str) -> bool:
+            notify = shlex.join((sys.executable, "-m", "scripts.notify", *arguments))
+            works(f"REDIS_URL='{store}' {notify}", workplace)
+            page.wait_for_timeout(200)
+            return arguments[0] in heard
+
+        wait_for(lambda: notified("to everyone"))
+        wait_for(lambda: notified("to ann", "ann"))
+        assert not notified("to bob", "bob")
+
+
 ENTER = """
 async ({ user, password }) => {
   const body = new URLSearchParams({ user, password });
@@ -486,19 +585,25 @@ async () => {
 
 def what_a_browser_says(address: str, script: str, chromium_path: str) -> list[str]:
     """Run the README's script, then log in as the how-to has it, and enter."""
+    with opened_page(address, chromium_path) as page:
+        with page.expect_console_message(lambda line: line.text == "1 0") as voted:
+            page.add_script_tag(content=script, type="module")
+        wrong = page.evaluate(ENTER, {"user": "ann", "password": "wrong"})
+        right = page.evaluate(ENTER, {"user": "ann", "password": "example"})
+        return [voted.value.text, wrong, right, page.evaluate(JOIN)]
+
+
+@contextmanager
+def opened_page(address: str, chromium_path: str) -> Iterator[Page]:
+    """Open a page in which scripts may be added."""
     with sync_playwright() as playwright:
         options = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=chromium_path, args=options)
         page = browser.new_context(bypass_csp=True).new_page()
         page.set_default_timeout(TIMEOUT * 1000)
         page.goto(address)
-        with page.expect_console_message(lambda line: line.text == "1 0") as voted:
-            page.add_script_tag(content=script, type="module")
-        wrong = page.evaluate(ENTER, {"user": "ann", "password": "wrong"})
-        right = page.evaluate(ENTER, {"user": "ann", "password": "example"})
-        said = [voted.value.text, wrong, right, page.evaluate(JOIN)]
+        yield page
         browser.close()
-    return said
 
 
 @pytest.mark.parametrize("language", ["toml", "yaml", "json"])
@@ -526,8 +631,8 @@ def test_python_and_scripts_are_only_on_pages_whose_test_uses_them(
     guide = "docs/guide.md"  # tests/test_guide.py
     used_in = {
         "html": [guide],
-        "js": ["README.md", guide],
-        "python": ["README.md", guide, "docs/how-to.md"],
+        "js": ["README.md", guide, "docs/server.md"],
+        "python": ["README.md", guide, *PAGES[1:]],
     }
     for language, used in used_in.items():
         having = [
