@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 import yaml
@@ -540,6 +541,26 @@ def test_the_lines_for_cron_and_systemd_run_the_script(workplace: Workplace, sto
         assert f"\n{given}\n" in unit
     (start,) = re.findall(r"^    ExecStart=/srv/app/(.*)$", page, re.MULTILINE)
     assert start in COMMANDS[runs_a_script_of_the_page]
+
+
+def test_the_client_greets_the_club(workplace: Workplace, store: str) -> None:
+    added_to(workplace.project)
+    script = workplace.project / "scripts/greet.py"
+    with workplace.serving("sanic app", {"REDIS_URL": store}) as address:
+        text = script.read_text().replace("ws://127.0.0.1:8000", address.replace("http", "ws"))
+        script.write_text(text)
+        user = {"user": "ann", "password": "example"}
+        cookie = httpx.post(f"{address}/login", data=user).headers["Set-Cookie"].partition(";")[0]
+        with subprocess.Popen(
+            (sys.executable, "-u", "-m", "scripts.greet"),
+            cwd=workplace.project,
+            env={**os.environ, "COOKIE": cookie},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as greeter:
+            assert greeter.stdout
+            assert greeter.stdout.readline() == "ann: hello\n"
+            greeter.terminate()
 
 
 def test_notices_reach_open_pages(workplace: Workplace, store: str, chromium_path: str) -> None:
