@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 from tests.baking import Baked
 from tests.browsing import TIMEOUT, answers, serving, wait_for
 
-SNAPSHOT, PATCH, ACK, WELCOME = 0, 1, 3, 5
+SNAPSHOT, PATCH, ACK, WELCOME, JOINED = 0, 1, 3, 5, 8
 JOIN, CALL, HELLO = 0, 2, 6
 BOARD = "board/a"
 
@@ -54,7 +54,8 @@ class Member:
         self._send(HELLO, os.urandom(16))
         self.pid = int(self._until(WELCOME)[3]["pid"])
         self._send(JOIN, BOARD, None, None)
-        self.state: dict[str, Any] = self._until(SNAPSHOT)[4]
+        stored: dict[str, Any] = self._until(SNAPSHOT)[4]
+        self.state = {**self._until(JOINED)[4], **stored}
 
     @classmethod
     @contextmanager

@@ -15,13 +15,14 @@ from tests.baking import APP, CHECKS, Baked, assert_succeeds, contents
 
 VOTE = """
 from rooms import ROOMS
+from gospa.action import Member, bind_action
 from gospa.live.router import Router
 from gospa.sessions.session import new_session
 from gospa.store.draft import Draft
 session = new_session(0)
 key, poll = Router(ROOMS).resolve("poll/lunch", session)
 draft = Draft(poll.initial_fields)
-poll.bind_action("vote", session, {"yes": True})(draft)
+bind_action(poll, "vote", Member(session=session), {"yes": True})(draft)
 assert dict(draft) == {"yes": 1, "no": 0}
 """
 

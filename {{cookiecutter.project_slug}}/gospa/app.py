@@ -21,7 +21,7 @@ from sanic.response import text
 
 from gospa import supervisor, tasks
 from gospa.backends import Backend
-from gospa.errors import StoreError
+from gospa.errors import RoomError, StoreError
 from gospa.live import socket
 from gospa.live.connections import open_connections
 from gospa.live.hub import open_hub
@@ -42,6 +42,7 @@ BACKLOG = 4096  # connections that wait to be accepted; Sanic's 100 make a recon
 # gc thresholds for generations 0, 1 and 2. With Python's 700, a fifth of a commit's time goes to
 # the collector; with its 10 and 10, the garbage of 10,000 connections would wait too long.
 GC_THRESHOLDS = (20_000, 3, 3)
+REFUSED = {"unknown_room": 404, "unknown_action": 404, "unauthorized": 403, "invalid": 400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
     static.install(app)
     app.blueprint([health.blueprint, socket.blueprint, *views])
     app.exception(StoreError)(_unavailable)
+    app.exception(RoomError)(_refused)
     _run_main_process(app, backends)
     _run_worker(app, backends)
     for extra in extras:
@@ -113,17 +115,17 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
 
 
 @asynccontextmanager
-async def open_rooms(app: Sanic) -> AsyncIterator[Rooms]:
-    """The rooms of an application that is not served, as in a script; with its resources and jobs.
+async def open_rooms(app: Sanic, *, jobs: bool = True) -> AsyncIterator[Rooms]:
+    """The rooms of an application that is not served, as in a script, with its resources.
 
-    Raises SettingsError.
+    Its jobs run as well unless `jobs` is false. Raises SettingsError.
     """
     app.ctx.settings = app.ctx.settings or load_settings(os.environ)
     with ExitStack() as held:
         prepare = partial(app.ctx.backends.prepare, app.ctx.settings, held)
         app.ctx.settings = await asyncio.to_thread(prepare)
         async with AsyncExitStack() as stack:
-            await _open(app, app.ctx.backends, stack)
+            await _open(app, app.ctx.backends, stack, jobs=jobs)
             yield app.ctx.rooms
 
 
@@ -178,7 +180,9 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
         await asyncio.to_thread(held.close)
 
 
-async def _open(app: Sanic, backends: Backends, stack: AsyncExitStack) -> None:
+async def _open(
+    app: Sanic, backends: Backends, stack: AsyncExitStack, *, jobs: bool = True
+) -> None:
     """Open all parts of a worker on `stack`."""
     settings: Settings = app.ctx.settings
     pubsub = await stack.enter_async_context(backends.pubsub.open(settings))
@@ -195,7 +199,7 @@ async def _open(app: Sanic, backends: Backends, stack: AsyncExitStack) -> None:
     app.ctx.hub = await stack.enter_async_context(hub)
     app.ctx.rooms = Rooms(app.ctx.hub, app.ctx.sessions)
     app.ctx.connections = await stack.enter_async_context(open_connections(app.ctx.hub))
-    for job in app.ctx.jobs:
+    for job in app.ctx.jobs if jobs else ():
         work = tasks.until_done(partial(job, app), job.__name__)
         stack.push_async_callback(tasks.stop, tasks.start(work, job.__name__))
 
@@ -243,6 +247,11 @@ def _refuse_isolation(backends: Backends, settings: Settings, workers: int) -> N
     if settings.require_shared:
         raise SettingsError(f"{problem} (REQUIRE_SHARED is set)")
     logger.warning(problem)
+
+
+async def _refused(_: Request, error: RoomError) -> HTTPResponse:
+    """What a room refuses to a view that does not handle it."""
+    return text(f"{error}\n", REFUSED.get(error.code, 409))
 
 
 async def _unavailable(_: Request, error: StoreError) -> HTTPResponse:

@@ -87,7 +87,7 @@ async def delete(stores: Stores, options: argparse.Namespace) -> Rows:
 
 async def call(app: Sanic, options: argparse.Namespace) -> Rows:
     """Call an action of a room, as the application"""
-    async with open_rooms(app) as rooms:
+    async with open_rooms(app, jobs=False) as rooms:
         _, found = app.ctx.router.resolve(options.name, None)
         if (action := found.actions.get(options.action)) is None:
             known = ", ".join(found.actions) or "none"

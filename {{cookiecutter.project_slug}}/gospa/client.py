@@ -1,7 +1,7 @@
 """A client for Python: bots, devices, load tests, scripts and tests.
 
     async with connect("ws://localhost:8000/ws", cookie="session=...") as client:
-        room = await client.join("board/lobby")
+        room = await client.join("poll/lunch")
         await room.call("add", amount=1)
         await room.until(lambda state: state["count"] == 3)
 

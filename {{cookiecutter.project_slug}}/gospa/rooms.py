@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from sanic import Request, Sanic
 
 from gospa.action import SERVER, Action, Event, Run, bind_action
-from gospa.errors import UnknownRoom
+from gospa.errors import Invalid, UnknownRoom
 from gospa.live import wire
 from gospa.live.hub import Hub
 from gospa.live.local_room import LocalRoom
@@ -30,9 +30,14 @@ MEMBERS = "#members"  # ends the name of the room that lists a room's members
 
 
 def rooms_of(source: Request | Sanic) -> "Rooms":
-    """The rooms of an application, or of the one that serves a request."""
+    """The rooms of an application, or of the one that serves a request.
+
+    Raises RuntimeError if it is neither served nor opened by `open_rooms`.
+    """
     app = source.app if isinstance(source, Request) else source
-    rooms: Rooms = app.ctx.rooms
+    rooms: Rooms | None = getattr(app.ctx, "rooms", None)
+    if rooms is None:
+        raise RuntimeError("the application is not running: use `async with open_rooms(app)`")
     return rooms
 
 
@@ -55,13 +60,16 @@ class Rooms:
 
         Raises what the action raises. Its member is the application: `member.server` is true.
         """
-        result: R = await _run(
-            self._hub, _bound(self._hub, action, room, action.named(args, kwargs))
-        )
+        result: R = await _run(self._hub, _bound(self._hub, action, room, (args, kwargs)))
         return result
 
     def once(self, key: str) -> "Once":
-        """Calls that are applied once for this key, such as the id of a webhook's event."""
+        """Calls that are applied once for this key, such as the id of a webhook's event.
+
+        Raises ValueError for an empty key, which would be that of many events.
+        """
+        if not key:
+            raise ValueError("a key of once() may not be empty")
         return Once(self._hub, key)
 
     async def read(self, kind: type[Room], room: str) -> State:
@@ -72,7 +80,7 @@ class Rooms:
 
     @asynccontextmanager
     async def watch(self, kind: type[Room], room: str) -> AsyncIterator[AsyncIterator[State]]:
-        """Follow a room: `async with rooms.watch(Board, "board/x") as states`.
+        """Follow a room: `async with rooms.watch(Poll, "poll/lunch") as states`.
 
         `async for state in states` gives the state now and after changes. States that follow each
         other quickly may be skipped, never the newest. It ends when the worker stops.
@@ -86,8 +94,18 @@ class Rooms:
         await _send(self._hub, event, room, payload)
 
     async def members(self, room: str) -> State:
-        """Who is in a room with `presence = True`: their entries by member id."""
-        return await self.read(Room, room + MEMBERS)
+        """The list of a room's members: entries by member id. Clients are in it that joined it.
+
+        Raises UnknownRoom if the room keeps no list.
+        """
+        _, found = _resolve(self._hub, room, Room)
+        try:
+            return await self.read(Room, room + MEMBERS)
+        except UnknownRoom:
+            raise UnknownRoom(
+                f"{room} keeps no list of members: set presence = True in "
+                f"{type(found).__name__}, and name the extra presence in app.py"
+            ) from None
 
     async def kick(self, room: str, *, user: str | None = None, member: str | None = None) -> None:
         """Remove the members of a user, or the one with this id; without either, everybody.
@@ -103,7 +121,7 @@ class Rooms:
         await self._hub.store.delete(key)
 
     async def names(self, prefix: str = "") -> AsyncIterator[str]:
-        """The names of stored rooms that begin with a prefix, in no order.
+        """The names of stored rooms that begin with a prefix, in no order. One may come twice.
 
         Private rooms and lists of members are left out.
         """
@@ -134,7 +152,7 @@ class Once:
         digest = hashlib.blake2b(f"{action.name} {self._key}".encode(), digest_size=16).hexdigest()
         ttl = self._hub.settings.once_ttl
         sequence = MutationSequence(f"once:{digest}", ttl, record_refusals=False)
-        bound = _bound(self._hub, action, room, action.named(args, kwargs))
+        bound = _bound(self._hub, action, room, (args, kwargs))
         result: R | None = await _run(self._hub, bound, sequence)
         return result
 
@@ -152,7 +170,7 @@ class UserRooms:
     ) -> list[R]:
         """Call an action in the room of each session; returns the results."""
         sessions = await self._sessions.sessions_of(self._user)
-        given = action.named(args, kwargs)
+        given = (args, kwargs)
         calls = [_bound(self._hub, action, room, given, session) for session in sessions]
         return [await _run(self._hub, bound) for bound in calls]
 
@@ -174,11 +192,13 @@ def _bound(
     hub: Hub,
     action: Action[..., Any, ...],
     name: str,
-    args: Mapping[str, Any],
+    given: tuple[tuple[Any, ...], Mapping[str, Any]],
     session: Session | None = None,
 ) -> _Call:
+    if not isinstance(action, Action):
+        raise TypeError(f"name an action by its class, such as Poll.vote, not {action!r:.60}")
     key, room = _resolve(hub, name, action.owner, session)
-    return _Call(key, room, bind_action(room, action.name, SERVER, args))
+    return _Call(key, room, bind_action(room, action.name, SERVER, action.named(*given)))
 
 
 async def _run(hub: Hub, call: _Call, sequence: MutationSequence | None = None) -> Any:
@@ -206,9 +226,12 @@ async def _send(
 
 
 def _resolve(hub: Hub, name: str, kind: type, session: Session | None = None) -> tuple[str, Room]:
+    """A room of this kind; the private one of a session if that is given."""
     key, found = hub.router.resolve(name, session)
     if not isinstance(found, kind):
         raise UnknownRoom(f"{name} is a {type(found).__name__}, not a {kind.__name__}")
+    if session is not None and not found.private:
+        raise Invalid(f"{name} is one room for everybody: for_user() is for private rooms")
     return key, found
 
 

@@ -176,7 +176,10 @@ class StateStore(Protocol):
         """The leases among these that have expired."""
 
     def names(self) -> AsyncIterator[str]:
-        """The names of all rooms, in no order. One that comes or goes meanwhile may be missing."""
+        """The names of all rooms, in no order.
+
+        One may come twice; one that is stored or deleted meanwhile may be missing.
+        """
 
     async def delete(self, room: str) -> None:
         """Delete the room, and publish an empty message so that replicas notice."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import app as chosen
-from gospa import tasks
+from gospa import rooms_of, tasks
 from gospa.app import create_app
 from gospa.errors import StoreUnavailable
 from gospa.extras import presence
@@ -294,3 +294,21 @@ async def test_who_was_refused_for_its_details_may_try_again(open_app: OpenApp) 
 async def member(connect: Connect) -> AsyncIterator[Member]:
     async with connect() as member:
         yield member
+
+
+async def test_the_application_sees_who_is_in_a_room_and_removes_them(open_app: OpenApp) -> None:
+    async with open_app() as site, site.connect() as ann, site.connect() as bob:
+        rooms = rooms_of(site.app)
+        for member in (ann, bob):
+            await member.join("sheet/a")
+            await member.join(LIST)
+
+        async def listed(*members: str) -> bool:
+            return set(await rooms.members("sheet/a")) == set(members)
+
+        await until(lambda: listed(ann.welcome[2], bob.welcome[2]))
+        await rooms.kick("sheet/a", member=bob.welcome[2])
+        kicked = [await bob.until(lambda message: message[0] == 4) for _ in range(2)]
+        assert {message[4] for message in kicked} == {"sheet/a", LIST}
+        await until(lambda: listed(ann.welcome[2]))
+        assert [name async for name in rooms.names()] == []
