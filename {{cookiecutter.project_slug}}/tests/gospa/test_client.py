@@ -49,7 +49,7 @@ class Peer:
     async def welcome(self, *session: Any) -> None:
         """Answer HELLO."""
         await self.expect(HELLO)
-        await self.send(WELCOME, 1, "me", {"pid": 1}, *session)
+        await self.send(WELCOME, 1, "ann", {"pid": 1}, *session)
 
     async def join(self) -> None:
         """Answer JOIN with the whole state."""
