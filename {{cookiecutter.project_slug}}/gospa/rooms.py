@@ -110,10 +110,12 @@ class Rooms:
     async def kick(self, room: str, *, user: str | None = None, member: str | None = None) -> None:
         """Remove the members of a user, or the one with this id; without either, everybody.
 
-        They may join again if `authorize` allows it.
+        They may join again if `authorize` allows it, which is asked about who is joining just now,
+        too: so first record whom it is to refuse.
         """
         key, _ = _resolve(self._hub, room, Room)
-        await self._hub.pubsub.publish(channel(key), wire.kick(user, member))
+        for each in (key, key + MEMBERS):  # some may be in the list alone
+            await self._hub.pubsub.publish(channel(each), wire.kick(user, member))
 
     async def delete(self, room: str) -> None:
         """Delete a room's state: members see the defaults. Keys of `once` stay used."""

@@ -68,12 +68,28 @@ class Hub:
         """Whether this worker receives what other workers publish."""
         return self.pubsub.connected
 
-    async def enter(self, name: str, session: Session) -> LocalRoom:
-        """The room of that name, open. Raises RoomError, or StoreError if it cannot be loaded."""
+    async def enter(
+        self, name: str, session: Session, version: int = 0, tag: bytes | None = None
+    ) -> LocalRoom:
+        """The room of that name, open, and not older than what a client was shown of it.
+
+        If members were kicked meanwhile, or nobody here listened for that, `authorize` is asked
+        again: it may have answered before. Raises RoomError, or StoreError if it cannot be loaded.
+        """
         key, room = self.router.resolve(name, session)
-        if not await room.authorize(session):
-            raise Unauthorized(f"you may not enter {name}")
-        return await self._opened(key, room)
+        before = self.rooms.get(key)
+        asked = (before, before.kicks if before else 0)
+        await _authorize(room, session)
+        local = await self._opened(key, room)
+        local.holders += 1
+        try:
+            await local.catch_up(version, tag)
+            while asked != (local, local.kicks) and not room.private:
+                asked = (local, local.kicks)
+                await _authorize(room, session)
+        finally:
+            local.holders -= 1
+        return local
 
     @asynccontextmanager
     async def hold(self, key: str, room: Room) -> AsyncIterator[LocalRoom]:
@@ -162,3 +178,8 @@ class Hub:
                 if local.key in tags
             )
         )
+
+
+async def _authorize(room: Room, session: Session) -> None:
+    if not await room.authorize(session):
+        raise Unauthorized(f"you may not enter {room.name}")

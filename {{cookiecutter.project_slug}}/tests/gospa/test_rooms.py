@@ -282,6 +282,52 @@ async def test_who_is_kicked_learns_it_and_leaves_that_room_alone(
         assert await ann.call(ROOM, "ask", item="ball") == ["ann", False, "ball"]
 
 
+class Gate(asyncio.Event):
+    """Once it is set, rooms are loaded."""
+
+    asked = False
+
+
+@pytest.fixture
+def gate(site: Site, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    gate, store = Gate(), site.app.ctx.hub.store
+    load = store.load
+
+    async def wait(room: str) -> Any:
+        gate.asked = True
+        await gate.wait()
+        return await load(room)
+
+    monkeypatch.setattr(store, "load", wait)
+    return gate
+
+
+async def test_who_joins_while_members_are_kicked_is_asked_again(
+    rooms: Rooms, site: Site, connect: Connect, gate: Gate
+) -> None:
+    async with connect(user="bob") as bob:
+        joining = asyncio.ensure_future(bob.join(ROOM))
+        await until(lambda: gate.asked)
+        site.app.ctx.banned = True
+        await rooms.kick(ROOM, user="bob")
+        gate.set()
+        with pytest.raises(Refused, match="may not enter"):
+            await joining
+
+
+async def test_members_are_kicked_while_their_room_is_loaded_again(
+    rooms: Rooms, site: Site, connect: Connect, gate: Gate
+) -> None:
+    async with connect(user="bob") as bob:
+        gate.set()
+        await bob.join(ROOM)
+        gate.clear()
+        site.app.ctx.hub.rooms[ROOM]._repair("a test")  # noqa: SLF001
+        await rooms.kick(ROOM, user="bob")
+        await bob.until(lambda message: message[:3] == [4, None, "kicked"])
+        gate.set()
+
+
 async def test_a_deleted_room_is_as_if_nobody_had_changed_it(rooms: Rooms) -> None:
     await rooms.call(Shop.sell, ROOM, "ball")
     await rooms.delete(ROOM)
