@@ -86,8 +86,13 @@ class Rooms:
         other quickly may be skipped, never the newest. It ends when the worker stops.
         """
         key, found = _resolve(self._hub, room, kind)
+        changed = asyncio.Event()
         async with self._hub.hold(key, found) as local:
-            yield _states(local)
+            local.listeners.add(changed.set)
+            try:
+                yield _states(local, changed)
+            finally:
+                local.listeners.discard(changed.set)
 
     async def send(self, event: Event[T], room: str, payload: T) -> None:
         """Send an event to those who are in a room now, on all workers. Its sender is ""."""
@@ -241,17 +246,13 @@ def _state(room: Room, fields: Mapping[str, bytes]) -> State:
     return MappingProxyType(unpack_fields({**room.initial_fields, **fields}))
 
 
-async def _states(local: LocalRoom) -> AsyncIterator[State]:
-    changed, shown = asyncio.Event(), None
-    local.listeners.add(changed.set)
-    try:
-        while not local.closed:
-            snapshot = local.replica.snapshot
-            if snapshot.tag != shown:
-                shown = snapshot.tag
-                yield _state(local.room, snapshot.fields)
-            else:
-                await changed.wait()
-            changed.clear()
-    finally:
-        local.listeners.discard(changed.set)
+async def _states(local: LocalRoom, changed: asyncio.Event) -> AsyncIterator[State]:
+    shown = None
+    while not local.closed:
+        changed.clear()
+        snapshot = local.replica.snapshot
+        if snapshot.tag != shown:
+            shown = snapshot.tag
+            yield _state(local.room, snapshot.fields)
+        else:
+            await changed.wait()

@@ -107,7 +107,14 @@ class Hub:
         while key not in self.rooms:  # it may be closed again before we get our turn
             if key not in self._opening:
                 self._opening[key] = asyncio.create_task(self._open(key, room))
-            await asyncio.shield(self._opening[key])
+                self._opening[key].add_done_callback(_collect)
+            opening = self._opening[key]
+            try:
+                await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                if opening.cancelled():  # and not the caller
+                    raise StoreUnavailable(STOPPED) from None
+                raise
         return self.rooms[key]
 
     async def watch(self) -> None:
@@ -143,7 +150,8 @@ class Hub:
                     await local.mutations.idle.wait()
 
     async def close(self) -> None:
-        """Close all rooms."""
+        """Close all rooms, also those that are being opened."""
+        await tasks.stop(*self._opening.values())
         await asyncio.gather(*(local.close() for local in self.rooms.values()))
 
     def _set_gauges(self) -> None:
@@ -183,3 +191,9 @@ class Hub:
 async def _authorize(room: Room, session: Session) -> None:
     if not await room.authorize(session):
         raise Unauthorized(f"you may not enter {room.name}")
+
+
+def _collect(opening: asyncio.Task[None]) -> None:
+    """Note the error of a room that could not be opened, as its callers may have gone."""
+    if not opening.cancelled():
+        opening.exception()
