@@ -20,7 +20,7 @@ local room, lock = KEYS[1], KEYS[2]
 local channel, ttl, tag, before_version, after_parent = unpack(ARGV, 1, 5)
 local writer, lock_ttl, exists, expected_tag, publish = unpack(ARGV, 6, 10)
 local at = 11
-local MAX_REFUSED = 128
+local MAX_REFUSED = 512
 local MAX_ARGUMENTS = 1000  -- of one command: Lua's stack holds 8,000
 
 local function corrupt(key)
