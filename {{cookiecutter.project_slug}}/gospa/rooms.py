@@ -18,8 +18,9 @@ from gospa.live.mutations import Mutation, MutationSequence, Outcome
 from gospa.room import Room
 from gospa.sessions.session import Session
 from gospa.sessions.store import SessionStore
-from gospa.store.codec import unpack_fields
+from gospa.store.codec import CodecError, unpack_fields
 from gospa.store.contract import channel
+from gospa.store.draft import StateTooLarge
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -219,6 +220,8 @@ async def _run(hub: Hub, call: _Call, sequence: MutationSequence | None = None) 
     async with hub.hold(call.key, call.room) as local:
         local.mutations.submit(Mutation(sequence, 1, call.run, end))
         outcome = await ended
+    if isinstance(outcome, CodecError | StateTooLarge):
+        raise Invalid(str(outcome)) from outcome
     if isinstance(outcome, Exception):
         raise outcome
     return outcome.result

@@ -134,6 +134,13 @@ async def test_what_a_call_raises_reaches_the_caller_and_changes_nothing(rooms: 
         await rooms.call(Mail.count, "mail")
 
 
+async def test_what_a_room_cannot_hold_is_refused(open_app: OpenApp) -> None:
+    async with open_app([Shop], room_size=200) as site:
+        for item in ("\ud800", "x" * 200):
+            with pytest.raises(Invalid):
+                await rooms_of(site.app).call(Shop.sell, ROOM, item)
+
+
 async def test_mistakes_of_the_caller_are_explained(rooms: Rooms) -> None:
     with pytest.raises(TypeError, match=r"such as Poll\.vote"):
         await rooms.call("sell", ROOM)  # type: ignore[arg-type]

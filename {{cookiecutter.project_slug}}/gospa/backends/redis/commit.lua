@@ -41,7 +41,8 @@ for i = 3, #KEYS do
   local stored = redis.call('GET', KEYS[i])
   local valid, record = true, {1, 0, 0, '', {}}
   if stored then valid, record = pcall(cmsgpack.unpack, stored) end
-  if not valid or type(record) ~= 'table' or record[1] ~= 1 then return corrupt(KEYS[i]) end
+  if not valid or type(record) ~= 'table' or record[1] ~= 1 or type(record[2]) ~= 'number'
+    or type(record[5]) ~= 'table' then return corrupt(KEYS[i]) end
   local first, last, record_ttl, refused = unpack(ARGV, at, at + 3)
   at = at + 4
   known = known or tonumber(first) <= record[2]
