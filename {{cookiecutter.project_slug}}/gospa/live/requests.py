@@ -27,7 +27,7 @@ from gospa.live.mutations import Applied, Mutation, MutationSequence, Outcome
 from gospa.live.writer import Writer
 from gospa.room import Room
 from gospa.sessions.session import Session
-from gospa.store.codec import CodecError
+from gospa.store.codec import CodecError, pack
 from gospa.store.draft import StateTooLarge
 
 BACKLOG = 64  # requests in progress, above which nothing more is read from the client
@@ -266,8 +266,11 @@ def member_id(client: bytes) -> str:
 
 
 def public_id(session: Session) -> str:
-    """The id of a session for its own clients; a private room's key needs the identity itself."""
-    return hashlib.sha256(b"session" + session.identity.encode()).hexdigest()[:16]
+    """The id of a session and its user for its own clients, who repeat nothing under another one.
+
+    A digest, because a private room's key has the identity itself.
+    """
+    return hashlib.sha256(b"session" + pack([session.identity, session.user])).hexdigest()[:16]
 
 
 def source_of(client: bytes, session: Session) -> str:
