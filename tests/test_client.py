@@ -255,6 +255,28 @@ def test_what_was_made_in_another_session_is_rejected_and_not_sent(
     assert page.evaluate("room.state.count") == 12
 
 
+def test_what_another_session_was_shown_is_shown_no_longer(server: Server, page: Page) -> None:
+    server.drop()
+    server.welcome(session="other")
+    assert server.expect(JOIN) == [JOIN, "a", None, None]
+    server.send(ERROR, None, "unauthorized", "not yours", "a")
+    server.sees("errors.length")
+    assert page.evaluate("[room.state, shown.at(-1)]") == [{}, None]
+
+
+def test_what_a_page_left_before_it_knew_its_session_is_not_sent_in_another(page: Page) -> None:
+    server = Server(page)
+    page.evaluate(START, {"persist": True})
+    page.evaluate("void add(7)")
+    page.goto(PAGE)
+    page.evaluate(START, {"persist": True})
+    server.welcome()
+    server.join(1, 10)
+    server.sees("!client.pending")
+    assert page.evaluate("errors") == ["it was made in another session"]
+    assert not any(message[0] == CALL for message in server.received)
+
+
 def test_who_is_kicked_stays_out_until_it_connects_again(server: Server, page: Page) -> None:
     page.evaluate("void add(5)")
     server.send(ERROR, None, "kicked", "you were removed", "a")

@@ -2,9 +2,21 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    get_args,
+    overload,
+)
 
 import msgspec
 
@@ -77,7 +89,7 @@ class Action(Generic[P, R_co, Q]):
                 raise DefinitionError(f"{where} takes *args or **kwargs: name each argument")
             if p.annotation is p.empty:
                 raise DefinitionError(f"{where}: annotate {p.name}")
-            if p.annotation in (Member, Session):
+            if _mentions(p.annotation, (Member, Session)):  # a client would send its own
                 raise DefinitionError(f"{where}: `member: Member` comes right after the state")
         self._arguments = msgspec.defstruct(
             f"{self.name}_arguments",
@@ -100,7 +112,13 @@ class Action(Generic[P, R_co, Q]):
         """A function that runs the action on a draft. Raises Invalid."""
         checked = msgspec.structs.asdict(converted(args, self._arguments))
         injected = (member,) if self._member else ()
-        return lambda draft: self.function(room, draft, *injected, **checked)
+        # Copied: the action may run again, and may change what it was given.
+        return lambda draft: self.function(room, draft, *injected, **deepcopy(checked))
+
+
+def _mentions(annotation: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a type is one of these, or made of one, such as `Member | None`."""
+    return annotation in kinds or any(_mentions(part, kinds) for part in get_args(annotation))
 
 
 class _ServerAction(Protocol):

@@ -102,6 +102,7 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
     app.ctx.backends = backends
     app.ctx.resources, app.ctx.jobs = resources, jobs
     app.ctx.settings = settings
+    app.ctx.rooms = None  # while it is not running
     app.ctx.log_formats = {"text": _nothing}  # how to write each in this process
     static.install(app)
     app.blueprint([health.blueprint, socket.blueprint, *views])
@@ -118,11 +119,16 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
 async def open_rooms(app: Sanic, *, jobs: bool = True) -> AsyncIterator[Rooms]:
     """The rooms of an application that is not served, as in a script, with its resources.
 
-    Its jobs run as well unless `jobs` is false. Raises SettingsError.
+    Its jobs run as well unless `jobs` is false. Raises SettingsError, or RuntimeError if the
+    application is running.
     """
-    app.ctx.settings = app.ctx.settings or load_settings(os.environ)
+    running: Rooms | None = app.ctx.rooms
+    if running is not None:
+        raise RuntimeError("the application is running: use rooms_of(app)")
+    given = app.ctx.settings
     with ExitStack() as held:
-        prepare = partial(app.ctx.backends.prepare, app.ctx.settings, held)
+        held.callback(setattr, app.ctx, "settings", given)
+        prepare = partial(app.ctx.backends.prepare, given or load_settings(os.environ), held)
         app.ctx.settings = await asyncio.to_thread(prepare)
         async with AsyncExitStack() as stack:
             await _open(app, app.ctx.backends, stack, jobs=jobs)
@@ -166,7 +172,9 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
     async def open_parts(app: Sanic) -> None:
         if app.state.workers:  # a single process, without a main process to do this
             await asyncio.to_thread(_prepare, app, backends, held)
-        await _open(app, backends, opened)
+        async with AsyncExitStack() as stack:  # closes what is open if a later part fails
+            await _open(app, backends, stack)
+            opened.push_async_exit(stack.pop_all())
         if not app.state.workers:
             following = supervisor.follow(app, app.shared_ctx.stopping)
             opened.push_async_callback(tasks.stop, tasks.start(following, "following"))
@@ -176,8 +184,10 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
 
     @app.before_server_stop
     async def close_parts(_: Sanic) -> None:
-        await opened.aclose()
-        await asyncio.to_thread(held.close)
+        try:
+            await opened.aclose()
+        finally:
+            await asyncio.to_thread(held.close)
 
 
 async def _open(
@@ -195,13 +205,15 @@ async def _open(
     app.ctx.session_watch = await stack.enter_async_context(watch)
     for resource in app.ctx.resources:
         await stack.enter_async_context(resource(app))
+    stack.callback(setattr, app.ctx, "rooms", None)
     hub = open_hub(state, pubsub, app.ctx.router, settings)
     app.ctx.hub = await stack.enter_async_context(hub)
     app.ctx.rooms = Rooms(app.ctx.hub, app.ctx.sessions)
     app.ctx.connections = await stack.enter_async_context(open_connections(app.ctx.hub))
     for job in app.ctx.jobs if jobs else ():
-        work = tasks.until_done(partial(job, app), job.__name__)
-        stack.push_async_callback(tasks.stop, tasks.start(work, job.__name__))
+        name = getattr(job, "__name__", repr(job))
+        work = tasks.until_done(partial(job, app), name)
+        stack.push_async_callback(tasks.stop, tasks.start(work, name))
 
 
 def _nothing() -> None:

@@ -39,11 +39,16 @@ class Room(Declared):
             raise DefinitionError(
                 f"{cls.__name__} needs `async def authorize(self, session) -> bool`: who may enter"
             )
+        declared = {name: getattr(cls, name) for name in dir(cls) if not name.startswith("_")}
+        for name in _TAKEN.intersection(declared):
+            if isinstance(declared[name], Action | Event):
+                raise DefinitionError(
+                    f"{cls.__name__}.{name}: rename it, a room has its own {name}"
+                )
         try:
             cls.initial_fields = pack_fields(cls.initial)
         except CodecError as error:
             raise DefinitionError(f"{cls.__name__}.initial: {error}") from error
-        declared = {name: getattr(cls, name) for name in dir(cls) if not name.startswith("_")}
         cls.actions = {name: each for name, each in declared.items() if isinstance(each, Action)}
         cls.events = {name: each for name, each in declared.items() if isinstance(each, Event)}
         for each in cls.actions.values():
@@ -62,3 +67,6 @@ class Room(Declared):
 
     def _track_members(self, local: Any) -> Any:
         """Private: lets the presence extra follow who joins and leaves, until rooms have hooks."""
+
+
+_TAKEN = frozenset({*dir(Room), *Room.__annotations__, *Declared.__annotations__, "params"})

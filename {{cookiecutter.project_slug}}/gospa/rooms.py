@@ -18,8 +18,9 @@ from gospa.live.mutations import Mutation, MutationSequence, Outcome
 from gospa.room import Room
 from gospa.sessions.session import Session
 from gospa.sessions.store import SessionStore
-from gospa.store.codec import unpack_fields
+from gospa.store.codec import CodecError, unpack_fields
 from gospa.store.contract import channel
+from gospa.store.draft import StateTooLarge
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,8 +87,13 @@ class Rooms:
         other quickly may be skipped, never the newest. It ends when the worker stops.
         """
         key, found = _resolve(self._hub, room, kind)
+        changed = asyncio.Event()
         async with self._hub.hold(key, found) as local:
-            yield _states(local)
+            local.listeners.add(changed.set)
+            try:
+                yield _states(local, changed)
+            finally:
+                local.listeners.discard(changed.set)
 
     async def send(self, event: Event[T], room: str, payload: T) -> None:
         """Send an event to those who are in a room now, on all workers. Its sender is ""."""
@@ -110,10 +116,12 @@ class Rooms:
     async def kick(self, room: str, *, user: str | None = None, member: str | None = None) -> None:
         """Remove the members of a user, or the one with this id; without either, everybody.
 
-        They may join again if `authorize` allows it.
+        They may join again if `authorize` allows it, which is asked about who is joining just now,
+        too: so first record whom it is to refuse.
         """
         key, _ = _resolve(self._hub, room, Room)
-        await self._hub.pubsub.publish(channel(key), wire.kick(user, member))
+        for each in (key, key + MEMBERS):  # some may be in the list alone
+            await self._hub.pubsub.publish(channel(each), wire.kick(user, member))
 
     async def delete(self, room: str) -> None:
         """Delete a room's state: members see the defaults. Keys of `once` stay used."""
@@ -212,6 +220,8 @@ async def _run(hub: Hub, call: _Call, sequence: MutationSequence | None = None) 
     async with hub.hold(call.key, call.room) as local:
         local.mutations.submit(Mutation(sequence, 1, call.run, end))
         outcome = await ended
+    if isinstance(outcome, CodecError | StateTooLarge):
+        raise Invalid(str(outcome)) from outcome
     if isinstance(outcome, Exception):
         raise outcome
     return outcome.result
@@ -239,17 +249,13 @@ def _state(room: Room, fields: Mapping[str, bytes]) -> State:
     return MappingProxyType(unpack_fields({**room.initial_fields, **fields}))
 
 
-async def _states(local: LocalRoom) -> AsyncIterator[State]:
-    changed, shown = asyncio.Event(), None
-    local.listeners.add(changed.set)
-    try:
-        while not local.closed:
-            snapshot = local.replica.snapshot
-            if snapshot.tag != shown:
-                shown = snapshot.tag
-                yield _state(local.room, snapshot.fields)
-            else:
-                await changed.wait()
-            changed.clear()
-    finally:
-        local.listeners.discard(changed.set)
+async def _states(local: LocalRoom, changed: asyncio.Event) -> AsyncIterator[State]:
+    shown = None
+    while not local.closed:
+        changed.clear()
+        snapshot = local.replica.snapshot
+        if snapshot.tag != shown:
+            shown = snapshot.tag
+            yield _state(local.room, snapshot.fields)
+        else:
+            await changed.wait()

@@ -36,6 +36,7 @@ export class Room extends Emitter {
   #changes = new Emitter();
   /** @type {Value | undefined} */ #details;
   /** @type {'awaited' | 'joined' | RoomError} */ #membership = 'awaited';
+  /** @type {string | null} whose state it is */ #session = null;
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
 
@@ -124,6 +125,8 @@ export class Room extends Emitter {
    * @param {Value} [details] shown to other members
    */
   enter(details = this.#details) {
+    const session = this.#client.session?.id ?? null;
+    if (session !== this.#session) this.#forget(session);
     const { version, tag } = this.#replica;
     const given = details === undefined ? [] : [details];
     const acknowledged = this.#mutations.map((each) => each.version ?? 0);
@@ -194,6 +197,18 @@ export class Room extends Emitter {
     });
   }
 
+  /** Show nothing of what another session may see. @param {string | null} session */
+  #forget(session) {
+    const keys = this.#session === null ? [] : Object.keys(this.state);
+    this.#session = session;
+    if (keys.length === 0) return;
+    this.#replica = UNKNOWN;
+    this.#defaults = this.state = UNKNOWN.state;
+    this.#base = null;
+    this.#mutations = this.pending;
+    this.#changes.emit('change', keys);
+  }
+
   /**
    * Stop being joined. After an error, the room is not joined again on this connection.
    * @param {'awaited' | RoomError} membership
@@ -229,7 +244,7 @@ export class Room extends Emitter {
   #send(mutation) {
     if (mutation.client !== this.#client.speaker) return; // it needs a connection of that client
     const session = this.#client.session?.id ?? null;
-    mutation.session ??= session;
+    if (!mutation.outcomeUnknown) mutation.session ??= session; // else an earlier page never knew
     if (mutation.session !== session) {
       const error = new RoomError('other_session', 'it was made in another session', this.name);
       return this.#reject([mutation], error);

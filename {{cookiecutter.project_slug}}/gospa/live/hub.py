@@ -68,12 +68,28 @@ class Hub:
         """Whether this worker receives what other workers publish."""
         return self.pubsub.connected
 
-    async def enter(self, name: str, session: Session) -> LocalRoom:
-        """The room of that name, open. Raises RoomError, or StoreError if it cannot be loaded."""
+    async def enter(
+        self, name: str, session: Session, version: int = 0, tag: bytes | None = None
+    ) -> LocalRoom:
+        """The room of that name, open, and not older than what a client was shown of it.
+
+        If members were kicked meanwhile, or nobody here listened for that, `authorize` is asked
+        again: it may have answered before. Raises RoomError, or StoreError if it cannot be loaded.
+        """
         key, room = self.router.resolve(name, session)
-        if not await room.authorize(session):
-            raise Unauthorized(f"you may not enter {name}")
-        return await self._opened(key, room)
+        before = self.rooms.get(key)
+        asked = (before, before.kicks if before else 0)
+        await _authorize(room, session)
+        local = await self._opened(key, room)
+        local.holders += 1
+        try:
+            await local.catch_up(version, tag)
+            while asked != (local, local.kicks) and not room.private:
+                asked = (local, local.kicks)
+                await _authorize(room, session)
+        finally:
+            local.holders -= 1
+        return local
 
     @asynccontextmanager
     async def hold(self, key: str, room: Room) -> AsyncIterator[LocalRoom]:
@@ -91,7 +107,14 @@ class Hub:
         while key not in self.rooms:  # it may be closed again before we get our turn
             if key not in self._opening:
                 self._opening[key] = asyncio.create_task(self._open(key, room))
-            await asyncio.shield(self._opening[key])
+                self._opening[key].add_done_callback(_collect)
+            opening = self._opening[key]
+            try:
+                await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                if opening.cancelled():  # and not the caller
+                    raise StoreUnavailable(STOPPED) from None
+                raise
         return self.rooms[key]
 
     async def watch(self) -> None:
@@ -127,7 +150,8 @@ class Hub:
                     await local.mutations.idle.wait()
 
     async def close(self) -> None:
-        """Close all rooms."""
+        """Close all rooms, also those that are being opened."""
+        await tasks.stop(*self._opening.values())
         await asyncio.gather(*(local.close() for local in self.rooms.values()))
 
     def _set_gauges(self) -> None:
@@ -162,3 +186,14 @@ class Hub:
                 if local.key in tags
             )
         )
+
+
+async def _authorize(room: Room, session: Session) -> None:
+    if not await room.authorize(session):
+        raise Unauthorized(f"you may not enter {room.name}")
+
+
+def _collect(opening: asyncio.Task[None]) -> None:
+    """Note the error of a room that could not be opened, as its callers may have gone."""
+    if not opening.cancelled():
+        opening.exception()

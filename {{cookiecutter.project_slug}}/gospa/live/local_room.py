@@ -92,6 +92,7 @@ class LocalRoom:
             Callable[[], None]
         ]()  # called when the state is another, or at the end
         self.closed = False
+        self.kicks = 0
         self._seats: dict[Writer, Seat] = {}
 
     @property
@@ -205,7 +206,9 @@ class LocalRoom:
         self._repair("the store is at another commit")
 
     def _receive(self, message: bytes) -> None:
-        if self._buffer is None:
+        if kicked := wire.read_kick(message):  # also while the room is being loaded
+            self._kick(kicked)
+        elif self._buffer is None:
             self._follow(message)
         elif len(self._buffer) < BUFFER:
             self._buffer.append(message)
@@ -213,9 +216,6 @@ class LocalRoom:
     def _follow(self, message: bytes) -> None:
         if wire.is_event(message):
             self.fanout.send(framed(message))
-            return
-        if kicked := wire.read_kick(message):
-            self._kick(kicked)
             return
         frame = framed(message)
         match self._apply(self.replica, message, frame):
@@ -277,6 +277,7 @@ class LocalRoom:
         return True
 
     def _kick(self, whom: wire.Kick) -> None:
+        self.kicks += 1  # who is about to join is asked again by `authorize`
         for seat in list(self._seats.values()):
             if whom.user in (None, seat.member.user) and whom.member in (None, seat.member.id):
                 seat.kick(self.room.name)

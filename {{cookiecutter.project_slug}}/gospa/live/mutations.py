@@ -58,11 +58,12 @@ class MutationSequence:
             if number > self._done:  # else the client has its answer and will not repeat it
                 self._unknown = min(number, self._unknown)
             return
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, Applied):  # the store's record has those before it
+            self.refused = deque((n for n in self.refused if n > number), contract.MAX_REFUSED)
+        else:
             self.refused.append(number)
         self._done = max(self._done, number)
-        if number == self._unknown:
-            self._unknown = math.inf
+        self._unknown = math.inf if number == self._unknown else self._unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +158,9 @@ class MutationQueue:
         self._defaults, self._store, self._current = defaults, store, current
         # After our last commit, ahead of the replica. NO_TAG if mixed of states: `Conflict.onto`.
         self._newest_own: Snapshot | None = None
-        self._batch = _Batch([])  # on its way to the store
+        self._batch, self._closed = _Batch([]), False  # the batch on its way to the store
         self._waiting: deque[Mutation] = deque()
         self._runner: asyncio.Task[None] | None = None  # started by the first mutation
-        self._closed = False
         self._work, self.idle = asyncio.Event(), asyncio.Event()  # idle: all have their outcome
         self.idle.set()
 

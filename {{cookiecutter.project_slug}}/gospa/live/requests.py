@@ -27,7 +27,7 @@ from gospa.live.mutations import Applied, Mutation, MutationSequence, Outcome
 from gospa.live.writer import Writer
 from gospa.room import Room
 from gospa.sessions.session import Session
-from gospa.store.codec import CodecError
+from gospa.store.codec import CodecError, pack
 from gospa.store.draft import StateTooLarge
 
 BACKLOG = 64  # requests in progress, above which nothing more is read from the client
@@ -130,7 +130,8 @@ class Requests:
 
     def kick(self, room: str) -> None:
         """Remove the client from a room and its list of members, and tell it."""
-        for name in [each for each in self._rooms if each.partition("#")[0] == room]:
+        base = room.partition("#")[0]
+        for name in [each for each in self._rooms if each.partition("#")[0] == base]:
             self._leave(name)
             text = "you were removed from this room"
             self._writer.send(wire.error("kicked", text, room=name))
@@ -174,8 +175,12 @@ class Requests:
     async def _join(self, request: wire.Join) -> None:
         name = request.room
         try:
-            local = self._rooms.get(name) or await self._enter(name)
-            await local.catch_up(request.version or 0, request.tag)
+            version, joined = request.version or 0, self._rooms.get(name)
+            if joined is not None:
+                await joined.catch_up(version, request.tag)
+            if joined is not None and name not in self._rooms:
+                return  # it was kicked meanwhile
+            local = joined or await self._enter(name, version, request.tag)
             if self.stopped:
                 return  # `authorize` had swallowed the cancellation
             if local.members:
@@ -185,10 +190,10 @@ class Requests:
         except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
             self._writer.send(error_message(error, name))
 
-    async def _enter(self, name: str) -> LocalRoom:
+    async def _enter(self, name: str, version: int, tag: bytes | None) -> LocalRoom:
         if len(self._rooms) >= self._hub.settings.rooms_per_connection:
             raise Invalid("this connection is in too many rooms")
-        return await self._hub.enter(name, self._session)
+        return await self._hub.enter(name, self._session, version, tag)
 
     def _leave(self, name: str) -> None:
         local = self._rooms.pop(name, None)
@@ -261,8 +266,11 @@ def member_id(client: bytes) -> str:
 
 
 def public_id(session: Session) -> str:
-    """The id of a session for its own clients; a private room's key needs the identity itself."""
-    return hashlib.sha256(b"session" + session.identity.encode()).hexdigest()[:16]
+    """The id of a session and its user for its own clients, who repeat nothing under another one.
+
+    A digest, because a private room's key has the identity itself.
+    """
+    return hashlib.sha256(b"session" + pack([session.identity, session.user])).hexdigest()[:16]
 
 
 def source_of(client: bytes, session: Session) -> str:

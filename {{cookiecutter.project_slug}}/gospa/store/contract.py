@@ -10,7 +10,7 @@ from typing import Protocol
 TAG_BYTES = 8
 NO_TAG = bytes(TAG_BYTES)  # the parent of a room's first commit
 NO_MESSAGE = (b"", b"")
-MAX_REFUSED = 128  # refused numbers kept of a client: more than it may have under way
+MAX_REFUSED = 512  # refused numbers kept of a source: more than a client may have under way
 MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count exactly
 
 

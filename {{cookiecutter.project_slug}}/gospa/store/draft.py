@@ -104,6 +104,12 @@ class Draft(MutableMapping[str, Any]):
         self._assigned.discard(key)
         self._deleted.add(key)
 
+    def clear(self) -> None:
+        """Delete all keys; those with defaults have them again."""
+        # MutableMapping's own would wait for a draft without keys, and defaults never end.
+        for key in list(self):
+            del self[key]
+
     def __iter__(self) -> Iterator[str]:
         self._all_keys = True
         stored = [key for key in self._fields if key not in self._deleted]
@@ -128,8 +134,12 @@ class Draft(MutableMapping[str, Any]):
             read=dict(self._read),
             all_keys=self._all_keys,
             set=changed,
-            delete=tuple(k for k in self._deleted if k in self._fields and k not in changed),
+            delete=tuple(key for key in self._deleted if self._may_be_stored(key, changed)),
         )
+
+    def _may_be_stored(self, key: str, changed: Mapping[str, bytes]) -> bool:
+        """Whether a deleted key has to be deleted in the store: also one that was never read."""
+        return key not in changed and self._read.get(key, b"") is not None
 
     def _shown(self, key: str) -> bytes | None:
         """What a key had before this draft changed it, as far as the draft shows it."""

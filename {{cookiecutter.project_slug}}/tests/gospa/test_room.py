@@ -1,5 +1,5 @@
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from msgspec import Struct
@@ -103,6 +103,22 @@ def test_arguments_are_named_by_their_places() -> None:
             Open.plain.named(args, kwargs)
 
 
+def test_an_action_that_runs_again_is_given_its_arguments_as_they_came() -> None:
+    class Game(Open):
+        @action
+        def start(self, state: Draft, players: list[str], more: Any = None) -> None:
+            state["players"] = players
+            state["players"].append("bot")
+            more["seen"] = True
+
+    more: dict[str, Any] = {}
+    run = bind_action(Game("open/a/b", {}), "start", ANN, {"players": ["ann"], "more": more})
+    for _ in range(2):
+        run(draft := Draft({}))
+        assert draft["players"] == ["ann", "bot"]
+    assert more == {}
+
+
 def test_the_payload_of_an_event_is_checked_and_sent_as_plain_values() -> None:
     assert Open.moved.payload({"x": 1}) == Open.moved.payload(Place(1)) == {"x": 1}
     for payload in ({"x": "1"}, 5, None):
@@ -197,6 +213,12 @@ async def _coroutine(self: Room, state: Draft) -> None: ...
 def _late(self: Room, state: Draft, number: int, member: Member) -> None: ...
 
 
+def _optional(self: Room, state: Draft, member: Member | None = None) -> None: ...
+
+
+def _noted(self: Room, state: Draft, member: Annotated[Member, "who"]) -> None: ...
+
+
 def _session(self: Room, state: Draft, session: Session) -> None: ...
 
 
@@ -217,6 +239,11 @@ def _many(self: Room, state: Draft, *numbers: int) -> None: ...
         ({"pattern": "x", "authorize": _authorize, "go": action(_many)}, r"\*args"),
         ({"pattern": "x", "authorize": _authorize, "go": action(_late)}, "right after the state"),
         ({"pattern": "x", "authorize": _authorize, "go": action(_session)}, "member: Member"),
+        ({"pattern": "x", "authorize": _authorize, "go": action(_optional)}, "member: Member"),
+        ({"pattern": "x", "authorize": _authorize, "go": action(_noted)}, "member: Member"),
+        ({"pattern": "x", "authorize": action(_many)}, "its own authorize"),
+        ({"pattern": "x", "authorize": _authorize, "private": action(_many)}, "Wrong.private"),
+        ({"pattern": "x", "authorize": _authorize, "name": Event(str)}, "Wrong.name"),
     ],
 )
 def test_a_room_that_cannot_work_is_refused_where_it_is_defined(

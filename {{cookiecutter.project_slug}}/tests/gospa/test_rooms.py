@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import pytest
 from msgspec import Struct
@@ -29,7 +30,7 @@ from gospa import (
 )
 from gospa.app import Backends
 from gospa.settings import Settings
-from gospa.testing import Connect, OpenApp, Refused, Site, logged_in, until
+from gospa.testing import Connect, OpenApp, Refused, Site, logged_in, serve, until
 
 
 class Sale(Struct):
@@ -131,6 +132,13 @@ async def test_what_a_call_raises_reaches_the_caller_and_changes_nothing(rooms: 
         await rooms.call(Mail.count, ROOM)
     with pytest.raises(Invalid, match="for_user"):
         await rooms.call(Mail.count, "mail")
+
+
+async def test_what_a_room_cannot_hold_is_refused(open_app: OpenApp) -> None:
+    async with open_app([Shop], room_size=200) as site:
+        for item in ("\ud800", "x" * 200):
+            with pytest.raises(Invalid):
+                await rooms_of(site.app).call(Shop.sell, ROOM, item)
 
 
 async def test_mistakes_of_the_caller_are_explained(rooms: Rooms) -> None:
@@ -282,6 +290,52 @@ async def test_who_is_kicked_learns_it_and_leaves_that_room_alone(
         assert await ann.call(ROOM, "ask", item="ball") == ["ann", False, "ball"]
 
 
+class Gate(asyncio.Event):
+    """Once it is set, rooms are loaded."""
+
+    asked = False
+
+
+@pytest.fixture
+def gate(site: Site, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    gate, store = Gate(), site.app.ctx.hub.store
+    load = store.load
+
+    async def wait(room: str) -> Any:
+        gate.asked = True
+        await gate.wait()
+        return await load(room)
+
+    monkeypatch.setattr(store, "load", wait)
+    return gate
+
+
+async def test_who_joins_while_members_are_kicked_is_asked_again(
+    rooms: Rooms, site: Site, connect: Connect, gate: Gate
+) -> None:
+    async with connect(user="bob") as bob:
+        joining = asyncio.ensure_future(bob.join(ROOM))
+        await until(lambda: gate.asked)
+        site.app.ctx.banned = True
+        await rooms.kick(ROOM, user="bob")
+        gate.set()
+        with pytest.raises(Refused, match="may not enter"):
+            await joining
+
+
+async def test_members_are_kicked_while_their_room_is_loaded_again(
+    rooms: Rooms, site: Site, connect: Connect, gate: Gate
+) -> None:
+    async with connect(user="bob") as bob:
+        gate.set()
+        await bob.join(ROOM)
+        gate.clear()
+        site.app.ctx.hub.rooms[ROOM]._repair("a test")  # noqa: SLF001
+        await rooms.kick(ROOM, user="bob")
+        await bob.until(lambda message: message[:3] == [4, None, "kicked"])
+        gate.set()
+
+
 async def test_a_deleted_room_is_as_if_nobody_had_changed_it(rooms: Rooms) -> None:
     await rooms.call(Shop.sell, ROOM, "ball")
     await rooms.delete(ROOM)
@@ -319,6 +373,81 @@ async def test_a_call_fails_and_does_not_hang_when_the_worker_stops(
     assert [type(result) for result in results] == [StoreUnavailable] * 300
     with pytest.raises(StoreUnavailable):
         await rooms.call(Shop.look, ROOM)
+
+
+async def test_a_call_whose_room_is_being_opened_fails_when_the_worker_stops(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app([Shop]) as site:
+        hub, asked = site.app.ctx.hub, asyncio.Event()
+
+        async def hang(_: str) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(hub.store, "load", hang)
+        calls = [asyncio.ensure_future(rooms_of(site.app).call(Shop.look, ROOM)) for _ in range(2)]
+        await asked.wait()
+        calls[0].cancel()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError, StoreUnavailable]
+    assert hub.rooms == {}
+
+
+async def test_who_stops_watching_leaves_no_listener(rooms: Rooms, site: Site) -> None:
+    async with rooms.watch(Shop, ROOM) as states:
+        await anext(states)
+        (local,) = site.app.ctx.hub.rooms.values()
+        assert len(local.listeners) == 1
+    assert local.listeners == set()
+
+
+async def test_rooms_are_opened_again_but_not_while_they_are_open(
+    settings: Settings, backends: Backends, site: Site
+) -> None:
+    with pytest.raises(RuntimeError, match="rooms_of"):
+        async with open_rooms(site.app):
+            pass
+    app = create_app("again", backends, [Shop], settings, jobs=[partial(_job, "x")])
+    try:
+        for _ in range(2):
+            async with open_rooms(app) as rooms:
+                assert rooms_of(app) is rooms
+                assert await rooms.call(Shop.look, ROOM) == 3
+            with pytest.raises(RuntimeError, match="not running"):
+                rooms_of(app)
+            assert app.ctx.settings is settings
+    finally:
+        Sanic.unregister_app(app)
+
+
+async def _job(_: str, app: Sanic) -> None: ...
+
+
+async def test_what_is_open_is_closed_when_a_later_resource_fails(
+    settings: Settings, backends: Backends
+) -> None:
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def database(_: Sanic) -> AsyncIterator[None]:
+        log.append("open")
+        try:
+            yield
+        finally:
+            log.append("closed")
+
+    def broken(_: Sanic) -> NoReturn:
+        raise OSError
+
+    app = create_app("broken", backends, [Shop], settings, resources=[database, broken])
+    try:
+        with pytest.raises(OSError):  # noqa: PT011
+            async with serve(app):
+                pass
+    finally:
+        Sanic.unregister_app(app)
+    assert log == ["open", "closed"]
 
 
 async def test_resources_and_jobs_are_the_same_served_and_in_a_script(

@@ -1,7 +1,7 @@
 """State in the memory of this process: lost when it ends, not shared with other workers."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -25,7 +25,8 @@ from gospa.store.contract import (
 from gospa.store.draft import growth
 
 SWEEP = 60.0  # seconds
-ROOM, RECORD = 1024, 512  # bytes of a room and of a source's record, besides fields, about
+# Bytes, about: of a room besides its fields, of a source's record, and of a refused number in it
+ROOM, RECORD, NUMBER = 1024, 512, 40
 
 
 @asynccontextmanager
@@ -61,6 +62,13 @@ class _Room:
             self.fields.pop(key, None)
 
 
+_Records = dict[tuple[str, str], Record]  # by room and source
+
+
+def _size(records: Iterable[Record]) -> int:
+    return sum(RECORD + NUMBER * len(record.refused) for record in records)
+
+
 class MemoryStateStore:
     """Keeps rooms in a dict. Code without an await is atomic in an event loop."""
 
@@ -90,12 +98,16 @@ class MemoryStateStore:
         if obstacle := state.obstacle(change):
             return obstacle
         parent = state.tag
-        self._grow(room, state, change)
+        records = self._after(room, state.version + bool(change), change)
+        self._grow(state, change, records)
         if change:
             state.apply(change)
             state.expires = now + settings.room_ttl
             self._rooms[room] = state
-        self._remember(room, state, change, now)
+        for mutations in change.mutations:
+            if mutations.ttl:
+                key = (room, mutations.source)
+                self._records[key] = (records[key], now + mutations.ttl)
         if change:
             await self._pubsub.publish(
                 channel(room), contract.splice(change.message, state.version, parent)
@@ -142,20 +154,22 @@ class MemoryStateStore:
         record, expires = self._records.get((room, source), (None, 0.0))
         return record if expires > time.monotonic() else None
 
-    def _remember(self, room: str, state: _Room, change: Change, now: float) -> None:
-        for mutations in change.mutations:
-            if not mutations.ttl:
-                continue
-            before = self._record(room, mutations.source) or Record()
-            record = before.after(mutations, state.version, change.tag)
-            self._records[room, mutations.source] = (record, now + mutations.ttl)
+    def _after(self, room: str, version: int, change: Change) -> _Records:
+        """The records of a change's sources once it is applied, of those that are kept."""
+        return {
+            (room, each.source): (self._record(room, each.source) or Record()).after(
+                each, version, change.tag
+            )
+            for each in change.mutations
+            if each.ttl
+        }
 
-    def _grow(self, room: str, state: _Room, change: Change) -> None:
+    def _grow(self, state: _Room, change: Change, records: _Records) -> None:
         """Count the bytes, about, by which a change makes the store larger. Raises StoreFull."""
         more = growth(state.fields, change.set, change.delete)
-        recorded = [each for each in change.mutations if each.ttl]
-        new = sum((room, each.source) not in self._records for each in recorded)
-        total = more + RECORD * new + (ROOM if change and not state.version else 0)
+        before = [kept for key in records if (kept := self._records.get(key))]
+        recorded = _size(records.values()) - _size(record for record, _ in before)
+        total = more + recorded + (ROOM if change and not state.version else 0)
         if total > 0 and self._size + total > self._settings.memory_size:
             raise StoreFull(f"the memory for rooms is full ({self._settings.memory_size} bytes)")
         state.size += more
@@ -169,7 +183,7 @@ class MemoryStateStore:
         self._rooms = {key: room for key, room in self._rooms.items() if room.expires > now}
         self._records = {key: kept for key, kept in self._records.items() if kept[1] > now}
         rooms = sum(room.size for room in self._rooms.values())
-        self._size = rooms + RECORD * len(self._records)
+        self._size = rooms + _size(record for record, _ in self._records.values())
 
     def _live(self, room: str) -> _Room | None:
         stored = self._rooms.get(room)

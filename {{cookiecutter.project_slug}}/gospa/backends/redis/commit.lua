@@ -20,7 +20,7 @@ local room, lock = KEYS[1], KEYS[2]
 local channel, ttl, tag, before_version, after_parent = unpack(ARGV, 1, 5)
 local writer, lock_ttl, exists, expected_tag, publish = unpack(ARGV, 6, 10)
 local at = 11
-local MAX_REFUSED = 128
+local MAX_REFUSED = 512
 local MAX_ARGUMENTS = 1000  -- of one command: Lua's stack holds 8,000
 
 local function corrupt(key)
@@ -41,7 +41,8 @@ for i = 3, #KEYS do
   local stored = redis.call('GET', KEYS[i])
   local valid, record = true, {1, 0, 0, '', {}}
   if stored then valid, record = pcall(cmsgpack.unpack, stored) end
-  if not valid or type(record) ~= 'table' or record[1] ~= 1 then return corrupt(KEYS[i]) end
+  if not valid or type(record) ~= 'table' or record[1] ~= 1 or type(record[2]) ~= 'number'
+    or type(record[5]) ~= 'table' then return corrupt(KEYS[i]) end
   local first, last, record_ttl, refused = unpack(ARGV, at, at + 3)
   at = at + 4
   known = known or tonumber(first) <= record[2]

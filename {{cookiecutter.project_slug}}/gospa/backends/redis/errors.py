@@ -40,10 +40,10 @@ class store_errors(AbstractContextManager[None]):  # noqa: N801 - like contextli
 def translate(error: Exception) -> Exception:
     """The StoreError for an error of redis-py; other exceptions are returned as they are."""
     text = str(error)
+    if "WRONGTYPE" in text or text.startswith("CORRUPT"):  # first: it may name a room like "OOM"
+        return StoreCorrupt(f"a key has unexpected contents: {text}")
     if isinstance(error, _UNAVAILABLE) or any(words in text for words in _TRANSIENT):
         return StoreUnavailable(f"Redis cannot serve this now: {text}")
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM" in text:
         return StoreFull("Redis is out of memory")
-    if "WRONGTYPE" in text or text.startswith("CORRUPT"):
-        return StoreCorrupt(f"a key has unexpected contents: {text}")
     return StoreError(f"Redis refused a command: {text}") if isinstance(error, FAILURES) else error

@@ -28,14 +28,24 @@ def prepare(settings: Settings) -> Iterator[Settings]:
             "REDIS_URL is not set. In production, set it to your server's address, "
             "for example redis://user:password@host:6379/0"
         )
-    given = nullcontext(settings.redis_url)
+    given, before = nullcontext(settings.redis_url), os.environ.get("REDIS_URL")
     with given if settings.redis_url else devstore.run(settings.store_directory) as url:
         if not settings.redis_url:
             logger.info("REDIS_URL is not set: using a development store, %s", url)
         settings = msgspec.structs.replace(settings, redis_url=url)
         asyncio.run(_check(settings))
         os.environ["REDIS_URL"] = url
-        yield settings
+        try:
+            yield settings
+        finally:  # the development store ends
+            _restore(before)
+
+
+def _restore(address: str | None) -> None:
+    if address is None:
+        os.environ.pop("REDIS_URL", None)
+    else:
+        os.environ["REDIS_URL"] = address
 
 
 async def _check(settings: Settings) -> None:

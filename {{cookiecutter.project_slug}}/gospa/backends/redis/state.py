@@ -164,7 +164,10 @@ def _snapshot(fields: dict[bytes, bytes]) -> Snapshot | None:
     head = fields.pop(b"h", b"")
     if len(head) != 1 + 8 + contract.TAG_BYTES or head[0] != LAYOUT:
         raise StoreCorrupt("a room's hash is not of the layout that this release reads")
-    values = {name[1:].decode(): value for name, value in fields.items()}
+    try:
+        values = {name[1:].decode(): value for name, value in fields.items()}
+    except UnicodeDecodeError as error:
+        raise StoreCorrupt("a room's hash has a field that is not text") from error
     return Snapshot(int.from_bytes(head[1:9]), head[9:], values)
 
 

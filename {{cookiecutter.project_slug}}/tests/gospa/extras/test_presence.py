@@ -312,3 +312,21 @@ async def test_the_application_sees_who_is_in_a_room_and_removes_them(open_app: 
         assert {message[4] for message in kicked} == {"sheet/a", LIST}
         await until(lambda: listed(ann.welcome[2]))
         assert [name async for name in rooms.names()] == []
+
+
+async def test_who_is_in_the_list_alone_is_removed_with_the_others(open_app: OpenApp) -> None:
+    async with open_app() as site, site.connect() as ann:
+        rooms = rooms_of(site.app)
+        await ann.join(LIST)
+
+        async def listed() -> bool:
+            return bool(await rooms.members("sheet/a"))
+
+        await until(listed)
+        await rooms.kick("sheet/a", member=ann.welcome[2])
+        await ann.until(lambda message: message[:3] == [4, None, "kicked"] and message[4] == LIST)
+
+        async def empty() -> bool:
+            return not await listed()
+
+        await until(empty)

@@ -379,6 +379,13 @@ async def test_the_store_is_told_which_were_refused(room: Room) -> None:
     assert list(room.store.changes[-1].mutations[0].refused) == [1]
 
 
+async def test_the_store_is_told_once_which_were_refused(room: Room) -> None:
+    for run in (refuse_all, add, add):
+        await room.run(run)
+    told = [[*change.mutations[0].refused] for change in room.store.changes]
+    assert told == [[1], [1], []]
+
+
 async def test_what_the_store_knows_as_refused_is_refused_again(room: Room) -> None:
     room.store.outcomes = [Known({"c": Record(1, 5, b"", (1,))})]
     assert (await room.run(add))[:3] == [4, 1, "refused"]

@@ -22,8 +22,9 @@ import app as chosen
 from gospa.app import create_app
 from gospa.errors import StoreUnavailable
 from gospa.live import socket, writer
+from gospa.live.requests import public_id
 from gospa.sessions import cookie
-from gospa.sessions.session import Session
+from gospa.sessions.session import Session, new_session
 from gospa.settings import Settings
 from gospa.testing import Member, OpenApp, Refused, logged_in, serve, until
 from tests.gospa import wire
@@ -150,6 +151,15 @@ async def test_the_numbers_of_a_client_are_those_of_its_session_alone(connect: C
             assert await bob.call("sheet/a", "add", amount=1) == 6
             assert bob.welcome[4]["id"] != ann.welcome[4]["id"]
         assert await ann.call("sheet/a", "add", amount=1) == 7
+
+
+def test_a_session_has_another_public_id_under_another_user() -> None:
+    session = new_session(0.0)
+    ids = {public_id(session)}
+    for user in ("ann", "bob"):
+        session.log_in(user, 1.0)
+        ids.add(public_id(session))
+    assert len(ids) == 3
 
 
 async def test_a_repeat_is_acknowledged_though_its_action_would_refuse_by_now(

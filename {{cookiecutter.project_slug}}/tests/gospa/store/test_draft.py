@@ -74,11 +74,20 @@ def test_deleting_reads_and_deletes() -> None:
         del state["a"]
 
 
-def test_a_key_set_and_deleted_again_leaves_nothing() -> None:
+def test_a_key_set_and_deleted_again_is_deleted_also_where_another_writer_set_it() -> None:
     state = draft()
     state["a"] = 1
     del state["a"]
-    assert not state.edits()
+    assert state.edits() == Edits(read={}, all_keys=False, set={}, delete=("a",))
+
+
+def test_a_draft_is_cleared_of_what_is_stored() -> None:
+    state = Draft(pack_fields({"a": 1, "b": 2}), pack_fields({"b": 0, "c": 0}))
+    state["d"] = 4
+    state.clear()
+    assert dict(state) == {"b": 0, "c": 0}
+    assert set(state.edits().delete) == {"a", "b", "d"}
+    assert not state.edits().set
 
 
 def test_a_key_deleted_and_set_again_is_set() -> None:
@@ -135,7 +144,7 @@ def test_a_draft_behaves_as_a_dict_and_its_edits_lead_there(
     edits = state.edits()
     result = {**start, **unpack_fields(edits.set)}
     for key in edits.delete:
-        del result[key]
+        result.pop(key, None)
     assert result == model
 
 
@@ -152,6 +161,19 @@ def follow(fields: Mapping[str, bytes], program: list[tuple[str, str, Any]]) -> 
         else:
             len(state)
     return state.edits()
+
+
+states = st.dictionaries(keys, st.integers(0, 1))
+
+
+@given(states, states, steps)
+def test_edits_of_an_old_state_do_on_the_newest_what_the_program_does(
+    old: dict[str, int], newest: dict[str, int], program: list[tuple[str, str, Any]]
+) -> None:
+    fields = pack_fields(newest)
+    edits = follow(pack_fields(old), program)
+    if not edits.all_keys and edits.read == {key: fields.get(key) for key in edits.read}:
+        assert edits.applied(fields) == follow(fields, program).applied(fields)
 
 
 @given(st.dictionaries(keys, st.integers(0, 3)), steps, steps)

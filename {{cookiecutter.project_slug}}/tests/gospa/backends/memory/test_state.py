@@ -8,7 +8,7 @@ from gospa.backends.memory.state import MemoryStateStore, open_state
 from gospa.errors import StoreFull
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
-from gospa.store.contract import Commit, StateStore
+from gospa.store.contract import MAX_REFUSED, Commit, StateStore
 from gospa.testing import until
 from tests.gospa.backends.state_conformance import ROOM, StateStoreConformance, change
 
@@ -63,6 +63,19 @@ async def test_a_full_store_refuses_what_is_new_until_something_goes(pubsub: Pub
     await store.delete("room0")
     await store.commit("room4", new)
     await store.commit("room3", change(delete=["k"]))
+
+
+async def test_refused_numbers_count_as_memory(pubsub: PubSub) -> None:
+    store = MemoryStateStore(pubsub, Settings(memory_size=20_000))
+    for number in range(20):
+        source, refused = f"c{number}", range(1, MAX_REFUSED)
+        question = change(source=source, numbers=MAX_REFUSED, refused=refused, exists=False)
+        try:
+            await store.commit("room", question)
+        except StoreFull:
+            break
+    assert number == 0
+    await store.commit("room", change(source="c", numbers=1, exists=False))
 
 
 async def test_a_store_is_not_full_of_what_was_replaced(pubsub: PubSub) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import redis
 
-from gospa.backends.redis import devstore
-from gospa.settings import SettingsError
+from gospa.backends.redis import devstore, startup
+from gospa.settings import Settings, SettingsError
 from gospa.testing import until
 
 PROJECT = Path(__file__).parents[4]
 HOLDER = """
 import sys, time
-from gospa.backends.redis import devstore
+from gospa.backends.redis import devstore, startup
 with devstore.run(sys.argv[1]) as url:
     print(url, flush=True)
     time.sleep(60)
@@ -129,3 +129,12 @@ async def test_a_server_that_dies_is_started_again_with_its_data(tmp_path: Path)
         await until(lambda: process_id(url) not in (0, first))
         assert client(url).get("k") == b"v"
     assert not answers(url)
+
+
+def test_the_address_of_a_store_that_ended_is_not_left_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    with startup.prepare(Settings(store_directory=str(tmp_path))) as settings:
+        assert os.environ["REDIS_URL"] == settings.redis_url
+    assert "REDIS_URL" not in os.environ

@@ -131,12 +131,29 @@ class TestRedisStateStore(StateStoreConformance):
             await store.load(ROOM)
         assert (await store.latest_tags([ROOM, "sheet/other"]))["sheet/other"] == NO_TAG
 
+    @pytest.mark.parametrize("room", ["sheet/OOM", "sheet/BUSY"])
+    async def test_a_foreign_layout_is_corrupt_whatever_the_rooms_name(
+        self, store: StateStore, client: Any, settings: Settings, room: str
+    ) -> None:
+        await client.hset(f"{settings.key_prefix}{{{room}}}", "h", b"\x02" + bytes(16))
+        with pytest.raises(StoreCorrupt):
+            await store.commit(room, change(set={"a": 1}))
+
+    async def test_a_field_that_is_not_text_is_corrupt(
+        self, store: StateStore, client: Any, settings: Settings
+    ) -> None:
+        await store.commit(ROOM, change(exists=False, set={"a": 1}))
+        await client.hset(f"{settings.key_prefix}{{{ROOM}}}", b".\xff", b"1")
+        with pytest.raises(StoreCorrupt, match="not text"):
+            await store.load(ROOM)
+
     async def test_a_record_of_another_layout_is_corrupt_and_nothing_is_written(
         self, store: StateStore, client: Any, settings: Settings
     ) -> None:
         await store.commit(ROOM, change(exists=False, set={"a": 1}))
         before = await store.load(ROOM)
-        for foreign in (b"12 3 , tag", msgpack.packb([2, 1, 1, b"", []]), msgpack.packb({"a": 1})):
+        records = [[2, 1, 1, b"", []], {"a": 1}, [1, 1], [1, "x", 1, b"", []], [1, 1, 1, b"", None]]
+        for foreign in (b"12 3 , tag", *map(msgpack.packb, records)):
             await client.set(f"{settings.key_prefix}{{{ROOM}}}:c", foreign)
             with pytest.raises(StoreCorrupt, match="layout"):
                 await store.commit(ROOM, change(set={"a": 2}, source="c", numbers=1))
