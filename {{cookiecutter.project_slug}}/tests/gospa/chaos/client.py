@@ -140,7 +140,7 @@ class ChaosClient:
                 self._acknowledge(mid)
             case [4, mid, code, _, room]:
                 self._refuse(mid, code, room)
-            case [5, _, _, server]:
+            case [5, _, _, server, *_]:
                 self.pid = server["pid"]
             case [8, room, _, tag, _]:
                 await self._arrive(room, tag)

@@ -67,8 +67,9 @@ class Store:
         return PREFIX + channel(room)
 
     async def head(self, room: str) -> tuple[int, bytes]:
-        version, tag = await self.client.hmget(self.key(room), "v", "t")
-        return int(version or 0), tag or NO_TAG
+        """Version and tag, from the hash's field `h` (see commit.lua)."""
+        head: bytes | None = await self.client.hget(self.key(room), "h")
+        return (int.from_bytes(head[1:9]), head[9:]) if head else (0, NO_TAG)
 
     async def fields(self, room: str) -> dict[str, bytes]:
         stored = await self.client.hgetall(self.key(room))
