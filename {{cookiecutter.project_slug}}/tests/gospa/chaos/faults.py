@@ -120,7 +120,7 @@ async def _alone(world: World) -> AsyncIterator[None]:
         yield
         await until(world.store.settled, SETTLE)
         if world.store.replicated:
-            world.truth.lost(began - LAG, began=began)
+            world.truth.lost(began - LAG, began=began, split=True)
 
 
 @fault

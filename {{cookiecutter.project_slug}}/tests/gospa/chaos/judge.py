@@ -9,6 +9,7 @@ from tests.gospa.chaos.rooms import AllLines, Ranges, held, holds, lacking
 from tests.gospa.chaos.truth import Doubt, Kind, Truth
 
 LOST = "changes lost with the store"
+SPLIT = "older states and answers while a server was being replaced"
 LOST_CHAIN = "older or other states shown after the store had lost commits"
 
 
@@ -40,6 +41,13 @@ class _Case:
 
     def _lossy(self, room: str) -> bool:
         return any(loss.concerns(room) for loss in self._truth.losses)
+
+    def _split(self, room: str, at: float | None) -> bool:
+        """Whether two servers may have answered for the store by then."""
+        return any(
+            loss.split and loss.concerns(room) and loss.began <= (at or 0.0)
+            for loss in self._truth.losses
+        )
 
     # Whether changes are where they have to be
 
@@ -90,6 +98,8 @@ class _Case:
         lost = not holds(self._line(basis.room, basis.client), basis.number)
         if lost and self._covered(basis, mutation.answered):
             self._counts["answers about items that the store lost"] += 1
+        elif self._split(mutation.room, mutation.answered):
+            self._counts[SPLIT] += 1
         else:
             text = f"untrue, as {basis} was acknowledged: {mutation}"
             self._truth.violate(Kind.UNTRUE, text)
@@ -140,6 +150,8 @@ class _Case:
             )
         if excused:
             self._counts[LOST_CHAIN] += 1
+        elif self._split(doubt.room, doubt.at):
+            self._counts[SPLIT] += 1
         else:
             self._truth.violate(doubt.kind, doubt.text)
 
@@ -155,15 +167,22 @@ class _Case:
 def _fits(mutation: Mutation, state: State, parent: State | None) -> bool:
     """Whether a result is one of an action that ran for this state; others may share its commit."""
     if not mutation.writes:
-        return state.items.get(mutation.owner) == mutation.result
+        return _was_there(mutation.owner, mutation.result, state, parent)
     own, *totals = mutation.result
-    line = state.lines.get(mutation.client, [])
-    earlier = held(
-        [[first, min(last, mutation.number)] for first, last in line if first <= mutation.number]
-    )
-    fits = holds(line, mutation.number) and own == earlier
+    line, number = state.lines.get(mutation.client, []), mutation.number
+    earlier = held([[first, min(last, number)] for first, last in line if first <= number])
+    fits = holds(line, number) and own == earlier
     if parent is not None:
-        fits = fits and not holds(parent.lines.get(mutation.client, []), mutation.number)
+        fits = fits and not holds(parent.lines.get(mutation.client, []), number)
     return fits and all(
         total <= state.total and (parent is None or total > parent.total) for total in totals
     )
+
+
+def _was_there(owner: str, number: int, state: State, parent: State | None) -> bool:
+    """Whether an item was there in a state, or while the changes of its commit were made."""
+    if state.items.get(owner) == number:
+        return True
+    before = parent is None or parent.items.get(owner) == number
+    put_now = parent is not None and not holds(parent.lines.get(owner, []), number)
+    return holds(state.lines.get(owner, []), number) and (before or put_now)

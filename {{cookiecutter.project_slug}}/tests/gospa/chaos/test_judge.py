@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gospa.store.contract import NO_TAG
-from tests.gospa.chaos.judge import LOST_CHAIN, judge
+from tests.gospa.chaos.judge import LOST_CHAIN, SPLIT, judge
 from tests.gospa.chaos.mutation import Author, Mutation
 from tests.gospa.chaos.sight import Sight
 from tests.gospa.chaos.truth import ALWAYS, Kind, Truth
@@ -108,6 +108,13 @@ class TestStates:
         self.judge(truth, head=1)
         assert not truth.violations
         assert truth.counts[LOST_CHAIN] == 1
+
+    def test_so_is_what_was_shown_while_a_server_was_replaced(self, truth: Truth) -> None:
+        truth.lost(ALWAYS, split=True)
+        self.show(truth).shown((1, tag(1)), {"x": 1})
+        self.judge(truth)
+        assert not truth.violations
+        assert truth.counts[SPLIT] == 1
 
     def test_two_of_one_version_are_no_chain(self, truth: Truth) -> None:
         self.show(truth)

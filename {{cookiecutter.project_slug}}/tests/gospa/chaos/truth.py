@@ -40,13 +40,15 @@ class Violation(NamedTuple):
 class Loss:
     """The store lost what these rooms (all, if None) were given in a span of time.
 
-    `began`: the time before which it had lost nothing yet.
+    `began`: the time before which it had lost nothing yet. `split`: from then on, a worker may have
+    asked a server that another had replaced.
     """
 
     rooms: frozenset[str] | None
     since: float
     until: float
     began: float = ALWAYS
+    split: bool = False
 
     def concerns(self, room: str) -> bool:
         return self.rooms is None or room in self.rooms
@@ -119,10 +121,10 @@ class Truth:
         if parent is not None:
             chain.link(tag, parent)
 
-    def lost(self, since: float, *rooms: str, began: float = ALWAYS) -> None:
+    def lost(self, since: float, *rooms: str, began: float = ALWAYS, split: bool = False) -> None:
         """The store has just lost what was written from `since` on."""
-        began = max(since, began)
-        self.losses.append(Loss(frozenset(rooms) or None, since, time.monotonic(), began))
+        began, until = max(since, began), time.monotonic()
+        self.losses.append(Loss(frozenset(rooms) or None, since, until, began, split))
 
     def violate(self, kind: Kind, text: str) -> None:
         self.violations.append(Violation(kind, text))
