@@ -249,6 +249,7 @@ class ChaosClient:
         return mutation
 
     async def _send_mutation(self, mutation: Mutation) -> None:
+        mutation.sent += 1
         call = mutation.kind, mutation.arguments
         await self._send(2, mutation.mid, mutation.room, *call)
 

@@ -69,7 +69,9 @@ class _Case:
             self._counts["changes of unknown outcome"] += 1
         elif mutation.refused:
             self._counts[f"refused: {mutation.refused}"] += 1
-            if kept and mutation.writes:
+            if kept and mutation.writes and mutation.doubtful:
+                self._counts["refusals after which an earlier try was applied"] += 1
+            elif kept and mutation.writes:
                 self._truth.violate(Kind.KEPT, f"applied although refused: {mutation}")
         elif mutation.acknowledged is None:
             self._truth.violate(Kind.SILENT, f"never answered: {mutation}")

@@ -9,6 +9,8 @@ from typing import Any
 from tests.gospa.chaos.rooms import AllLines, holds
 
 TOGGLES = ("put", "take")
+# These refusals are not recorded in the store at once: an earlier try may be applied after them.
+UNRECORDED = ("store_full", "conflict")
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +37,7 @@ class Mutation:
     refused: str | None = None
     reason: str = ""
     unknown: bool = False  # nobody will say whether it was applied
+    sent: int = 0  # how often
 
     @property
     def writes(self) -> bool:
@@ -47,12 +50,17 @@ class Mutation:
         return {"client": self.client, "number": self.number, "filler": self.filler}
 
     @property
+    def doubtful(self) -> bool:
+        """Whether it may be applied or not, whatever was answered."""
+        return self.unknown or (self.refused in UNRECORDED and self.sent > 1)
+
+    @property
     def basis(self) -> "Mutation | None":
         """The change that decides whether the item is there; None if that cannot be known."""
         at = self.before
-        while at is not None and at.refused:
+        while at is not None and at.refused and not at.doubtful:
             at = at.before
-        known = at is not None and at.acknowledged is not None and not at.unknown
+        known = at is not None and at.acknowledged is not None and not at.doubtful
         return at if known else None
 
 
@@ -74,10 +82,11 @@ class Shelves:
         """Rely on no change that the store has lost, and forget those before the last."""
         for place, last in list(self.last.items()):
             room, owner = place
+            line = finals.get(room, {}).get(owner, [])
             at: Mutation | None = last
             while at is not None and at.refused:
-                at = at.before
-            if at is not None and holds(finals.get(room, {}).get(owner, []), at.number):
+                at = None if at.doubtful else at.before
+            if at is not None and holds(line, at.number):
                 at.before, self.last[place] = None, at
             else:
                 del self.last[place]

@@ -113,6 +113,7 @@ class PythonClient:
             if error.code == "other_session":
                 self._lose(mutation)
             else:
+                mutation.sent += 2  # it may have been sent again
                 self._truth.counts[f"errors: {error.code}"] += 1
                 self._truth.refuse(mutation, error.code, error.text)
         except Closed:

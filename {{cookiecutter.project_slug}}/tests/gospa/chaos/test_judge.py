@@ -53,6 +53,12 @@ class TestChanges:
         judge(truth, {"a": {"c": [[1, 1]]}})
         assert kinds(truth) == [Kind.KEPT]
 
+    def test_unless_an_earlier_try_may_have_been_applied(self, truth: Truth) -> None:
+        mutation = self.issue(truth)
+        mutation.refused, mutation.sent = "store_full", 2
+        judge(truth, {"a": {"c": [[1, 1]]}})
+        assert not truth.violations
+
     def test_everything_is_answered(self, truth: Truth) -> None:
         self.issue(truth)
         judge(truth, {"a": {}})
