@@ -33,7 +33,8 @@ class MutationSequence:
     A source is a client in its session, or an idempotency key; `source` is its name in the store,
     which keeps its last number for `ttl` seconds and treats lower ones as repeats. So no mutation
     may overtake one whose outcome is unknown, and each commit names the numbers that were refused.
-    With `record_all`, a mutation that changes nothing is recorded as well.
+    A refusal is recorded before it is answered, as an earlier try may be on its way to the store.
+    With `record_all`, a mutation that changes nothing is recorded as well, and no refusal.
     """
 
     def __init__(self, source: str, ttl: float, *, record_all: bool = False) -> None:
@@ -41,9 +42,9 @@ class MutationSequence:
         self._done, self._unknown = 0, math.inf
         self.refused: deque[int] = deque(maxlen=contract.MAX_REFUSED)
 
-    def numbered(self, first: int, last: int) -> contract.Numbered:
-        """The mutations from `first` to `last`, for a commit."""
-        refused = [number for number in self.refused if number < last]
+    def numbered(self, first: int, last: int, *, refuse: bool) -> contract.Numbered:
+        """The mutations from `first` to `last`, for a commit, or to refuse the last one."""
+        refused = [number for number in self.refused if number < last] + [last] * refuse
         return contract.Numbered(self.source, first, last, self.ttl, refused)
 
     def blocks(self, number: int, before: int) -> bool:
@@ -105,11 +106,14 @@ class _Batch:
     results: Sequence[Any] = ()
     tag: bytes = NO_TAG
 
-    def numbered(self) -> list[contract.Numbered]:
+    def numbered(self, *, refuse: bool) -> list[contract.Numbered]:
         """The numbers of each source."""
         first = {each.sequence: each.number for each in reversed(self.mutations) if each.sequence}
         last = {each.sequence: each.number for each in self.mutations if each.sequence}
-        return [sequence.numbered(first[sequence], number) for sequence, number in last.items()]
+        return [
+            sequence.numbered(first[sequence], number, refuse=refuse)
+            for sequence, number in last.items()
+        ]
 
     def acknowledge(self, version: int) -> None:
         """Settle these as applied. Later calls have no effect."""
@@ -236,7 +240,7 @@ class MutationQueue:
             edits, error = self._edit(batch, base)
             # Without edits, a question: refusals are decided on the newest state in the store, and
             # a repeat of an applied mutation is acknowledged whatever its action says by now.
-            change = self._change(batch, base, edits, attempt, record=error is None)
+            change = self._change(batch, base, edits, attempt, refuse=error is not None)
             batch.tag = change.tag
             match outcome := await self._commit(change):
                 case Commit():
@@ -282,7 +286,7 @@ class MutationQueue:
         return edits, None if batch.results else error
 
     def _change(
-        self, batch: _Batch, base: Snapshot, edits: Edits, attempt: int, *, record: bool
+        self, batch: _Batch, base: Snapshot, edits: Edits, attempt: int, *, refuse: bool
     ) -> contract.Change:
         tag, exists = os.urandom(contract.TAG_BYTES), base.version > 0
         message = wire.patch_parts(self._name, tag, edits.set, edits.delete) if edits else None
@@ -294,7 +298,7 @@ class MutationQueue:
             delete=edits.delete,
             expect=edits.read if exists else {},
             expect_tag=base.tag if exists and edits.all_keys else None,
-            mutations=batch.numbered(),
-            record=record and any(m.sequence and m.sequence.record_all for m in batch.mutations),
+            mutations=batch.numbered(refuse=refuse),
+            record=any(m.sequence and m.sequence.record_all != refuse for m in batch.mutations),
             attempt=attempt if edits else 0,
         )

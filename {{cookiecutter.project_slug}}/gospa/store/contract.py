@@ -30,9 +30,9 @@ class Numbered:
     """The mutations of one source in a change: those with the numbers `first` to `last`.
 
     A source numbers its mutations upwards: a client in its session, or an idempotency key, which
-    has one. They are applied only if `first` is above the last number recorded. `refused` are lower
-    numbers that were not applied, in case the source repeats them because it did not get the
-    answer. The record is kept for `ttl` seconds.
+    has one. They are applied only if `first` is above the last number recorded. `refused` are
+    numbers up to `last` that are not applied, in case the source repeats them because it did not
+    get the answer. The record is kept for `ttl` seconds.
     """
 
     source: str
@@ -44,7 +44,7 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a store knows of a source: its last mutation, and those before it that were refused.
+    """What a store knows of a source: its last mutation, and those up to it that were refused.
 
     `version` and `tag` are those of the last mutation's commit.
     """

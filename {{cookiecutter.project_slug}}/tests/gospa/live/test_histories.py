@@ -5,6 +5,7 @@ import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from hypothesis import HealthCheck, given
@@ -14,10 +15,11 @@ from hypothesis import strategies as some
 from gospa.app import Backends
 from gospa.errors import RoomError
 from gospa.live.local_room import LocalRoom, RoomContext
-from gospa.live.mutations import Applied, Mutation, MutationSequence, Outcome
+from gospa.live.mutations import Applied, Mutation, MutationQueue, MutationSequence, Outcome
 from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
 from gospa.settings import Settings
-from gospa.store.contract import StateStore
+from gospa.store import contract
+from gospa.store.contract import ABSENT, Change, StateStore
 from gospa.store.draft import Draft
 from tests.gospa.live.screen import Screen
 from tests.gospa.rooms import Sheet
@@ -178,3 +180,51 @@ def test_a_client_that_moves_is_shown_and_told_what_is_true_by_now(
     settings: Settings, backends: Backends, steps: Sequence[Step]
 ) -> None:
     asyncio.run(play(settings, backends, steps))
+
+
+class Slow:
+    """A store whose commits arrive when they are let through."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self.through = asyncio.Event()
+        self.sent = asyncio.Event()
+
+    async def commit(self, room: str, change: Change) -> contract.Outcome:
+        self.sent.set()
+        await self.through.wait()
+        return await self._store.commit(room, change)
+
+
+async def test_what_was_refused_is_not_applied_by_an_earlier_try(store: StateStore) -> None:
+    """It was sent over two connections; the first worker's commit arrives after the refusal."""
+    name, slow = next(NAMES), Slow(store)
+    outcomes: dict[str, Outcome] = {}
+
+    async def run(who: str, action: Callable[[Draft], Any], to: Any, connection: str = "") -> None:
+        snapshot = await store.load(name) or ABSENT
+        queue = MutationQueue(name, name, {}, to, lambda: snapshot)
+        sequence = MutationSequence(who, 60)
+        settle = partial(outcomes.__setitem__, connection or who)
+        queue.submit(Mutation(sequence, 1, action, settle))
+        await queue.idle.wait()
+        await queue.close()
+
+    def take(draft: Draft) -> None:
+        if "item" not in draft:
+            raise RoomError("it is not there")
+        del draft["item"]
+
+    await run("one", lambda draft: draft.update(item=1), store)
+    first = asyncio.create_task(run("client", take, slow, "first"))
+    await slow.sent.wait()
+    await run("other", take, store)
+    await run("client", take, store, "second")
+    assert isinstance(outcomes["second"], RoomError)
+    await run("again", lambda draft: draft.update(item=1), store)
+    slow.through.set()
+    await first
+    assert isinstance(outcomes["first"], RoomError), outcomes["first"]
+    stored = await store.load(name)
+    assert stored is not None
+    assert stored.fields
