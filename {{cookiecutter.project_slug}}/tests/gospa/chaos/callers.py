@@ -117,4 +117,4 @@ class Caller:
     def _rename(self) -> None:
         client = self._rng.randbytes(16).hex()
         self._author = Author(client, self._truth.shelves, self._rng)
-        self._sights = {room: Sight(client, room, self._truth) for room in self._rooms}
+        self._sights = {room: Sight(client, room, self._truth, "caller") for room in self._rooms}

@@ -31,7 +31,9 @@ class PythonClient:
         self._addresses, self._names = addresses, rooms
         self._truth, self._rng, self._pace = truth, rng, pace
         self._author = Author(rng.randbytes(16).hex(), truth.shelves, rng)
-        self._sights = {room: Sight(self._author.client, room, truth) for room in rooms}
+        self._sights = {
+            room: Sight(self._author.client, room, truth, "Python client") for room in rooms
+        }
         self._client: Client | None = None
         self._relay: Relay | None = None
         self._rooms: dict[str, ClientRoom] = {}

@@ -51,6 +51,7 @@ class Report:
     counters: dict[int, dict[str, int]] = field(default_factory=dict)  # of each worker's process
     damaged: int = 0
     seconds: float = 0.0
+    last: list[str] = field(default_factory=list)  # the faults of the last round
 
     def __str__(self) -> str:
         options, counts = self.options, self.truth.counts
@@ -80,6 +81,8 @@ class Report:
             f"| largest memory of a worker, MB: at most | {max(self.memory)} |",
             *(f"| **{kind}** | {kinds[kind]} |" for kind in Kind),
         ]
+        if self.truth.violations:
+            said.append(f"in the round of {', '.join(self.last)}:")
         return "\n".join([*said, *(text for _, text in self.truth.violations[:20])])
 
     def _sums(self) -> Counter[str]:

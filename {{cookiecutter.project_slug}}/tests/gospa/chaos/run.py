@@ -120,7 +120,7 @@ async def _disturb(world: World, servers: Sequence[Server], report: Report) -> N
 async def _round(world: World, number: int, report: Report) -> None:
     """Work undisturbed for a moment, then through some faults, then come to rest."""
     rng = report.options.rng(f"round {number}")
-    names = report.options.choose(rng)
+    names = report.last = report.options.choose(rng)
     users = (*world.clients, *world.callers)
     for user in users:
         user.writing = True

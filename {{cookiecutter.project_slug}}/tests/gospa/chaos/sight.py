@@ -14,10 +14,11 @@ from tests.gospa.chaos.truth import Doubt, Kind, Truth
 class Sight:
     """Follows a client over all its connections: monotonic reads, and read your writes."""
 
-    def __init__(self, who: str, room: str, truth: Truth) -> None:
+    def __init__(self, client: str, room: str, truth: Truth, kind: str = "client") -> None:
         self.version, self.tag = 0, NO_TAG
-        self.client = who  # the key of its line
-        self._who, self._room, self._truth = who, room, truth
+        self.client = client  # the key of its line
+        self._who = f"{kind} {client[:8]}"
+        self._room, self._truth = room, truth
         self._own: Ranges = []  # acknowledged, and due in every state from now on
         self._ahead: deque[Mutation] = deque()  # acknowledged, but their states were not shown
         self._floor = 0  # the version named by a JOIN that was not answered yet
@@ -120,4 +121,5 @@ class Sight:
 
     def _doubt(self, kind: Kind, text: str, *tags: bytes, missing: tuple[int, ...] = ()) -> None:
         at = time.monotonic()
+        text = f"{text}, at {at:.3f} s"
         self._truth.doubts.append(Doubt(kind, text, self._room, tags, self.client, missing, at))
