@@ -30,11 +30,8 @@ class PythonClient:
         self.reading = asyncio.Event()  # it reads always
         self._addresses, self._names = addresses, rooms
         self._truth, self._rng, self._pace = truth, rng, pace
-        self._author = Author(rng.randbytes(16).hex(), truth.shelves, rng)
-        self._sights = {
-            room: Sight(self._author.client, room, truth, "Python client") for room in rooms
-        }
-        self._client: Client | None = None
+        self._begin()
+        self._client: Client | None = None  # another one when it has ended for good
         self._relay: Relay | None = None
         self._rooms: dict[str, ClientRoom] = {}
         self._calls: dict[asyncio.Task[None], Mutation] = {}
@@ -76,6 +73,15 @@ class PythonClient:
                 with contextlib.suppress(Closed):
                     await self._live(f"ws://{self._relay.address}/ws")
             self._truth.counts["Python clients that ended, as their session had"] += 1
+            self._begin()
+
+    def _begin(self) -> None:
+        """Be a client that was shown nothing yet."""
+        client = self._rng.randbytes(16).hex()
+        self._author = Author(client, self._truth.shelves, self._rng)
+        self._sights = {
+            room: Sight(client, room, self._truth, "Python client") for room in self._names
+        }
 
     async def _live(self, url: str) -> None:
         """Be one client until it ends for good; raises Closed."""
