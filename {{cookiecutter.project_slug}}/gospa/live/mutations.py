@@ -32,9 +32,8 @@ class MutationSequence:
 
     A source is a client in its session, or an idempotency key; `source` is its name in the store,
     which keeps its last number for `ttl` seconds and treats lower ones as repeats. So no mutation
-    may overtake one whose outcome is unknown, and each commit names the numbers that were refused.
-    A refusal is recorded before it is answered, as an earlier try may be on its way to the store.
-    With `record_all`, a mutation that changes nothing is recorded as well, and no refusal.
+    may overtake one whose outcome is unknown. Refusals are recorded by the question before them or
+    by the next commit. With `record_all`, only what was not refused is, also if it changed nothing.
     """
 
     def __init__(self, source: str, ttl: float, *, record_all: bool = False) -> None:
@@ -110,10 +109,7 @@ class _Batch:
         """The numbers of each source."""
         first = {each.sequence: each.number for each in reversed(self.mutations) if each.sequence}
         last = {each.sequence: each.number for each in self.mutations if each.sequence}
-        return [
-            sequence.numbered(first[sequence], number, refuse=refuse)
-            for sequence, number in last.items()
-        ]
+        return [each.numbered(first[each], number, refuse=refuse) for each, number in last.items()]
 
     def acknowledge(self, version: int) -> None:
         """Settle these as applied. Later calls have no effect."""

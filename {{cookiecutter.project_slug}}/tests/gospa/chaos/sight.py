@@ -10,6 +10,8 @@ from tests.gospa.chaos.mutation import Mutation
 from tests.gospa.chaos.rooms import Ranges, add_number, holds, lacking
 from tests.gospa.chaos.truth import Doubt, Kind, Truth
 
+ACKNOWLEDGED = b"acknowledged"  # for the tag of a commit of which only the version is known
+
 
 class Sight:
     """Follows a client over all its connections: monotonic reads, and read your writes."""
@@ -48,8 +50,12 @@ class Sight:
     def returned(
         self, mutation: Mutation, head: tuple[int, bytes], state: Mapping[str, Any]
     ) -> None:
-        """A call returned while the client displays a state, which has to contain it."""
+        """A call returned while the client displays a state, which has to contain it.
+
+        It is not known in which chain, if the store lost commits.
+        """
         self._owe(mutation)
+        self._check_own(state, ACKNOWLEDGED, head[1])
         self.shown(head, state)
 
     def read(self, mutation: Mutation, state: Mapping[str, Any]) -> None:
@@ -99,7 +105,7 @@ class Sight:
             self._owe(self._ahead.popleft())
         if version < self._floor:
             text = f"{self._who} was shown {self._room} at {version} after a JOIN with"
-            self._doubt(Kind.BACK, f"{text} {self._floor}", b"acknowledged", tag)
+            self._doubt(Kind.BACK, f"{text} {self._floor}", ACKNOWLEDGED, tag)
         self._floor = 0
 
     def _check_own(self, state: Mapping[str, Any], *tags: bytes) -> None:
