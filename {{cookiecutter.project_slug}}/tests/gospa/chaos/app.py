@@ -4,41 +4,38 @@ CHAOS_DISABLE takes one safeguard away, to show that the suite notices.
 """
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
+from sanic import Blueprint, HTTPResponse, Request
+from sanic.response import json
+
 import app as chosen
+from gospa import RoomError, rooms_of
 from gospa.app import create_app
-from gospa.live.hub import Hub
-from gospa.live.mutations import MutationQueue
-from gospa.live.replica import Link, Replica
-from gospa.live.wire import Patch
-from gospa.store.contract import Change
-from tests.gospa.chaos.rooms import Ledger, Lines
+from tests.gospa.chaos.rooms import ROOMS
+from tests.gospa.chaos.safeguards import SAFEGUARDS
 
-_apply = Replica.apply
-_change: Callable[..., Change] = MutationQueue._change  # noqa: SLF001
+KINDS = {kind.pattern.partition("/")[0]: kind for kind in ROOMS}
+blueprint = Blueprint("chaos")
 
 
-def _without_parent(self: Replica, patch: Patch, frame: bytes) -> Link:
-    return _apply(self, replace(patch, parent=self.tag), frame)
+@blueprint.post("/call")
+async def call(request: Request) -> HTTPResponse:
+    """Call an action of a room, once for the key if there is one; or read the room."""
+    asked: dict[str, Any] = request.json
+    rooms, room = rooms_of(request), asked["room"]
+    kind = KINDS[room.partition("/")[0]]
+    if asked["action"] == "read":
+        return json({"result": dict(await rooms.read(kind, room))})
+    called = rooms.once(asked["key"]) if asked["key"] else rooms
+    try:
+        result = await called.call(kind.actions[asked["action"]], room, **asked["args"])
+    except RoomError as error:
+        return json({"code": error.code, "text": str(error)}, 409)
+    return json({"result": result})
 
 
-def _without_number(self: MutationQueue, *arguments: Any) -> Change:
-    return replace(_change(self, *arguments), mutations=())
+if disabled := os.environ.get("CHAOS_DISABLE"):
+    SAFEGUARDS[disabled]()
 
-
-async def _without_heads(self: Hub) -> None:
-    """Compare nothing."""
-
-
-match os.environ.get("CHAOS_DISABLE"):
-    case "parents":
-        Replica.apply = _without_parent  # type: ignore[method-assign]
-    case "numbers":
-        MutationQueue._change = _without_number  # type: ignore[assignment, method-assign]  # noqa: SLF001
-    case "heads":
-        Hub._compare_tags = _without_heads  # type: ignore[method-assign]  # noqa: SLF001
-
-app = create_app("chaos", chosen.BACKENDS, [Lines, Ledger])
+app = create_app("chaos", chosen.BACKENDS, ROOMS, views=[blueprint])

@@ -5,6 +5,7 @@ import contextlib
 import random
 import socket
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,25 +15,27 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
-from gospa.store.contract import NO_TAG
-from tests.gospa.chaos.truth import Mutation, Truth
+from gospa.store.contract import NO_TAG, TAG_BYTES
+from tests.gospa.chaos.mutation import Author, Mutation
+from tests.gospa.chaos.sight import Sight
+from tests.gospa.chaos.truth import Kind, Truth
 
 RECEIVE_BUFFER = 8192  # bytes
 WINDOW = 8  # changes of one room that may be under way at once
 AGAIN = (0.1, 0.4)  # seconds before something refused for the moment is tried again
 SILENCE = 15  # seconds after which the worker may hang: connect to another
 COME_BACK = (0.05, 0.5)  # seconds before connecting again
+AT_ONCE = 0.3  # chance of connecting again without a pause
+RESTLESS = 0.01  # chance of a new connection after an answer
 
 
 @dataclass(slots=True)
 class View:
     """One room as this client shows it."""
 
-    version: int = 0
-    tag: bytes = NO_TAG
+    sight: Sight
     state: dict[str, Any] = field(default_factory=dict)
     joined: bool = False
-    issued: int = 0
     pending: deque[Mutation] = field(default_factory=deque)
 
 
@@ -40,23 +43,42 @@ class ChaosClient:
     """One user with a page open in some rooms; `pace` is the mean of seconds between changes."""
 
     def __init__(
-        self, address: str, rooms: list[str], truth: Truth, rng: random.Random, pace: float
+        self,
+        addresses: Sequence[str],
+        rooms: Sequence[str],
+        truth: Truth,
+        rng: random.Random,
+        pace: float,
     ) -> None:
-        self.views = {room: View() for room in rooms}
         self.writing = False
+        self.restless = RESTLESS
         self.reading = asyncio.Event()
         self.reading.set()
         self.pid: int | None = None
-        self._address = address
+        self._addresses = addresses
         self._truth = truth
         self._rng = rng
         self._pace = pace
         self._mid = 0
         self._id = rng.randbytes(16)
+        self._author = Author(self._id.hex(), truth.shelves, rng)
         self._name = self._id.hex()[:8]
-        self._cookie: dict[str, str] = {}  # of its session, to which its mutations belong
+        self.views = {room: View(Sight(self._author.client, room, truth)) for room in rooms}
+        self._place = 0, ""  # the process and the address that served it last
+        self._session: str | None = None  # to which its mutations belong
+        self._cookie: dict[str, str] = {}
         self._websocket: ClientConnection | None = None
         self._timers: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def heads(self) -> dict[str, tuple[int, bytes]]:
+        """Version and tag of what it shows of each room."""
+        return {room: (view.sight.version, view.sight.tag) for room, view in self.views.items()}
+
+    def rest(self) -> None:
+        """All was judged."""
+        for view in self.views.values():
+            view.sight.rest(self._author.client, view.state)
 
     @property
     def settled(self) -> bool:
@@ -73,17 +95,19 @@ class ChaosClient:
             with contextlib.suppress(OSError, WebSocketException, TimeoutError, EOFError):
                 await self._connect()
             self._truth.counts["reconnects"] += 1
-            await asyncio.sleep(self._rng.uniform(*COME_BACK))
+            if self._rng.random() > AT_ONCE:
+                await asyncio.sleep(self._rng.uniform(*COME_BACK))
 
     async def _connect(self) -> None:
-        host, _, port = self._address.partition(":")
+        address = self._rng.choice(self._addresses)
+        host, _, port = address.partition(":")
         connection = socket.socket()
         # The kernel would take megabytes for a client that does not read.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, (host, int(port)))
         connecting = open_websocket(
-            f"ws://{self._address}/ws",
+            f"ws://{address}/ws",
             sock=connection,
             subprotocols=[Subprotocol("gospa.v1")],
             additional_headers=self._cookie,
@@ -99,14 +123,7 @@ class ChaosClient:
             if websocket.response and (cookie := websocket.response.headers.get("Set-Cookie")):
                 self._cookie = {"Cookie": cookie.partition(";")[0]}
             try:
-                await self._send(6, self._id)
-                await self._join_all()
-                write = asyncio.create_task(self._write())
-                try:
-                    await self._read(websocket)
-                finally:
-                    write.cancel()
-                    await asyncio.gather(write, return_exceptions=True)
+                await self._converse(websocket, address)
             finally:
                 self._websocket = self.pid = None
                 for timer in self._timers.values():
@@ -115,12 +132,51 @@ class ChaosClient:
                 for view in self.views.values():
                     view.joined = False
 
-    async def _join_all(self) -> None:
+    async def _converse(self, websocket: ClientConnection, address: str) -> None:
+        await self._send(6, self._id)
+        async with asyncio.timeout(SILENCE):
+            self._welcome(msgpack.unpackb(await websocket.recv(decode=False)), address)
         for room, view in self.views.items():
-            if view.tag != NO_TAG and self._rng.random() < 0.8:
-                await self._send(0, room, view.version, view.tag)
-            else:
-                await self._send(0, room, None, None)
+            await self._join(room, view.sight.rejoin())
+        write = asyncio.create_task(self._write())
+        try:
+            await self._read(websocket)
+        finally:
+            write.cancel()
+            await asyncio.gather(write, return_exceptions=True)
+
+    def _welcome(self, message: list[Any], address: str) -> None:
+        if message[0] != 5:
+            raise EOFError  # BYE: the server stops
+        _, _, _, server, session, *_ = message
+        self.pid = server["pid"]
+        if self._session not in (None, session["id"]):
+            self._lose_session()
+        self._session = session["id"]
+        (pid, before), self._place = self._place, (server["pid"], address)
+        self._truth.counts["moves to another worker"] += pid not in (0, server["pid"])
+        self._truth.counts["moves to another host"] += before not in ("", address)
+
+    def _lose_session(self) -> None:
+        """What was sent in it may not be repeated, and may be applied at any time."""
+        for view in self.views.values():
+            for mutation in view.pending:
+                mutation.unknown = True
+            view.pending.clear()
+            view.sight.leave_line()
+        self._author.client = self._rng.randbytes(16).hex()
+        for view in self.views.values():
+            view.sight.client = self._author.client
+
+    async def _join(self, room: str, version: int) -> None:
+        """Name the newest version, and a tag that the server knows, or not, or none."""
+        tag: bytes | None = self.views[room].sight.tag
+        chance = self._rng.random()
+        if tag == NO_TAG or chance < 0.2:
+            tag = None
+        elif chance < 0.3:
+            tag = self._rng.randbytes(TAG_BYTES)
+        await self._send(0, room, version or None, tag)
 
     async def _read(self, websocket: ClientConnection) -> None:
         while True:
@@ -133,37 +189,43 @@ class ChaosClient:
     async def _receive(self, message: list[Any]) -> None:
         match message:
             case [0, room, version, tag, state]:
-                self._show(room, version, tag, state)
+                self._show(room, (version, tag), state)
             case [1, room, *patch]:
                 self._follow(room, patch)
-            case [3, mid, *_]:
-                self._acknowledge(mid)
-            case [4, mid, code, _, room]:
-                self._refuse(mid, code, room)
-            case [5, _, _, server]:
-                self.pid = server["pid"]
-            case [8, room, _, tag, _]:
+            case [3, mid, version, result, *_]:
+                await self._acknowledge(mid, version, result)
+            case [4, mid, code, text, room]:
+                self._refuse(mid, code, text, room)
+            case [8, room, _, tag, *_]:
                 await self._arrive(room, tag)
 
-    def _show(self, room: str, version: int, tag: bytes, state: dict[str, Any]) -> None:
+    def _show(
+        self,
+        room: str,
+        head: tuple[int, bytes],
+        state: dict[str, Any],
+        parent: bytes | None = None,
+    ) -> None:
         view = self.views[room]
-        view.version, view.tag, view.state = version, tag, state
-        self._truth.shown(self._name, room, tag, state)
+        view.state = state
+        view.sight.shown(head, state, parent)
 
     def _follow(self, room: str, patch: list[Any]) -> None:
         version, parent, tag, changed, deleted = patch
         view = self.views[room]
-        if parent != view.tag:
-            self._truth.violate(f"{self._name} got a patch of {room} that did not fit")
+        if parent != view.sight.tag:
+            text = f"{self._name} got a patch of {room} that did not fit"
+            self._truth.violate(Kind.WRONG, text)
             return
         kept = {key: value for key, value in view.state.items() if key not in deleted}
-        self._show(room, version, tag, {**kept, **changed})
+        self._show(room, (version, tag), {**kept, **changed}, parent)
 
     async def _arrive(self, room: str, tag: bytes) -> None:
         view = self.views[room]
-        if tag != view.tag:
-            await self._send(0, room, None, None)
+        if tag != view.sight.tag:  # the server knows no state, or we named none that it knows
+            await self._send(0, room, view.sight.newest or None, None)
             return
+        view.sight.joined(view.state)
         view.joined = True
         await self._send_pending(view)
 
@@ -180,34 +242,32 @@ class ChaosClient:
                 await self._send_mutation(mutation)
 
     def _issue(self, room: str, view: View) -> Mutation:
-        view.issued += 1
         self._mid += 1
-        filler = "x" * self._rng.choice((0, 100, 5000))
-        mutation = Mutation(self._id.hex(), room, view.issued, self._mid, filler)
+        mutation = self._author.issue(room, self._mid)
         view.pending.append(mutation)
         self._truth.open.append(mutation)
         return mutation
 
     async def _send_mutation(self, mutation: Mutation) -> None:
-        arguments = {
-            "client": mutation.client,
-            "number": mutation.number,
-            "filler": mutation.filler,
-        }
-        await self._send(2, mutation.mid, mutation.room, "add", arguments)
+        mutation.sent += 1
+        call = mutation.kind, mutation.arguments
+        await self._send(2, mutation.mid, mutation.room, *call)
 
-    def _acknowledge(self, mid: int) -> None:
+    async def _acknowledge(self, mid: int, version: int, result: Any) -> None:
         if mutation := self._take(mid):
-            mutation.acknowledged = asyncio.get_running_loop().time()
+            self._truth.acknowledge(mutation, version, result)
+            self.views[mutation.room].sight.acknowledged(mutation)
+            if self._rng.random() < self.restless:
+                self.disconnect()
 
-    def _refuse(self, mid: int | None, code: str, room: str) -> None:
+    def _refuse(self, mid: int | None, code: str, text: str, room: str) -> None:
         self._truth.counts[f"errors: {code}"] += 1
         if code == "unavailable":
             self._try_again(room)
         elif mid is None:
-            self._truth.violate(f"joining {room} was refused: {code}")
+            self._truth.violate(Kind.WRONG, f"joining {room} was refused: {code}")
         elif mutation := self._take(mid):
-            mutation.refused = code
+            self._truth.refuse(mutation, code, text)
 
     def _try_again(self, room: str) -> None:
         if room not in self._timers:
@@ -221,7 +281,7 @@ class ChaosClient:
             if view.joined:
                 await self._send_pending(view)
             else:
-                await self._send(0, room, None, None)
+                await self._join(room, view.sight.newest)
 
     async def _send(self, *message: Any) -> None:
         if self._websocket:

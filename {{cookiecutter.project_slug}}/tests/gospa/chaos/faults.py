@@ -6,19 +6,23 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gospa.testing import until
-from tests.gospa.chaos.client import ChaosClient
-from tests.gospa.chaos.proxy import Proxy
+from tests.gospa.chaos.callers import Caller
+from tests.gospa.chaos.client import RESTLESS, ChaosClient
+from tests.gospa.chaos.proxy import SIDES, Damage, Proxy
+from tests.gospa.chaos.python_client import PythonClient
 from tests.gospa.chaos.store import SETTLE, ClusterStore, Store
 from tests.gospa.chaos.truth import ALWAYS, Truth
 
 Fault = Callable[["World", random.Random], Coroutine[Any, Any, None]]
 FAULTS: dict[str, Fault] = {}
+AnyClient = ChaosClient | PythonClient
 LAG = 1.0  # seconds by which a replica may be behind
+MOVING = 0.2  # chance of a new connection after an answer, where clients move often
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,9 @@ class World:
 
     store: Store
     proxy: Proxy
-    clients: list[ChaosClient]
-    rooms: list[str]
+    clients: Sequence[AnyClient]
+    callers: Sequence[Caller]
+    rooms: Sequence[str]
     truth: Truth
 
 
@@ -46,14 +51,14 @@ def faults_of(store: str) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _damage(world: World, **chances: float) -> AsyncIterator[None]:
-    for name, chance in chances.items():
-        setattr(world.proxy.damage, name, chance)
+async def _damage(world: World, **damage: Any) -> AsyncIterator[None]:
+    for name, value in damage.items():
+        setattr(world.proxy.damage, name, value)
     try:
         yield
     finally:
-        for name in chances:
-            setattr(world.proxy.damage, name, 0.0)
+        for name in damage:
+            setattr(world.proxy.damage, name, getattr(Damage(), name))
 
 
 @fault
@@ -72,6 +77,18 @@ async def messages_delayed(world: World, rng: random.Random) -> None:
 async def messages_doubled(world: World, rng: random.Random) -> None:
     async with _damage(world, duplicate=0.5):
         await asyncio.sleep(rng.uniform(0.5, 2))
+
+
+@fault
+async def subscribers_late(world: World, rng: random.Random) -> None:
+    """On one side only, and commands are not late. Clients move between the sides meanwhile."""
+    lags = {rng.randrange(SIDES): rng.choice((0.05, 0.3, 1.0))}
+    for client in world.clients:
+        client.restless = MOVING
+    async with _damage(world, lags=lags, dribble=rng.random() < 0.3):
+        await asyncio.sleep(rng.uniform(1, 3))
+    for client in world.clients:
+        client.restless = RESTLESS
 
 
 @fault
@@ -103,7 +120,7 @@ async def _alone(world: World) -> AsyncIterator[None]:
         yield
         await until(world.store.settled, SETTLE)
         if world.store.replicated:
-            world.truth.lost(began - LAG)
+            world.truth.lost(began - LAG, began=began, split=True)
 
 
 @fault
@@ -128,12 +145,13 @@ async def store_killed(world: World, rng: random.Random) -> None:
 async def store_killed_and_empty(world: World, rng: random.Random) -> None:
     async with _alone(world):
         server = await world.store.victim(rng)
+        began = time.monotonic()
         server.kill()
-        world.truth.lost(ALWAYS)
+        world.truth.lost(ALWAYS, began=began)
         await asyncio.sleep(rng.uniform(0, 2))
         server.empty()
         await server.start()
-        world.truth.lost(ALWAYS)
+        world.truth.lost(ALWAYS, began=began)
 
 
 @fault
@@ -156,9 +174,10 @@ async def slots_migrated(world: World, rng: random.Random) -> None:
 @fault
 async def store_flushed(world: World, rng: random.Random) -> None:
     async with world.store.exclusive:
+        began = time.monotonic()
         for server in await world.store.servers():
             await server.client.flushall()
-        world.truth.lost(ALWAYS)
+        world.truth.lost(ALWAYS, began=began)
 
 
 @fault
@@ -183,17 +202,19 @@ async def store_full(world: World, rng: random.Random) -> None:
 async def room_evicted(world: World, rng: random.Random) -> None:
     room = rng.choice(world.rooms)
     async with world.store.exclusive:
+        began = time.monotonic()
         await world.store.client.delete(world.store.key(room))
-        world.truth.lost(ALWAYS, room)
+        world.truth.lost(ALWAYS, room, began=began)
 
 
 @fault
 async def room_expired(world: World, rng: random.Random) -> None:
     room = rng.choice(world.rooms)
     async with world.store.exclusive:
+        began = time.monotonic()
         await world.store.client.pexpire(world.store.key(room), 1)
         await asyncio.sleep(0.01)
-        world.truth.lost(ALWAYS, room)
+        world.truth.lost(ALWAYS, room, began=began)
 
 
 @fault

@@ -7,141 +7,100 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import logging
 import random
 import resource
-import statistics
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
+import gospa.client
+import gospa.membership
 from gospa.settings import Settings
 from gospa.store.codec import unpack_fields
 from gospa.testing import until
+from tests.gospa.chaos.callers import Caller
 from tests.gospa.chaos.client import ChaosClient
-from tests.gospa.chaos.faults import FAULTS, World, faults_of
+from tests.gospa.chaos.faults import FAULTS, AnyClient, World
+from tests.gospa.chaos.judge import judge
 from tests.gospa.chaos.proxy import run_proxy
+from tests.gospa.chaos.python_client import PythonClient
+from tests.gospa.chaos.report import ROOMS, Options, Report
 from tests.gospa.chaos.rooms import lines
+from tests.gospa.chaos.safeguards import SAFEGUARDS
 from tests.gospa.chaos.store import STORES, run_store
-from tests.gospa.chaos.truth import Truth
+from tests.gospa.chaos.truth import Kind, Truth
 from tests.gospa.process.server import Server, launch
 
-ROOMS = ["lines/one", "lines/two", "ledger/one", "ledger/two"]
 HEAD_CHECK = 3.0  # seconds; ten by default, which would make most of a run waiting
-TOGETHER = 3  # faults at most that are injected at the same time
 CALM = (0.3, 1.0)  # seconds of undisturbed work before a fault
-
-
-@dataclass
-class Options:
-    """What to run; the same seed injects the same faults in the same order."""
-
-    seconds: float = 20.0
-    seed: int = 0
-    workers: int = 2
-    clients: int = 12
-    pace: float = 0.1
-    bound: float = 30.0
-    faults: Sequence[str] = ()
-    disable: str = ""
-    store: str = "single"
-
-    def rng(self, purpose: str) -> random.Random:
-        """Chances of their own for each purpose, so that none depends on another's timing."""
-        return random.Random(f"{self.seed} {purpose}")
-
-    def choose(self, rng: random.Random) -> list[str]:
-        """The faults of the next round."""
-        faults = list(self.faults) or faults_of(self.store)
-        return rng.sample(faults, min(rng.randint(1, TOGETHER), len(faults)))
-
-
-@dataclass
-class Report:
-    """What a run found."""
-
-    options: Options
-    truth: Truth
-    injected: Counter[str] = field(default_factory=Counter)
-    recoveries: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    memory: list[int] = field(default_factory=list)
-    counters: dict[int, dict[str, int]] = field(default_factory=dict)  # of each worker's process
-    damaged: int = 0
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        options, counts = self.options, self.truth.counts
-        scale = f"{options.workers} workers, {options.clients} clients in {len(ROOMS)} rooms"
-        said = [
-            f"{self.seconds:.0f} s, seed {options.seed}, {options.store} store: {scale}",
-            "",
-            "| fault | times | mean until all agree again, s | longest, s |",
-            "|---|---:|---:|---:|",
-            *(
-                f"| {name} | {times} | {statistics.mean(self.recoveries[name]):.2f} "
-                f"| {max(self.recoveries[name]):.2f} |"
-                for name, times in sorted(self.injected.items())
-            ),
-            "",
-            "| what | how many |",
-            "|---|---:|",
-            *(f"| {what} | {count} |" for what, count in sorted(counts.items())),
-            f"| different states shown | {self.truth.states} |",
-            f"| messages dropped, delayed or doubled | {self.damaged} |",
-            *(f"| workers' counter: {name} | {count} |" for name, count in self._sums().items()),
-            f"| largest memory of a worker, MB: at first | {self.memory[0]} |",
-            f"| largest memory of a worker, MB: at most | {max(self.memory)} |",
-            f"| **wrong states, and changes lost or doubled** | {len(self.truth.violations)} |",
-        ]
-        return "\n".join([*said, *self.truth.violations[:20]])
-
-    def _sums(self) -> Counter[str]:
-        sums = Counter[str]()
-        for counters in self.counters.values():
-            sums.update(counters)
-        return sums
+PYTHON = 4  # every fourth client is one of gospa.client
 
 
 async def run(options: Options, directory: Path) -> Report:
-    """One run in `directory`, which receives the store's data and the server's log."""
-    truth = Truth()
-    report = Report(options, truth)
+    """One run in `directory`, which receives the store's data and the servers' logs."""
+    report = Report(options, Truth())
     async with contextlib.AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(run_proxy(options.rng("proxy")))
-        store = await stack.enter_async_context(run_store(options.store, directory, proxy))
-        server = stack.enter_context(
-            launch(
-                Settings(redis_url=store.url),
-                directory,
-                f"--workers={options.workers}",
-                app="tests.gospa.chaos.app:app",
-                env={
-                    "GOSPA_HEAD_CHECK_INTERVAL": str(HEAD_CHECK),
-                    "CHAOS_DISABLE": options.disable,
-                },
-            )
-        )
-        await server.ready()
-        clients = [
-            ChaosClient(server.address, ROOMS, truth, options.rng(f"client {i}"), options.pace)
-            for i in range(options.clients)
-        ]
-        world = World(store, proxy, clients, ROOMS, truth)
-        tasks = [asyncio.create_task(client.run()) for client in clients]
-        try:
-            await _disturb(world, server, report)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        storing = run_store(options.store, directory, proxy, options.hosts)
+        store = await stack.enter_async_context(storing)
+        servers = [stack.enter_context(_host(url, options, directory)) for url in store.urls]
+        for server in servers:
+            await server.ready()
+        clients, callers = _users(options, [server.address for server in servers], report.truth)
+        stack.enter_context(_impatient())
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(each.run()) for each in (*clients, *callers)]
+            world = World(store, proxy, clients, callers, ROOMS, report.truth)
+            try:
+                await _disturb(world, servers, report)
+            finally:
+                for task in running:
+                    task.cancel()
         report.damaged = proxy.damaged
     return report
 
 
-async def _disturb(world: World, server: Server, report: Report) -> None:
+def _host(url: str, options: Options, directory: Path) -> contextlib.AbstractContextManager[Server]:
+    return launch(
+        Settings(redis_url=url),
+        directory,
+        f"--workers={options.workers}",
+        app="tests.gospa.chaos.app:app",
+        env={
+            "GOSPA_HEAD_CHECK_INTERVAL": str(HEAD_CHECK),
+            "CHAOS_DISABLE": options.disable,
+        },
+    )
+
+
+def _users(
+    options: Options, addresses: Sequence[str], truth: Truth
+) -> tuple[list[AnyClient], list[Caller]]:
+    """The clients of both kinds, and the callers."""
+    clients: list[AnyClient] = []
+    for number in range(options.clients):
+        kind = PythonClient if number % PYTHON == PYTHON - 1 else ChaosClient
+        rng = options.rng(f"client {number}")
+        clients.append(kind(addresses, ROOMS, truth, rng, options.pace))
+    rngs = [options.rng(f"caller {number}") for number in range(options.callers)]
+    return clients, [Caller(addresses, ROOMS, truth, rng, options.pace) for rng in rngs]
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Have clients of `gospa.client` try again as soon as the others do."""
+    with (
+        patch.object(gospa.client, "RECONNECT", (0.05, 0.5)),
+        patch.object(gospa.membership, "RETRY", (0.1, 0.5)),
+    ):
+        yield
+
+
+async def _disturb(world: World, servers: Sequence[Server], report: Report) -> None:
     began = time.monotonic()
     await _agree(world, report.options.bound)
     report.memory.append(_memory(world))
@@ -151,7 +110,7 @@ async def _disturb(world: World, server: Server, report: Report) -> None:
             break
         await _round(world, number, report)
         report.memory.append(_memory(world))
-        for _ in range(3 * report.options.workers):  # which worker answers is chance
+        for server in [*servers] * 3 * report.options.workers:  # which worker answers is chance
             said = await server.report()
             counters = said["counters"].items()
             report.counters[said["pid"]] = {k: n for k, n in counters if isinstance(n, int)}
@@ -161,19 +120,23 @@ async def _disturb(world: World, server: Server, report: Report) -> None:
 async def _round(world: World, number: int, report: Report) -> None:
     """Work undisturbed for a moment, then through some faults, then come to rest."""
     rng = report.options.rng(f"round {number}")
-    names = report.options.choose(rng)
-    for client in world.clients:
-        client.writing = True
+    names = report.last = report.options.choose(rng)
+    users = (*world.clients, *world.callers)
+    for user in users:
+        user.writing = True
     await asyncio.sleep(rng.uniform(*CALM))
     async with asyncio.TaskGroup() as group:
         for name in names:
             group.create_task(FAULTS[name](world, random.Random(rng.random())))
-    for client in world.clients:
-        client.writing = False
+    for user in users:
+        user.writing = False
     over = time.monotonic()
     await _agree(world, report.options.bound)
     stored = {room: await world.store.fields(room) for room in world.rooms}
-    world.truth.judge({room: lines(unpack_fields(fields)) for room, fields in stored.items()})
+    finals = {room: lines(unpack_fields(fields)) for room, fields in stored.items()}
+    judge(world.truth, finals, {room: (await world.store.head(room))[1] for room in world.rooms})
+    for user in users:
+        user.rest()
     for name in names:
         report.injected[name] += 1
         report.recoveries[name].append(time.monotonic() - over)
@@ -181,24 +144,20 @@ async def _round(world: World, number: int, report: Report) -> None:
 
 async def _agree(world: World, bound: float) -> None:
     """Wait until everything is answered, and all clients show what the store holds."""
+    users = (*world.clients, *world.callers)
 
     async def agreed() -> bool:
-        if not all(client.settled for client in world.clients):
+        if not all(user.settled for user in users):
             return False
         heads = {room: await world.store.head(room) for room in world.rooms}
-        return all(
-            (view.version, view.tag) == heads[room]
-            for client in world.clients
-            for room, view in client.views.items()
-        )
+        return all(client.heads == heads for client in world.clients)
 
     try:
         await until(agreed, bound)
     except TimeoutError:
-        behind = [client for client in world.clients if not client.settled]
-        world.truth.violate(
-            f"no agreement within {bound} s: {len(behind)} clients wait for answers"
-        )
+        waiting = sum(not user.settled for user in users)
+        text = f"no agreement within {bound} s: {waiting} clients wait for answers"
+        world.truth.violate(Kind.APART, text)
 
 
 def _memory(world: World) -> int:
@@ -213,6 +172,7 @@ def _memory(world: World) -> int:
 
 def main() -> int:
     options = _parse()
+    logging.getLogger("gospa.client").setLevel(logging.ERROR)  # it warns of each reconnect
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         report = asyncio.run(run(options, Path(directory)))
         print(report)  # noqa: T201
@@ -228,6 +188,10 @@ def _parse() -> Options:
     parser.add_argument("--workers", type=int, default=3, help="processes (default: 3)")
     parser.add_argument("--clients", type=int, default=24, help="clients (default: 24)")
     parser.add_argument(
+        "--callers", type=int, default=3, help="callers of the application (default: 3)"
+    )
+    parser.add_argument("--hosts", type=int, default=1, help="groups of workers (default: 1)")
+    parser.add_argument(
         "--pace", type=float, default=0.1, help="seconds between a client's changes"
     )
     parser.add_argument(
@@ -239,9 +203,7 @@ def _parse() -> Options:
     parser.add_argument(
         "--store", choices=STORES, default="single", help="its form (default: single)"
     )
-    parser.add_argument(
-        "--disable", choices=("parents", "numbers", "heads"), default="", help="a safeguard"
-    )
+    parser.add_argument("--disable", choices=SAFEGUARDS, default="", help="a safeguard")
     return Options(**vars(parser.parse_args()))
 
 

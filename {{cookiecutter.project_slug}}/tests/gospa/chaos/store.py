@@ -27,15 +27,17 @@ class Store:
     def __init__(self, directory: Path, proxy: Proxy) -> None:
         self.exclusive = asyncio.Lock()  # faults that need the server alive, or take it away
         self.client: Any = None
-        self.url = ""
+        self.urls: list[str] = []  # of each host
         self._directory = directory
         self._proxy = proxy
         self._server = RedisServer(directory, *PERSISTENT)
 
-    async def start(self) -> None:
+    async def start(self, hosts: int) -> None:
         await self._server.start()
-        front = await self._proxy.front(self._server.port)
-        self.url = f"redis://127.0.0.1:{front}/0"
+        for host in range(hosts):
+            side = host if hosts > 1 else None
+            front = await self._proxy.front(self._server.port, side)
+            self.urls.append(f"redis://127.0.0.1:{front}/0")
         self.client = self._server.client
 
     async def victim(self, rng: random.Random) -> RedisServer:
@@ -67,8 +69,9 @@ class Store:
         return PREFIX + channel(room)
 
     async def head(self, room: str) -> tuple[int, bytes]:
-        version, tag = await self.client.hmget(self.key(room), "v", "t")
-        return int(version or 0), tag or NO_TAG
+        """Version and tag, from the hash's field `h` (see commit.lua)."""
+        head: bytes | None = await self.client.hget(self.key(room), "h")
+        return (int.from_bytes(head[1:9]), head[9:]) if head else (0, NO_TAG)
 
     async def fields(self, room: str) -> dict[str, bytes]:
         stored = await self.client.hgetall(self.key(room))
@@ -87,9 +90,9 @@ class SentinelStore(Store):
         super().__init__(directory, proxy)
         self._sentinels = Sentinels(directory, proxy.front)
 
-    async def start(self) -> None:
+    async def start(self, hosts: int) -> None:
         await self._sentinels.start()
-        self.url = self._sentinels.url
+        self.urls = hosts * [self._sentinels.url]
         await self._connect()
 
     async def victim(self, rng: random.Random) -> RedisServer:
@@ -127,9 +130,9 @@ class ClusterStore(Store):
         super().__init__(directory, proxy)
         self._cluster = ClusterServers(directory, proxy.front)
 
-    async def start(self) -> None:
+    async def start(self, hosts: int) -> None:
         await self._cluster.start()
-        self.url = self._cluster.url
+        self.urls = hosts * [self._cluster.url]
         direct = {front: server.port for front, server in self._cluster.fronts.items()}
         self.client = RedisCluster(
             "127.0.0.1",
@@ -178,10 +181,10 @@ STORES: dict[str, type[Store]] = {
 
 
 @asynccontextmanager
-async def run_store(form: str, directory: Path, proxy: Proxy) -> AsyncIterator[Store]:
+async def run_store(form: str, directory: Path, proxy: Proxy, hosts: int) -> AsyncIterator[Store]:
     store = STORES[form](directory, proxy)
     try:
-        await store.start()
+        await store.start(hosts)
         yield store
     finally:
         await store.close()

@@ -1,14 +1,17 @@
 """Short runs under injected failures, and proof that the suite notices a missing safeguard."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.gospa.chaos.faults import faults_of
-from tests.gospa.chaos.rooms import add_number, contradiction, holds, missing
-from tests.gospa.chaos.run import Options, run
-from tests.gospa.chaos.truth import Mutation, Truth
+from tests.gospa.chaos.report import Options
+from tests.gospa.chaos.rooms import add_number, contradiction, held, holds, lacking
+from tests.gospa.chaos.run import run
+from tests.gospa.chaos.safeguards import SAFEGUARDS
+from tests.gospa.chaos.truth import Kind
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -41,22 +44,44 @@ async def test_a_store_of_several_servers_may_change_under_load(
     assert report.truth.counts["changes"] > 20
 
 
+# What notices that a safeguard is missing, and as what.
+MISSING = {
+    "parents": (Options(faults=["messages_dropped"], pace=0.02), {Kind.WRONG}),
+    "numbers": (Options(faults=["clients_vanished"], pace=0.02), {Kind.DOUBLED}),
+    # With few changes, as the next one would show that the room was lost.
+    "heads": (Options(faults=["room_evicted"], pace=1.0), {Kind.APART}),
+    "questions": (Options(faults=["subscribers_late"]), {Kind.UNTRUE}),
+    "joins": (Options(faults=["subscribers_late"]), {Kind.BACK, Kind.HIDDEN}),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("safeguard", "fault", "pace"),
-    [
-        ("parents", "messages_dropped", 0.02),
-        ("numbers", "clients_vanished", 0.02),
-        ("heads", "room_evicted", 1.0),  # seldom, as the next change would tell as well
-    ],
-)
-async def test_it_is_noticed_when_a_safeguard_is_missing(
-    safeguard: str, fault: str, pace: float, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("safeguard", MISSING)
+async def test_it_is_noticed_when_a_safeguard_is_missing(safeguard: str, tmp_path: Path) -> None:
+    options, kinds = MISSING[safeguard]
     # It ends when something is noticed, which on a machine that is busy takes more rounds.
-    options = Options(seconds=300, faults=[fault], disable=safeguard, bound=8, pace=pace)
-    report = await run(options, tmp_path)
-    assert report.truth.violations, report
+    report = await run(replace(options, seconds=300, bound=8, disable=safeguard), tmp_path)
+    assert kinds & {violation.kind for violation in report.truth.violations}, report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("safeguard", MISSING)
+async def test_it_is_the_missing_safeguard_that_is_noticed(safeguard: str, tmp_path: Path) -> None:
+    options, _ = MISSING[safeguard]
+    report = await run(replace(options, seconds=10, bound=120), tmp_path)
+    assert not report.truth.violations, report
+
+
+def test_every_safeguard_has_a_run_that_misses_it() -> None:
+    assert set(MISSING) == set(SAFEGUARDS)
+
+
+@pytest.mark.slow
+async def test_clients_move_between_two_hosts_of_which_one_is_late(tmp_path: Path) -> None:
+    faults = ["clients_vanished", "subscribers_late"]
+    report = await run(Options(seconds=10, hosts=2, faults=faults, bound=120), tmp_path)
+    assert not report.truth.violations, report
+    assert report.truth.counts["moves to another host"] > 5
 
 
 def test_the_same_seed_injects_the_same_faults() -> None:
@@ -75,8 +100,10 @@ def test_ranges_hold_what_was_added() -> None:
         assert not holds(ranges, number)
         add_number(ranges, number)
     assert {n for n in range(100) if holds(ranges, n)} == set(numbers)
-    assert missing(ranges, ranges) == 0
-    assert missing(ranges, []) == len(numbers)
+    assert held(ranges) == len(numbers)
+    assert lacking(ranges, ranges) == []
+    assert lacking(ranges, []) == ranges
+    assert lacking([[1, 9]], [[8, 12], [2, 3], [5, 5]]) == [[1, 1], [4, 4], [6, 7]]
 
 
 def test_a_total_that_does_not_fit_is_a_contradiction() -> None:
@@ -85,49 +112,7 @@ def test_a_total_that_does_not_fit_is_a_contradiction() -> None:
     assert contradiction({"a": [[1, 1]], "doubled": [["a", 1]]})
 
 
-class TestTruth:
-    @pytest.fixture
-    def truth(self) -> Truth:
-        return Truth()
-
-    def issue(self, truth: Truth, *, acknowledged: float | None = None) -> Mutation:
-        mutation = Mutation("c", "a", 1, 1, "", issued=1.0, acknowledged=acknowledged)
-        truth.open.append(mutation)
-        return mutation
-
-    def test_what_was_acknowledged_has_to_be_there(self, truth: Truth) -> None:
-        self.issue(truth, acknowledged=2.0)
-        truth.judge({"a": {"c": [[1, 1]]}})
-        assert not truth.violations
-        truth.judge({"a": {}})
-        assert len(truth.violations) == 1
-
-    def test_unless_the_store_lost_it(self, truth: Truth) -> None:
-        self.issue(truth, acknowledged=2.0)
-        truth.lost(1.5, "a")
-        truth.judge({"a": {}})
-        assert not truth.violations
-
-    @pytest.mark.parametrize(("since", "room"), [(2.5, "a"), (1.5, "b")])
-    def test_and_then_and_there(self, truth: Truth, since: float, room: str) -> None:
-        self.issue(truth, acknowledged=2.0)
-        truth.lost(since, room)
-        truth.judge({"a": {}, "b": {}})
-        assert len(truth.violations) == 1
-
-    def test_what_was_refused_must_not_be_there(self, truth: Truth) -> None:
-        self.issue(truth).refused = "conflict"
-        truth.judge({"a": {"c": [[1, 1]]}})
-        assert len(truth.violations) == 1
-
-    def test_everything_is_answered(self, truth: Truth) -> None:
-        self.issue(truth)
-        truth.judge({"a": {}})
-        assert len(truth.violations) == 1
-
-    def test_all_see_the_same_at_the_same_commit(self, truth: Truth) -> None:
-        truth.shown("one", "a", b"tag", {"x": 1})
-        truth.shown("two", "a", b"tag", {"x": 1})
-        assert not truth.violations
-        truth.shown("three", "a", b"tag", {"x": 2})
-        assert len(truth.violations) == 1
+def test_an_item_that_does_not_fit_is_a_contradiction() -> None:
+    assert contradiction({"a": [[1, 3]], "item:a": 3}) is None
+    assert contradiction({"a": [[1, 4]], "item:a": 3})
+    assert contradiction({"item:a": 3})

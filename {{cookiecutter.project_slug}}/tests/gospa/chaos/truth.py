@@ -1,39 +1,54 @@
-"""What clients did and were shown, and what follows from it."""
+"""What clients did and were shown; `judge` says what follows from it."""
 
 import time
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 import msgpack
 
-from tests.gospa.chaos.rooms import Ranges, contradiction, holds, missing
+from tests.gospa.chaos.chains import Chain, State
+from tests.gospa.chaos.mutation import Mutation, Shelves
+from tests.gospa.chaos.rooms import AllLines, contradiction
 
-Lines = dict[str, dict[str, Ranges]]  # by room and client
 ALWAYS = float("-inf")
 
 
-@dataclass(slots=True)
-class Mutation:
-    """One change: the `number`-th of this client in this room, `mid` on the wire."""
+class Kind(StrEnum):
+    """What must not happen."""
 
-    client: str
-    room: str
-    number: int
-    mid: int
-    filler: str = field(repr=False)
-    issued: float = field(default_factory=time.monotonic)
-    acknowledged: float | None = None
-    refused: str | None = None
+    WRONG = "wrong states"
+    DOUBLED = "changes applied twice"
+    LOST = "acknowledged changes lost"
+    KEPT = "refused changes applied"
+    SILENT = "changes never answered"
+    BACK = "states older than one shown before"
+    HIDDEN = "acknowledged changes not shown"
+    RESULT = "results that do not fit their state"
+    UNTRUE = "untrue refusals and answers"
+    APART = "no agreement"
+
+
+class Violation(NamedTuple):
+    kind: Kind
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The store lost what these rooms (all, if None) were given in a span of time."""
+    """The store lost what these rooms (all, if None) were given in a span of time.
+
+    `began`: the time before which it had lost nothing yet. `split`: from then on, a worker may have
+    asked a server that another had replaced.
+    """
 
     rooms: frozenset[str] | None
     since: float
     until: float
+    began: float = ALWAYS
+    split: bool = False
 
     def concerns(self, room: str) -> bool:
         return self.rooms is None or room in self.rooms
@@ -46,65 +61,94 @@ class Loss:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What a client was shown may not be, unless the store had lost commits by then.
+
+    `tags`: commits in question; `missing`: own numbers of `client` that are not in the state.
+    """
+
+    kind: Kind
+    text: str
+    room: str
+    tags: tuple[bytes, ...]
+    client: str = ""
+    missing: tuple[int, ...] = ()
+    at: float = 0.0
+
+
 class Truth:
     """Everything seen in a run; `violations` is what must not have been."""
 
     def __init__(self) -> None:
         self.open: list[Mutation] = []
         self.losses: list[Loss] = []
-        self.violations: list[str] = []
+        self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
+        self.shelves = Shelves()
+        self.doubts: list[Doubt] = []
+        self.chains: defaultdict[str, Chain] = defaultdict(Chain)
+        self.lines: AllLines = {}  # at the last rest,
+        self.rested = time.monotonic()  # and when that was
         self._states: dict[tuple[str, bytes], int] = {}
-        self._held: Lines = {}
 
     @property
     def states(self) -> int:
         """How many different states were shown."""
         return len(self._states)
 
-    def shown(self, who: str, room: str, tag: bytes, state: dict[str, Any]) -> None:
+    def shown(
+        self,
+        who: str,
+        room: str,
+        head: tuple[int, bytes],
+        state: Mapping[str, Any],
+        parent: bytes | None = None,
+    ) -> None:
         """A client displays this: it has to be possible, and the same for all at this commit."""
         self.counts["states shown"] += 1
-        if problem := contradiction(state):
-            self.violate(f"{who} was shown a wrong state of {room}: {problem}")
+        (version, tag), chain = head, self.chains[room]
+        state = {key: value for key, value in state.items() if (key, value) != ("total", 0)}
         digest = hash(msgpack.packb(sorted(state.items())))
         if self._states.setdefault((room, tag), digest) != digest:
-            self.violate(f"{who} was shown another state of {room} than others at {tag.hex()}")
+            text = f"{who} was shown another state of {room} than others at {tag.hex()}"
+            self.violate(Kind.WRONG, text)
+        if tag not in chain:
+            chain.add(State.of(version, tag, state))
+            if problem := contradiction(state):
+                kind = Kind.DOUBLED if state.get("doubled") else Kind.WRONG
+                self.violate(kind, f"{who} was shown a wrong state of {room}: {problem}")
+        if parent is not None:
+            chain.link(tag, parent)
 
-    def lost(self, since: float, *rooms: str) -> None:
+    def lost(self, since: float, *rooms: str, began: float = ALWAYS, split: bool = False) -> None:
         """The store has just lost what was written from `since` on."""
-        self.losses.append(Loss(frozenset(rooms) or None, since, time.monotonic()))
+        began, until = max(since, began), time.monotonic()
+        self.losses.append(Loss(frozenset(rooms) or None, since, until, began, split))
 
-    def violate(self, text: str) -> None:
-        self.violations.append(text)
+    def violate(self, kind: Kind, text: str) -> None:
+        self.violations.append(Violation(kind, text))
 
-    def judge(self, finals: Lines) -> None:
-        """At rest: compare what clients were told with what each room's lines hold now."""
-        for room, after in finals.items():
-            self._judge_earlier(room, after)
-        for mutation in self.open:
-            self._judge(mutation, finals[mutation.room].get(mutation.client, []))
-        self._held = finals
+    def acknowledge(self, mutation: Mutation, version: int | None, result: Any) -> None:
+        self._answer(mutation)
+        mutation.acknowledged = mutation.answered
+        mutation.version, mutation.result = version, result
+
+    def refuse(self, mutation: Mutation, code: str, reason: str) -> None:
+        self._answer(mutation)
+        mutation.refused, mutation.reason = code, reason
+
+    def _answer(self, mutation: Mutation) -> None:
+        mutation.answered = time.monotonic()
+        mutation.stale = not mutation.writes and self.shelves.moved(mutation)
+
+    def rest(self, finals: AllLines, heads: Mapping[str, bytes]) -> None:
+        """Everything was judged: keep what the next round begins with."""
+        self.shelves.rest(finals)
+        for room, chain in self.chains.items():
+            chain.forget_all_but(heads.get(room, b""))
+        self.lines = finals
         self.open.clear()
         self.losses.clear()
-
-    def _judge_earlier(self, room: str, after: dict[str, Ranges]) -> None:
-        before = self._held.get(room, {})
-        gone = sum(missing(line, after.get(client, [])) for client, line in before.items())
-        self.counts["changes lost with the store"] += gone
-        if gone and not any(loss.concerns(room) for loss in self.losses):
-            self.violate(f"{gone} changes of {room} vanished")
-
-    def _judge(self, mutation: Mutation, line: Ranges) -> None:
-        kept = holds(line, mutation.number)
-        self.counts["changes"] += 1
-        if mutation.refused:
-            self.counts[f"changes refused: {mutation.refused}"] += 1
-            if kept:
-                self.violate(f"applied although refused: {mutation}")
-        elif mutation.acknowledged is None:
-            self.violate(f"never answered: {mutation}")
-        elif not kept:
-            self.counts["changes lost with the store"] += 1
-            if not any(loss.covers(mutation) for loss in self.losses):
-                self.violate(f"acknowledged, but not there: {mutation}")
+        self.doubts.clear()
+        self.rested = time.monotonic()
