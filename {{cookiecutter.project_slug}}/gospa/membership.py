@@ -208,11 +208,10 @@ class Membership:
         A JOIN that the server accepted before over this connection is repeated: the ERROR may be
         that of an event.
         """
-        if error.code == "kicked":
-            self.end(error)
-        elif self._stage is Stage.JOINING and (error.code == "unavailable" or self._rejoining):
+        joining, kicked = self._stage is Stage.JOINING, error.code == "kicked"
+        if joining and not kicked and (error.code == "unavailable" or self._rejoining):
             self._retry_later()
-        elif self._stage is Stage.JOINING:
+        elif joining or kicked:
             self.end(error)
 
     # The state

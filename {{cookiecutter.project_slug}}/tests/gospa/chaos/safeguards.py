@@ -45,7 +45,7 @@ def _without_questions() -> None:
     """Answer what changes nothing from the replica."""
 
     async def commit(self: MutationQueue, change: Change) -> Outcome:
-        if change or change.record:
+        if change:
             return await _commit(self, change)
         return Commit(self._current().version)
 
