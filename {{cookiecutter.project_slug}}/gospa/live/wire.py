@@ -203,8 +203,11 @@ def kick(user: str | None, member: str | None) -> bytes:
 
 
 def read_kick(message: bytes) -> Kick | None:
-    """A published KICK, or None for anything else."""
-    return _KICK.decode(message) if message[:2] == b"\x93\x20" else None
+    """A published KICK, or None for anything else, also of another release's form."""
+    try:
+        return _KICK.decode(message) if message[:2] == b"\x93\x20" else None
+    except msgspec.MsgspecError:
+        return None
 
 
 def is_event(message: bytes) -> bool:

@@ -108,3 +108,9 @@ def test_messages_of_the_server_are_as_the_protocol_has_them() -> None:
     assert unpacked(wire.pong()) == [7]
     defaults = {"count": pack(0)}
     assert unpacked(wire.joined("r", 7, tag, defaults)) == [8, "r", 7, tag, {"count": 0}]
+
+
+def test_a_kick_is_read_and_anything_else_is_none() -> None:
+    assert wire.read_kick(wire.kick("ann", None)) == wire.Kick("ann", None)
+    for other in (b"", b"\x93\x20", b"\x93\x20\x01\x02", wire.event("a", "b", None, "")):
+        assert wire.read_kick(other) is None
