@@ -88,7 +88,15 @@ if writes then version = version + 1 end
 local commands = {}
 local function plan(...) table.insert(commands, {...}) end
 
+local function plan_deletes()
+  for i = deletes + 1, deletes + tonumber(ARGV[deletes]) do
+    plan('HDEL', room, '.' .. ARGV[i])
+  end
+end
+
 if writes then
+  -- Redis refuses a script for want of memory at its first command, unless that frees some.
+  if count == 0 then plan_deletes() end
   plan('HSET', room, 'h', '\1' .. struct.pack('>I8', version) .. tag)
   for i = at + 1, at + 2 * count, 2 do
     local hset = commands[#commands]
@@ -99,9 +107,7 @@ if writes then
     table.insert(hset, '.' .. ARGV[i])
     table.insert(hset, ARGV[i + 1])
   end
-  for i = deletes + 1, deletes + tonumber(ARGV[deletes]) do
-    plan('HDEL', room, '.' .. ARGV[i])
-  end
+  if count > 0 then plan_deletes() end
 end
 for i = 3, #KEYS do
   local source = sources[i]

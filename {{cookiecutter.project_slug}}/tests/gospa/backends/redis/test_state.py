@@ -12,7 +12,7 @@ from gospa.backends.redis import state
 from gospa.backends.redis.client import connect
 from gospa.backends.redis.pubsub import open_pubsub
 from gospa.backends.redis.state import LOCK, LOSSES, RedisStateStore, open_state
-from gospa.errors import StoreCorrupt, StoreError, StoreUnavailable
+from gospa.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store.codec import pack_fields, unpack_fields
@@ -195,6 +195,22 @@ class TestRedisStateStore(StateStoreConformance):
         monkeypatch.setattr(state, "DIGEST", "0" * 40)
         with pytest.raises(StoreUnavailable, match="unknown whether"):
             await store.commit(ROOM, change(exists=False, set={"a": 1}))
+
+    async def test_what_only_deletes_is_done_while_the_store_is_full(
+        self, store: StateStore, client: Any
+    ) -> None:
+        await store.commit(ROOM, change(exists=False, set={"a": 1, "b": 1}))
+        await client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StoreFull):
+                await store.commit(ROOM, change(set={"c": 1}, delete=["a"]))
+            outcome = await store.commit(ROOM, change(delete=["a"], source="c", numbers=1))
+        finally:
+            await client.config_set("maxmemory", 0)
+        assert isinstance(outcome, Commit)
+        loaded = await store.load(ROOM)
+        assert loaded is not None
+        assert unpack_fields(loaded.fields) == {"b": 1}
 
     async def test_a_change_of_more_keys_than_a_command_takes_is_stored(
         self, store: StateStore
