@@ -92,7 +92,10 @@ async def call(app: Sanic, options: argparse.Namespace) -> Rows:
         if (action := found.actions.get(options.action)) is None:
             known = ", ".join(found.actions) or "none"
             raise Problem(f"{options.name} has no action {options.action}; its actions: {known}")
-        result = await rooms.call(action, options.name, **dict(options.arguments))
+        arguments = dict(options.arguments)
+        if len(arguments) < len(options.arguments):
+            raise Problem("an argument is given twice")
+        result = await rooms.call(action, options.name, **arguments)
     return [{"room": options.name, "result": result}]
 
 

@@ -39,12 +39,11 @@ class Room(Declared):
             raise DefinitionError(
                 f"{cls.__name__} needs `async def authorize(self, session) -> bool`: who may enter"
             )
-        declared = {name: getattr(cls, name) for name in dir(cls) if not name.startswith("_")}
-        for name in _TAKEN.intersection(declared):
-            if isinstance(declared[name], Action | Event):
-                raise DefinitionError(
-                    f"{cls.__name__}.{name}: rename it, a room has its own {name}"
-                )
+        members = {name: getattr(cls, name) for name in dir(cls)}
+        declared = {k: each for k, each in members.items() if isinstance(each, Action | Event)}
+        for name in declared:
+            if name in _TAKEN or name.startswith("_"):
+                raise DefinitionError(f"{cls.__name__}.{name}: rename it, the name is not free")
         try:
             cls.initial_fields = pack_fields(cls.initial)
         except CodecError as error:

@@ -146,6 +146,7 @@ def test_an_action_is_called_with_arguments_as_json_or_text(
     [
         (["add", "amount=much"], "Expected `int`, got `str`"),
         (["edit_note", "id=none", "text=x"], "this note was removed"),
+        (["add", "amount=1", "amount=2"], "an argument is given twice"),
         (["multiply"], "its actions: add, add_note, edit_note, remove_note"),
     ],
 )

@@ -241,8 +241,9 @@ def _many(self: Room, state: Draft, *numbers: int) -> None: ...
         ({"pattern": "x", "authorize": _authorize, "go": action(_session)}, "member: Member"),
         ({"pattern": "x", "authorize": _authorize, "go": action(_optional)}, "member: Member"),
         ({"pattern": "x", "authorize": _authorize, "go": action(_noted)}, "member: Member"),
-        ({"pattern": "x", "authorize": action(_many)}, "its own authorize"),
+        ({"pattern": "x", "authorize": action(_many)}, "authorize: rename it"),
         ({"pattern": "x", "authorize": _authorize, "private": action(_many)}, "Wrong.private"),
+        ({"pattern": "x", "authorize": _authorize, "_go": action(_many)}, "Wrong._go"),
         ({"pattern": "x", "authorize": _authorize, "name": Event(str)}, "Wrong.name"),
     ],
 )
