@@ -122,7 +122,8 @@ class Membership:
         """
         newest = self.version
         for mutation in self._acknowledged():
-            mutation.asked = True
+            # While an earlier JOIN waits for its answer, the next JOINED may be that answer.
+            mutation.asked |= self._stage is not Stage.JOINING
             newest = max(newest, mutation.version or 0)
         details = [] if self._details is None else [self._details]
         tag = None if self._gap else self.tag

@@ -236,6 +236,23 @@ def test_an_answer_to_an_earlier_join_says_nothing_of_a_later_commit(server: Ser
     assert server.results == {}
 
 
+def test_nor_does_it_when_another_join_was_sent_meanwhile(server: Server) -> None:
+    """A mutation is unavailable while a JOIN waits for its answer, and the room is joined again."""
+    server.mutate(1)
+    server.mutate(2)
+    server.patch(3)  # 2 is missing
+    server.refuse(2, "unavailable")
+    server.ack(1, 4)
+    server.take()
+    server.pass_time()
+    assert server.take() == [[JOIN, ROOM, 4, None]]
+    server.snapshot(3)
+    server.joined(3)
+    assert server.results == {}
+    server.patch(4, parent=3)
+    assert server.results == {1: "applied"}
+
+
 def test_unanswered_mutations_are_repeated_in_order_before_new_ones(server: Server) -> None:
     server.mutate(1)
     server.mutate(2)
