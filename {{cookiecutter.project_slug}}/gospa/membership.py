@@ -122,8 +122,7 @@ class Membership:
         """
         newest = self.version
         for mutation in self._acknowledged():
-            # While an earlier JOIN waits for its answer, the next JOINED may be that answer.
-            mutation.asked |= self._stage is not Stage.JOINING
+            mutation.asked |= self._stage is not Stage.JOINING  # else JOINED may answer an earlier
             newest = max(newest, mutation.version or 0)
         details = [] if self._details is None else [self._details]
         tag = None if self._gap else self.tag
