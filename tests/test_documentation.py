@@ -307,15 +307,19 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     knows_its_options: (
         ".venv/bin/python -m gospa --help",
         ".venv/bin/python -m tests.gospa.fuzz --inputs 1000000",
-        f"{CHAOS} --store cluster --seconds 150 --seed 7 --workers 2 --clients 16",
-        f"{CHAOS} --store sentinel --seconds 150 --seed 7 --workers 2 --clients 16",
+        f"{CHAOS} --store cluster --seconds 180 --seed 7 --workers 2 --clients 16",
+        f"{CHAOS} --store sentinel --seconds 180 --seed 7 --workers 2 --clients 16",
         f"{CHAOS} --store sentinel",
         f"{CHAOS} --seconds 600 --seed 7 --workers 4 --clients 40",
         (
-            f"{CHAOS} --seconds 240 --seed 11 --workers 4 --clients 40 --faults clients_slow "
-            "clients_vanished connections_cut messages_delayed messages_doubled messages_dropped "
-            "scripts_flushed store_full store_hung store_killed store_slow subscribers_killed "
-            "worker_hung worker_killed"
+            f"{CHAOS} --hosts 2 --seconds 180 --seed 11 --workers 2 --clients 24 --faults "
+            "clients_slow clients_vanished connections_cut messages_delayed messages_doubled "
+            "messages_dropped scripts_flushed store_full store_hung store_killed store_slow "
+            "subscribers_killed subscribers_late worker_hung worker_killed"
+        ),
+        (
+            f"{CHAOS} --seconds 120 --seed 0 --workers 2 --clients 12 --bound 8 --disable joins "
+            "--faults subscribers_late"
         ),
     ),
     needs_containers: ("docker compose up --build",),

@@ -1,11 +1,14 @@
 """The chain of each room's commits, from what anybody was shown of it."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.gospa.chaos.rooms import Ranges, items, lines
+
+ALWAYS = float("-inf")
 
 
 @dataclass(slots=True)
@@ -18,6 +21,7 @@ class State:
     lines: dict[str, Ranges] = field(repr=False)
     items: dict[str, int] = field(repr=False)
     parent: bytes | None = None
+    seen: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, version: int, tag: bytes, fields: dict[str, Any]) -> "State":
@@ -45,6 +49,11 @@ class Chain:
     def parent(self, state: State) -> State | None:
         """The state before this one, if it was shown."""
         return None if state.parent is None else self._states.get(state.parent)
+
+    def seen(self, tag: bytes) -> float:
+        """When a state was first shown; it may have been before the last rest."""
+        state = self._states.get(tag)
+        return ALWAYS if state is None else state.seen
 
     def at(self, version: int) -> list[State]:
         """The states of that version: several if the store lost commits."""

@@ -12,11 +12,12 @@ from typing import Any
 
 from gospa.testing import until
 from tests.gospa.chaos.callers import Caller
+from tests.gospa.chaos.chains import ALWAYS
 from tests.gospa.chaos.client import RESTLESS, ChaosClient
 from tests.gospa.chaos.proxy import SIDES, Damage, Proxy
 from tests.gospa.chaos.python_client import PythonClient
 from tests.gospa.chaos.store import SETTLE, ClusterStore, Store
-from tests.gospa.chaos.truth import ALWAYS, Truth
+from tests.gospa.chaos.truth import Truth
 
 Fault = Callable[["World", random.Random], Coroutine[Any, Any, None]]
 FAULTS: dict[str, Fault] = {}

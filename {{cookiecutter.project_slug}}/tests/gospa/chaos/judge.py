@@ -97,8 +97,7 @@ class _Case:
         self._counts["refusals and answers about items checked"] += 1
         if there == taken_as_there:
             return
-        lost = not holds(self._line(basis.room, basis.client), basis.number)
-        if lost and self._covered(basis, mutation.answered):
+        if self._covered(basis, mutation.answered):
             self._counts["answers about items that the store lost"] += 1
         elif self._split(mutation.room, mutation.answered):
             self._counts[SPLIT] += 1
@@ -139,23 +138,27 @@ class _Case:
                 self._truth.violate(Kind.WRONG, text)
         for doubt in self._truth.doubts:
             if doubt.room == room:
-                self._judge_doubt(doubt, kept)
+                self._judge_doubt(doubt, chain, kept)
 
-    def _judge_doubt(self, doubt: Doubt, kept: set[bytes]) -> None:
-        losses = [loss for loss in self._truth.losses if loss.concerns(doubt.room)]
-        excused = any(loss.began <= doubt.at for loss in losses)
-        if excused and kept.issuperset(doubt.tags):  # nothing of that was lost, except,
-            line = self._line(doubt.room, doubt.client)
-            missing = [self._known(doubt, number) for number in doubt.missing]
-            excused = bool(missing) and all(
-                not holds(line, each.number) and self._covered(each, doubt.at) for each in missing
-            )
-        if excused:
+    def _judge_doubt(self, doubt: Doubt, chain: Chain, kept: set[bytes]) -> None:
+        losses = [
+            loss
+            for loss in self._truth.losses
+            if loss.concerns(doubt.room) and loss.began <= doubt.at
+        ]
+        missing = [self._known(doubt, number) for number in doubt.missing]
+        if doubt.missing:
+            # What was lost may be there in the end, as a worker repeats what was not answered.
+            lost = all(self._covered(each, doubt.at) for each in missing)
+        else:
+            lost = any(loss.since <= chain.seen(doubt.tags[0]) for loss in losses)
+        if losses and (lost or not kept.issuperset(doubt.tags)):
             self._counts[LOST_CHAIN] += 1
         elif self._split(doubt.room, doubt.at):
             self._counts[SPLIT] += 1
         else:
-            self._truth.violate(doubt.kind, doubt.text)
+            text = f"{doubt.text}; {missing or ''}; losses: {losses}"
+            self._truth.violate(doubt.kind, text)
 
     def _known(self, doubt: Doubt, number: int) -> Mutation:
         """A client's change: of this round, or acknowledged before it."""

@@ -1,14 +1,16 @@
 """What is judged a violation, and what is excused because the store had lost commits."""
 
+import time
 from typing import Any
 
 import pytest
 
 from gospa.store.contract import NO_TAG
+from tests.gospa.chaos.chains import ALWAYS
 from tests.gospa.chaos.judge import LOST_CHAIN, SPLIT, judge
 from tests.gospa.chaos.mutation import Author, Mutation
 from tests.gospa.chaos.sight import Sight
-from tests.gospa.chaos.truth import ALWAYS, Kind, Truth
+from tests.gospa.chaos.truth import Kind, Truth
 
 LATER = float("inf")
 
@@ -103,8 +105,9 @@ class TestStates:
         assert kinds(truth) == [Kind.BACK]
 
     def test_nor_if_it_had_not_lost_these(self, truth: Truth) -> None:
-        truth.lost(ALWAYS, "a")
-        self.show(truth).shown((1, tag(1)), {"x": 1})
+        sight = self.show(truth)
+        truth.lost(time.monotonic(), "a")
+        sight.shown((1, tag(1)), {"x": 1})
         self.judge(truth)
         assert kinds(truth) == [Kind.BACK]
 
@@ -116,8 +119,9 @@ class TestStates:
         assert truth.counts[LOST_CHAIN] == 1
 
     def test_so_is_what_was_shown_while_a_server_was_replaced(self, truth: Truth) -> None:
-        truth.lost(ALWAYS, split=True)
-        self.show(truth).shown((1, tag(1)), {"x": 1})
+        sight = self.show(truth)
+        truth.lost(time.monotonic(), split=True)
+        sight.shown((1, tag(1)), {"x": 1})
         self.judge(truth)
         assert not truth.violations
         assert truth.counts[SPLIT] == 1

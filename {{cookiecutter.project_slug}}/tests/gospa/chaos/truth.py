@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from tests.gospa.chaos.chains import Chain, State
+from tests.gospa.chaos.chains import ALWAYS, Chain, State
 from tests.gospa.chaos.mutation import Mutation, Shelves
 from tests.gospa.chaos.rooms import AllLines, contradiction
-
-ALWAYS = float("-inf")
 
 
 class Kind(StrEnum):
