@@ -60,7 +60,8 @@ class Room(Declared):
     async def authorize(self, session: Session) -> bool:
         """Whether the holder of `session` may enter, and stay.
 
-        Asked when a connection joins, and at intervals (`GOSPA_SESSION_CHECK_INTERVAL`) after that.
+        Asked when a connection joins, maybe twice, and at intervals after that
+        (`GOSPA_SESSION_CHECK_INTERVAL`).
         """
         raise DefinitionError(f"{type(self).__name__} has no authorize")
 

@@ -81,14 +81,11 @@ class Hub:
         asked = (before, before.kicks if before else 0)
         await _authorize(room, session)
         local = await self._opened(key, room)
-        local.holders += 1
-        try:
+        with local.held():
             await local.catch_up(version, tag)
             while asked != (local, local.kicks) and not room.private:
                 asked = (local, local.kicks)
                 await _authorize(room, session)
-        finally:
-            local.holders -= 1
         return local
 
     @asynccontextmanager
@@ -97,11 +94,8 @@ class Hub:
         if self.draining:
             raise StoreUnavailable(STOPPED)
         local = await self._opened(key, room)
-        local.holders += 1
-        try:
+        with local.held():
             yield local
-        finally:
-            local.holders -= 1
 
     async def _opened(self, key: str, room: Room) -> LocalRoom:
         while key not in self.rooms:  # it may be closed again before we get our turn

@@ -3,7 +3,8 @@
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -87,10 +88,8 @@ class LocalRoom:
         self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
         self._repairing: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[StoreError | None] | None = None
-        self.holders = 0  # calls of the application that need it open, and joins in progress
-        self.listeners = set[
-            Callable[[], None]
-        ]()  # called when the state is another, or at the end
+        self._holders = 0  # calls of the application that need it open, and joins in progress
+        self.listeners: set[Callable[[], None]] = set()  # called after each change, and at the end
         self.closed = False
         self.kicks = 0
         self._seats: dict[Writer, Seat] = {}
@@ -99,8 +98,17 @@ class LocalRoom:
     def unused(self) -> bool:
         """Whether it can be closed: no member, nobody about to be one, nothing left to write."""
         settled = self.members is None or self.members.settled
-        members = len(self.fanout) + self.holders
+        members = len(self.fanout) + self._holders
         return not members and self.mutations.idle.is_set() and settled
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep it open for the block."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
 
     async def open(self) -> None:
         """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
@@ -126,19 +134,17 @@ class LocalRoom:
         Clients that come together share one question to the store. Until it is answered, the room
         is not closed. Raises StoreError, also if that takes long.
         """
-        self.holders += 1
         try:
-            async with asyncio.timeout(CATCH_UP):
-                if self._lacks(version, tag) and self._checking and not self._checking.done():
-                    await self._checked(self._checking)  # it may have asked before the commit
-                if self._lacks(version, tag):
-                    if self._checking is None or self._checking.done():
-                        self._checking = asyncio.create_task(self._check_tag())
-                    await self._checked(self._checking)
+            with self.held():
+                async with asyncio.timeout(CATCH_UP):
+                    if self._lacks(version, tag) and self._checking and not self._checking.done():
+                        await self._checked(self._checking)  # it may have asked before the commit
+                    if self._lacks(version, tag):
+                        if self._checking is None or self._checking.done():
+                            self._checking = asyncio.create_task(self._check_tag())
+                        await self._checked(self._checking)
         except TimeoutError as error:
             raise StoreUnavailable("the newest state was not loaded in time") from error
-        finally:
-            self.holders -= 1
 
     def _lacks(self, version: int, tag: bytes | None) -> bool:
         behind = version > self.replica.version

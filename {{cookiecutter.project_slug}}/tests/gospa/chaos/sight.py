@@ -10,7 +10,7 @@ from tests.gospa.chaos.mutation import Mutation
 from tests.gospa.chaos.rooms import Ranges, add_number, holds, lacking
 from tests.gospa.chaos.truth import Doubt, Kind, Truth
 
-ACKNOWLEDGED = b"acknowledged"  # for the tag of a commit of which only the version is known
+ACKNOWLEDGED = b"acknowledged"  # the tag of a commit whose version alone is known
 
 
 class Sight:
