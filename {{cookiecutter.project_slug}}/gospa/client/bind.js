@@ -4,13 +4,21 @@
  *     <section data-room="poll/lunch">
  *       <output data-bind="yes"></output>
  *       <button data-call="vote" data-args='{"yes": true}'>Yes</button>
+ *       <ul data-each="dishes">
+ *         <template><li><span data-bind="name"></span>
+ *           <button data-call="remove" data-id="dish">Remove</button></li></template>
+ *       </ul>
+ *       <form data-call="suggest"><input name="name"> <p data-error role="alert"></p></form>
  *     </section>
  *
  * `data-bind` shows the value of a key, always as text, and from a form field sets it. `data-call`
  * calls an action: a button with the arguments in `data-args`, a form with its fields as well.
+ * `data-each` has a copy of its template for each item of a collection. In it `data-bind` names a
+ * field of the item, and `data-id` the argument that gets the item's id. A form that is refused gets
+ * its values back, and `data-error` in it shows why.
  */
 
-/** @typedef {HTMLInputElement} Field or a textarea or select, with the same properties */
+/** @typedef {HTMLInputElement & Pick<HTMLSelectElement, 'options' | 'selectedOptions'>} Field */
 /** @typedef {import('./room.js').Room} Room */
 
 /** @param {import('./client.js').Client} client @param {ParentNode} [root] */
@@ -19,48 +27,131 @@ export function bind(client, root = document) {
   /** @param {string} selector @returns {[HTMLElement, Room][]} */
   const inRooms = (selector) =>
     [...root.querySelectorAll(`[data-room] ${selector}`)].map((/** @type {any} */ element) => {
-      return [element, client.room(element.closest('[data-room]').dataset.room)];
+      return [element, client.open(element.closest('[data-room]').dataset.room)];
     });
-  for (const [element, room] of inRooms('[data-bind]')) {
-    const key = element.dataset.bind ?? '';
-    const show = () => write(element, room.state[key]);
-    room.subscribe(show);
+  const bound = inRooms('[data-bind]');
+  const calls = inRooms('[data-call]');
+  for (const [list, room] of inRooms('[data-each]')) followItems(list, room, report);
+  for (const [element, room] of bound) followField(element, room, report);
+  for (const [element, room] of calls) callFrom(element, room, report);
+}
+
+/** @param {HTMLElement} element @param {Room} room @param {(error: Error) => void} report */
+function followField(element, room, report) {
+  const key = element.dataset.bind ?? '';
+  const show = () => write(element, room.state[key]);
+  room.subscribe(() => {
+    if (room.access === null) element.blur(); // lost: show it no longer, though it has the focus
     show();
-    if (!isField(element)) continue;
-    element.addEventListener('blur', show); // changes and refusals while it had the focus
-    element.addEventListener('change', () => void room.set(key, read(element)).catch(report));
-  }
-  for (const [element, room] of inRooms('[data-call]')) {
-    const form = element instanceof HTMLFormElement ? element : null;
-    element.addEventListener(form ? 'submit' : 'click', (event) => {
-      event.preventDefault();
-      room.call(element.dataset.call ?? '', collect(element, form)).catch(report);
+  });
+  if (!isField(element)) return;
+  element.addEventListener('blur', show); // changes and refusals while it had the focus
+  element.addEventListener('change', () => {
+    const value = read(element);
+    const isNumber = typeof room.state[key] === 'number' && typeof value === 'string';
+    room.set(key, isNumber ? Number(value) : value).catch(report);
+  });
+}
+
+/** @param {HTMLElement} list @param {Room} room @param {(error: Error) => void} report */
+function followItems(list, room, report) {
+  const template = list.querySelector('template')?.content.firstElementChild;
+  if (!template) throw new TypeError('an element with data-each needs a template with an element');
+  /** @type {Map<string, HTMLElement>} */ const copies = new Map();
+  /** @param {string} id */
+  const copy = (id) => {
+    const made = /** @type {HTMLElement} */ (template.cloneNode(true));
+    made.dataset.item = id;
+    for (const element of within(made, '[data-call]')) callFrom(element, room, report, id);
+    copies.set(id, made);
+    return made;
+  };
+  room.select((state) => state[list.dataset.each ?? ''], (items) => {
+    for (const [id, gone] of copies) {
+      if (items?.has(id)) continue;
+      gone.remove();
+      copies.delete(id);
+    }
+    /** @type {Element | null} */ let last = list.querySelector(':scope > template');
+    for (const [id, item] of items ?? []) {
+      const shown = copies.get(id) ?? copy(id);
+      for (const element of within(shown, '[data-bind]')) {
+        write(element, element.dataset.bind ? item[element.dataset.bind] : item);
+      }
+      if (last?.nextElementSibling !== shown) last?.after(shown);
+      last = shown;
+    }
+  });
+}
+
+/** @param {HTMLElement} top @param {string} selector @returns {HTMLElement[]} */
+const within = (top, selector) =>
+  [top, .../** @type {any} */ (top.querySelectorAll(selector))].filter((each) => each.matches(selector));
+
+/**
+ * @param {HTMLElement} element @param {Room} room @param {(error: Error) => void} report
+ * @param {string} [item] its id, in a list
+ */
+function callFrom(element, room, report, item) {
+  const form = element instanceof HTMLFormElement ? element : null;
+  element.addEventListener(form ? 'submit' : 'click', async (event) => {
+    event.preventDefault();
+    const { call = '', args = '{}', id } = element.dataset;
+    const fields = [.../** @type {any} */ (form?.elements ?? [])].filter(isField);
+    const given = fields.map((field) => ({ field, value: field.value, checked: field.checked }));
+    const place = form?.querySelector('[data-error]');
+    place?.replaceChildren();
+    try {
+      const named = { ...JSON.parse(args), ...collect(fields) };
+      if (id && item !== undefined) named[id] = item;
+      const answer = room.call(call, named);
       form?.reset();
-    });
-  }
+      await answer;
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      if (fields.every(isEmpty)) given.forEach(({ field, ...own }) => Object.assign(field, own));
+      if (place) place.textContent = message;
+      else report(/** @type {Error} */ (error));
+    }
+  });
 }
 
 /** @param {Element} element @returns {element is Field} */
 const isField = (element) => element.matches('input, textarea, select');
+
+/** Whether nobody has written in it since the form was reset. @param {Field} field */
+const isEmpty = (field) => !('defaultValue' in field) || field.value === field.defaultValue;
 
 /** @param {HTMLElement} element @param {any} value */
 function write(element, value) {
   const text = String(value ?? '');
   if (!isField(element)) element.textContent = text;
   else if (element.type === 'checkbox') element.checked = Boolean(value);
-  else if (element !== document.activeElement) element.value = text;
+  else if (element.type === 'radio') element.checked = text === element.value;
+  else if (element === document.activeElement) return;
+  else if (element.type === 'date') element.valueAsDate = value ?? null;
+  else if (element.type === 'datetime-local') element.value = value ? local(value) : '';
+  else if (element.multiple) {
+    for (const option of element.options) option.selected = value?.includes(option.value) ?? false;
+  } else element.value = text;
 }
+
+/** A time as the browser's own clock shows it, in the form of a field. @param {Date} time */
+const local = (time) =>
+  new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 
 /** @param {Field} field */
 function read(field) {
   if (field.type === 'checkbox') return field.checked;
-  return ['number', 'range'].includes(field.type) ? field.valueAsNumber : field.value;
+  if (field.type === 'date') return field.valueAsDate;
+  if (field.type === 'datetime-local') return field.value ? new Date(field.value) : null;
+  if (field.type === 'select-multiple') return [...field.selectedOptions].map(({ value }) => value);
+  if (!['number', 'range'].includes(field.type)) return field.value;
+  return Number.isNaN(field.valueAsNumber) ? null : field.valueAsNumber;
 }
 
-/** @param {HTMLElement} element @param {HTMLFormElement | null} form */
-function collect(element, form) {
-  const fields = [...(form?.elements ?? [])].filter(isField);
+/** @param {Field[]} fields */
+function collect(fields) {
   const named = fields.filter(({ name, type, checked }) => name && (type !== 'radio' || checked));
-  const entries = named.map((field) => [field.name, read(field)]);
-  return { ...JSON.parse(element.dataset.args ?? '{}'), ...Object.fromEntries(entries) };
+  return Object.fromEntries(named.map((field) => [field.name, read(field)]));
 }

@@ -1,15 +1,21 @@
 /** A page's rooms, and the one connection that they share. */
 
 import { Connection } from './connection.js';
-import { FROM_SERVER, RoomError, checked } from './protocol.js';
+import { decode, encode } from './msgpack.js';
+import { FROM_SERVER, RoomError, checkedRoom } from './protocol.js';
 import { Room } from './room.js';
-import { keep, take } from './storage.js';
+
+/** @typedef {import('./requests.js').Request} Request */
+
+const ROOT = new URL('..', import.meta.url); // the application's, which may be below a path
+/** @type {number[]} */ const ANSWERS = [FROM_SERVER.ACK, FROM_SERVER.DONE, FROM_SERVER.ERROR];
 
 /**
  * @typedef {object} Options
- * @property {boolean} [persist] keep pending mutations in sessionStorage when the page is left. The
- *   tab's next page with this option sends them, if it has the same session. Use it for one client
- *   of a page.
+ * @property {boolean} [persist] keep pending requests in sessionStorage when the page is hidden or
+ *   left. The tab's next page with this option sends them, if it has the same session. Use it for
+ *   one client of a page.
+ * @property {typeof globalThis.WebSocket} [WebSocket] the class to connect with, outside of browsers
  */
 
 /**
@@ -18,7 +24,7 @@ import { keep, take } from './storage.js';
  * @extends {Connection<'pending'>}
  */
 export class Client extends Connection {
-  /** The number of mutations without an answer. */
+  /** The number of mutations and commands without an answer. */
   pending = 0;
 
   // For the rooms: the client id of this page's own mutations. While mutations of an earlier page
@@ -27,29 +33,42 @@ export class Client extends Connection {
   lastMid = 0;
   /** @type {Map<string, Room>} */ #rooms = new Map();
 
-  /** @param {string | URL} url @param {Options} [options] */
-  constructor(url, { persist = false } = {}) {
+  /** @param {string | URL} [url] @param {Options} [options] */
+  constructor(url = '/ws', { persist = false, WebSocket = globalThis.WebSocket } = {}) {
     super();
-    const address = new URL(url, window.location.href);
-    address.protocol = address.protocol.replace(/^http/, 'ws');
     this.on('status', () => this.#rooms.forEach((room) => room.enter()));
-    if (persist) this.#outliveThePage(`gospa:${address}`);
-    this.connect(address);
+    const base = globalThis.location?.href;
+    if (!WebSocket || !(base || URL.canParse(url))) return; // a page that a server renders
+    const address = new URL(String(url).replace(/^\/(?!\/)/, ''), base && ROOT);
+    address.protocol = address.protocol.replace(/^http/, 'ws');
+    if (persist) this.#persist(`gospa:${address}`, () => this.connect(address, WebSocket));
+    else this.connect(address, WebSocket);
   }
 
   /**
-   * The room of that name, the same object at each call. It is joined once connected.
+   * The room of that name, the same object at each call until it is left as often. It is joined once
+   * connected.
    * @param {string} name @param {import('./msgpack.js').Value} [details] see `Room.members`
    */
   room(name, details) {
-    const known = this.#rooms.get(checked(name));
+    const room = this.open(name, details);
+    room.holders += 1;
+    return room;
+  }
+
+  // For the rooms
+
+  /**
+   * A room as `room` has it, but not counted.
+   * @param {string} name @param {import('./msgpack.js').Value} [details]
+   */
+  open(name, details) {
+    const known = this.#rooms.get(checkedRoom(name));
     const room = known ?? new Room(name, this);
     if (!known || details !== undefined) room.enter(details);
     this.#rooms.set(name, room);
     return room;
   }
-
-  // For the rooms
 
   /** @param {Room} room @returns whether the client still had it */
   forget(room) {
@@ -63,7 +82,7 @@ export class Client extends Connection {
     this.pending = length;
     this.emit('pending', length);
     // Mutations of earlier pages come first, each under its own client id.
-    const left = this.#unanswered().find(({ client }) => client !== this.identity);
+    const left = this.#unanswered().find(({ client }) => client && client !== this.identity);
     const speaker = left?.client ?? this.identity;
     if (speaker !== this.speaker) this.reconnect(speaker);
   }
@@ -77,10 +96,10 @@ export class Client extends Connection {
       const room = this.#rooms.get(fourth);
       if (room) room.refuse(error);
       else this.report(error);
-    } else if (type === FROM_SERVER.ACK || type === FROM_SERVER.ERROR) {
-      const answered = this.#unanswered().find(
-        ({ client, message: [, mid] }) => client === this.speaker && mid === first,
-      );
+    } else if (ANSWERS.includes(type)) {
+      const answered = this.#unanswered().find(({ client, message: [, id] }) => {
+        return (client ?? this.speaker) === this.speaker && String(id) === String(first);
+      });
       if (answered) this.#rooms.get(answered.message[2])?.answer(answered, message);
     } else this.#rooms.get(first)?.receive(message);
   }
@@ -89,27 +108,34 @@ export class Client extends Connection {
     return [...this.#rooms.values()].flatMap((room) => room.pending);
   }
 
-  /** @param {string} key */
-  #outliveThePage(key) {
-    const adopt = () => {
-      const own = this.#unanswered().map(({ client }) => client).concat(this.identity);
-      for (const { client, session, message, room } of take(key)) {
-        if (own.includes(client)) continue; // restored from the back/forward cache with them
-        this.room(room).add(client, message, session, true).catch((error) => this.report(error));
-      }
+  /** Connect, and before that take over what an earlier page kept. */
+  async #persist(/** @type {string} */ key, /** @type {() => void} */ connect) {
+    let kept = null;
+    try {
+      kept = sessionStorage.getItem(key);
+    } catch { /* forbidden */ }
+    if (!kept) connect();
+    /** @param {Pick<Request, 'client' | 'session' | 'message'>} request */
+    const add = ({ client, session, message }) => {
+      const added = this.open(message[2]).add(client, message, { session, outcomeUnknown: true });
+      added.catch((error) => this.report(error));
     };
-    adopt();
-    const leave = () => keep(key, this.#unanswered());
-    window.addEventListener('pagehide', () => {
-      this.on('pending', leave);
-      leave(); // which may throw: storage is full, or forbidden
-    });
-    window.addEventListener('pageshow', ({ persisted }) => persisted && adopt());
+    const { identity } = this;
+    const pending = () => this.#unanswered();
+    const { persist } = await import('./persistence.js');
+    persist(this, { key, identity, pending, add, encode, decode });
+    if (kept) connect();
   }
 }
 
 /**
- * @param {string | URL} [url] `/ws` of the page's own server by default
+ * @param {string | URL} [url] `/ws` of the application by default, wherever a proxy serves it
  * @param {Options} [options]
  */
-export const connect = (url = '/ws', options = {}) => new Client(url, options);
+export const connect = (url, options) => new Client(url, options);
+
+/**
+ * Fill the elements with `data-room` and follow them, once the module for it is loaded.
+ * @param {Client} client @param {ParentNode} [root]
+ */
+export const bind = async (client, root) => (await import('./bind.js')).bind(client, root);

@@ -2,8 +2,10 @@
 
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
+import { beginSession, diagnose } from './handshake.js';
 import { decode, encode } from './msgpack.js';
-import { CLOSE, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL } from './protocol.js';
+import { CLOSE, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL, WITH_SESSION } from './protocol.js';
+import { followRelease } from './release.js';
 
 // Milliseconds
 const SILENCE = 15_000; // without a message, after which a PING is sent
@@ -11,20 +13,26 @@ const PATIENCE = 10_000; // timeout of an answer
 const HASTE = 2_000; // the same while the browser reports that there is no network
 const STABLE = 5_000; // a connection that lasts this long resets the backoff
 /** @type {[number, number]} */
-const RECONNECT = [500, 20_000];
+const RECONNECT = [500, 8_000];
+const MISSES = 8; // connections to hosts of other releases, after which one of them may refuse
 
-/** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized'} Status */
+const COOKIELESS = 'The browser keeps no cookie of this site: a log-in has no effect here, and each '
+  + 'connection is that of a new visitor.';
+
+/** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized' | 'outdated'} Status */
 
 /**
- * Events: `status`, with the new status and its reason. `welcome`, with the server's data, at each
- * connection. `latency`, with the round trip in milliseconds, for each `ping`. `error`, with the
- * error that ended a connection.
+ * Events: `status`, with the new status and its reason. `trouble`, with a text, when `trouble`
+ * changes. `welcome`, with the server's data, at each connection. `release`, with the server's, if
+ * the page has another. `latency`, with the round trip in milliseconds, for each `ping`. `error`,
+ * with the error that ended a connection.
  * @template {string} More
- * @extends {Emitter<'status' | 'welcome' | 'latency' | 'error' | More>}
+ * @extends {Emitter<'status' | 'trouble' | 'welcome' | 'release' | 'latency' | 'error' | More>}
  */
 export class Connection extends Emitter {
   /** @type {Status} */ status = 'connecting';
-  why = ''; // the reason of the status closed or unauthorized, which are final
+  why = ''; // the reason of a final status: closed, unauthorized, outdated
+  trouble = ''; // why there is no connection, or what is wrong with it
   /** @type {Readonly<Record<string, any>> | null} the server's data in WELCOME */
   server = null;
   /** @type {string | null} the member id under which others see this page */
@@ -33,18 +41,41 @@ export class Connection extends Emitter {
   session = null;
   /** The client id in HELLO: 16 bytes, each a character. */
   speaker = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
-  /** @type {string | URL | undefined} */ #url;
+  /** @type {URL | undefined} */ #url;
+  /** @type {typeof WebSocket} */ #Socket = globalThis.WebSocket;
   /** @type {WebSocket | undefined} */ #socket;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  /** @type {Promise<void> | undefined} the session that is begun over HTTP */ #beginning;
+  #asked = false; // whether it was, so that the cookie should have come by now
+  #cookieless = ''; // what there is to say if the browser refuses the cookie
   #attempt = 0;
+  #opened = false; // whether the handshake worked
+  /** @type {string | null} */ #release = null; // the page's
+  #missed = 0; // hosts in a row that did not know a request
   #began = 0;
   #notBefore = 0; // earliest time to reconnect, from BYE
   #pinged = 0;
+  #ahead = 0; // milliseconds by which the server's clock is ahead of this one
   #listening = new AbortController();
+
+  get sessionId() {
+    return this.session?.id ?? null;
+  }
+
+  /** The time of the server's clock, in milliseconds. */
+  now() {
+    return Date.now() + this.#ahead;
+  }
 
   /** Measure the round trip to the server; a `latency` event follows. */
   ping() {
     if (!this.#pinged) this.#ask(PATIENCE);
+  }
+
+  /** Connect now instead of after the wait; while connected, check the connection. */
+  retry() {
+    if (this.status === 'online') this.ping();
+    else this.reconnect();
   }
 
   /** Disconnect for good. */
@@ -59,14 +90,19 @@ export class Connection extends Emitter {
 
   // For subclasses
 
-  /** @param {string | URL} url */
-  connect(url) {
+  /** @param {URL} url @param {typeof WebSocket} Socket */
+  connect(url, Socket) {
     this.#url = url;
+    this.#Socket = Socket;
+    const { document } = globalThis; // outside of pages there is none, and no events
+    const meta = document?.querySelector('meta[name=gospa-release]');
+    this.#release = meta?.getAttribute('content') ?? null;
+    followRelease(this, this.#release);
     const { signal } = this.#listening;
-    window.addEventListener('online', () => this.#wake(), { signal });
+    globalThis.addEventListener?.('online', () => this.#wake(), { signal });
     // There is no network, but the server may be on this very machine.
-    window.addEventListener('offline', () => this.#ask(HASTE), { signal });
-    document.addEventListener('visibilitychange', () => this.#wake(), { signal });
+    globalThis.addEventListener?.('offline', () => this.#ask(HASTE), { signal });
+    document?.addEventListener('visibilitychange', () => this.#wake(), { signal });
     this.reconnect();
   }
 
@@ -75,13 +111,18 @@ export class Connection extends Emitter {
     this.speaker = speaker;
     if (!this.#url || this.#listening.signal.aborted) return; // not started, or closed
     this.#drop();
-    const socket = new WebSocket(this.#url, SUBPROTOCOL);
+    const offered = this.#cookieless ? [SUBPROTOCOL] : [SUBPROTOCOL, WITH_SESSION];
+    const socket = new this.#Socket(this.#url, offered);
     const client = Uint8Array.from(speaker, (character) => character.charCodeAt(0));
     socket.binaryType = 'arraybuffer';
-    socket.onopen = () => socket.send(encode([FROM_CLIENT.HELLO, client]));
+    socket.onopen = () => {
+      this.#opened ||= socket === this.#socket;
+      socket.send(encode([FROM_CLIENT.HELLO, client, this.#missed < MISSES ? this.#release : null]));
+    };
     socket.onmessage = ({ data }) => socket === this.#socket && this.#read(data);
     socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lose(code, reason);
     this.#socket = socket;
+    this.#opened = false;
     this.#began = performance.now();
     this.#schedule(PATIENCE, () => this.#lose());
     this.#become('connecting'); // last: a listener may close the connection
@@ -102,11 +143,15 @@ export class Connection extends Emitter {
     }
     if (type === FROM_SERVER.WELCOME) {
       const socket = this.#socket;
+      this.#asked = false;
       this.member = second;
       this.server = Object.freeze(third);
+      this.#ahead = (third.time ?? Date.now()) - Date.now();
       this.session = Object.freeze(fourth);
       this.emit('welcome', this.server);
-      if (socket === this.#socket) this.#become('online');
+      if (socket !== this.#socket) return; // a listener has ended it
+      this.#tell(this.#cookieless);
+      this.#become('online');
     }
   }
 
@@ -125,14 +170,48 @@ export class Connection extends Emitter {
   #lose(code = 0, reason = '') {
     if (code >= CLOSE.FOR_GOOD) {
       const why = `the server ended the connection: ${reason || 'it gave no reason'} (${code})`;
-      return this.#stop(code <= CLOSE.MISTAKE ? 'closed' : 'unauthorized', why);
+      const final = code === CLOSE.OUTDATED ? 'outdated' : 'unauthorized';
+      return this.#stop(code <= CLOSE.MISTAKE ? 'closed' : final, why);
     }
+    if (code === CLOSE.NO_SESSION) return this.#begin();
+    if (!this.#opened) this.#diagnose();
     const now = performance.now();
-    if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = 0;
+    if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = this.#missed = 0;
+    if (code === CLOSE.ANOTHER) this.#missed += 1;
     const wait = Math.max(0, this.#notBefore - now) + backoff(this.#attempt++, ...RECONNECT);
     this.#drop();
     this.#schedule(wait, () => this.reconnect());
     this.#become('offline');
+  }
+
+  /** Begin a session over HTTP, since browsers may ignore a cookie that comes with a handshake. */
+  #begin() {
+    this.#drop();
+    if (this.#asked && !this.#cookieless) {
+      this.#cookieless = `${COOKIELESS}${globalThis.isSecureContext ? '' : ' Use HTTPS.'}`;
+      this.report(new Error(this.#cookieless));
+    }
+    if (this.#cookieless) return this.reconnect();
+    this.#asked = true;
+    const beginning = beginSession(/** @type {URL} */ (this.#url));
+    this.#beginning = beginning;
+    this.#schedule(2 * PATIENCE, () => this.#lose());
+    beginning.then(() => this.#beginning === beginning && this.reconnect(), () => {
+      this.#asked = false;
+      if (this.#beginning === beginning) this.#lose();
+    });
+  }
+
+  async #diagnose() {
+    const trouble = await diagnose(/** @type {URL} */ (this.#url), this.#attempt);
+    if (trouble && this.status !== 'online' && !this.why) this.#tell(trouble);
+  }
+
+  /** @param {string} trouble */
+  #tell(trouble) {
+    if (this.trouble === trouble) return;
+    this.trouble = trouble;
+    this.emit('trouble', trouble);
   }
 
   /** End without reconnecting. @param {Status} status @param {string} why */
@@ -146,15 +225,13 @@ export class Connection extends Emitter {
   /** Does not wait for the close event, which a dead network may delay for a minute. */
   #drop() {
     this.#socket?.close();
-    this.#socket = undefined;
+    this.#socket = this.#beginning = undefined;
     this.#pinged = 0;
   }
 
   /** Check the connection now: the network is back, or the page became visible. */
   #wake() {
-    if (document.hidden || performance.now() < this.#notBefore) return;
-    if (this.status === 'online') this.ping();
-    else this.reconnect();
+    if (!globalThis.document?.hidden && performance.now() >= this.#notBefore) this.retry();
   }
 
   /** Send a PING; without an answer in time, reconnect. @param {number} patience */

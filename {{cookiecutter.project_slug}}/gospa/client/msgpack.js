@@ -4,7 +4,6 @@
  * @typedef {null | boolean | number | bigint | string | Uint8Array | Date | any[]
  *   | { [key: string]: Value }} Value
  * @typedef {keyof typeof SIZES} Kind of a number, as DataView names it
- * @typedef {typeof MAP} Form
  */
 
 const MAX_DEPTH = 64; // of received values
@@ -19,14 +18,16 @@ const SIZES = {
 };
 const NUMBERS = /** @type {Kind[]} */ (Object.keys(SIZES));
 
-// How a value begins: with a small length inside its first byte, or with a first byte that gives
-// the kind of number in which the length follows.
+// The kinds of numbers in which the length of a value follows its first byte
 const LENGTHS = /** @type {Kind[]} */ (['Uint8', 'Uint16', 'Uint32']);
-const NATURAL = { fixed: 0, below: 128, first: [0xcc, 0xcd, 0xce] };
-const TEXT = { fixed: 0xa0, below: 32, first: [0xd9, 0xda, 0xdb] };
-const BYTES = { fixed: 0, below: 0, first: [0xc4, 0xc5, 0xc6] };
-const ARRAY = { fixed: 0x90, below: 16, first: [0, 0xdc, 0xdd] };
-const MAP = { fixed: 0x80, below: 16, first: [0, 0xde, 0xdf] };
+
+// How a value is written: a number below the second one inside the first byte, else as 32 bits
+// after a byte of its own
+const NATURAL = [0, 128, 0xce];
+const TEXT = [0xa0, 32, 0xdb];
+const BYTES = [0, 0, 0xc6];
+const ARRAY = [0x90, 16, 0xdd];
+const MAP = [0x80, 16, 0xdf];
 
 const toUtf8 = new TextEncoder();
 const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -63,9 +64,18 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
       head(MAP, entries.length);
       for (const [key, item] of entries) {
         text(key);
-        write(item, depth + 1);
+        name(key, () => write(item, depth + 1));
       }
     } else throw new MsgpackError(`${Object.prototype.toString.call(value)} cannot be encoded`);
+  }
+
+  /** Name the key of a value that cannot be encoded. @param {string} key @param {() => void} act */
+  function name(key, act) {
+    try {
+      act();
+    } catch (cause) {
+      throw new MsgpackError(`${key}: ${/** @type {Error} */ (cause).message}`, { cause });
+    }
   }
 
   /** @param {number | bigint} value */
@@ -94,17 +104,16 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
     put('BigInt64', BigInt(seconds));
   }
 
-  /** @param {Form} form @param {Uint8Array} content */
+  /** @param {number[]} form @param {Uint8Array} content */
   function raw(form, content) {
     head(form, content.length);
     for (const byte of content) bytes.push(byte);
   }
 
-  /** @param {Form} form @param {number} length */
-  function head({ fixed, below, first }, length) {
-    const size = LENGTHS.findIndex((kind, at) => first[at] && length < 2 ** (8 * SIZES[kind]));
-    if (length < below) bytes.push(fixed | length);
-    else put(LENGTHS[size], length, first[size]);
+  /** @param {number[]} form @param {number} number of things in the value, or the value itself */
+  function head([fixed, below, first], number) {
+    if (number < below) bytes.push(fixed | number);
+    else put('Uint32', number, first);
   }
 
   /** @param {Kind} kind @param {number | bigint} value @param {number[]} before */
@@ -132,14 +141,17 @@ export function decode(bytes) {
   try {
     const value = read(0);
     if (at === bytes.length) return value;
-  } catch (cause) {
-    throw new MsgpackError(/** @type {Error} */ (cause).message, { cause });
+  } catch { /* text that is not UTF-8, or bytes that `require` did not find */ }
+  throw new MsgpackError('these bytes are not one msgpack value of the kinds that are known here');
+
+  /** @param {boolean} holds */
+  function require(holds) {
+    if (!holds) throw new MsgpackError();
   }
-  throw new MsgpackError('bytes follow the value');
 
   /** @param {number} depth @returns {Value} */
   function read(depth) {
-    if (depth > MAX_DEPTH) throw new RangeError(`nested deeper than ${MAX_DEPTH} levels`);
+    require(depth <= MAX_DEPTH);
     const first = bytes[skip(1)];
     if (first < 0x80) return first;
     if (first < 0x90) return map(first & 15, depth);
@@ -157,8 +169,8 @@ export function decode(bytes) {
       case 0xdc: case 0xdd: return array(number(LENGTHS[first - 0xdc + 1]), depth);
       case 0xde: case 0xdf: return map(number(LENGTHS[first - 0xde + 1]), depth);
     }
-    if (first >= 0xca && first < 0xd4) return number(NUMBERS[first - 0xca]);
-    throw new RangeError(`0x${first.toString(16)} begins no value known here`);
+    require(first >= 0xca && first < 0xd4);
+    return number(NUMBERS[first - 0xca]);
   }
 
   /** @param {number} length @param {number} depth */
@@ -173,24 +185,22 @@ export function decode(bytes) {
     const entries = Object.create(null); // so that `__proto__` is a key like any other
     for (let left = length; left > 0; left -= 1) {
       const key = read(depth + 1);
-      if (typeof key !== 'string') throw new TypeError('a key of a map is not text');
-      entries[key] = read(depth + 1);
+      require(typeof key === 'string');
+      entries[/** @type {string} */ (key)] = read(depth + 1);
     }
     return entries;
   }
 
   /** 4 bytes: seconds; 8 and 12 bytes: also nanoseconds. @param {number} length */
   function timestamp(length) {
-    const type = number('Uint8');
-    const known = type === TIMESTAMP && [4, 8, 12].includes(length);
-    if (!known) throw new RangeError(`extension type ${type} with ${length} bytes is not known`);
+    require(number('Uint8') === TIMESTAMP && [4, 8, 12].includes(length));
     const head = length > 4 ? number('Uint32') : 0;
     const low = number(length === 12 ? 'BigInt64' : 'Uint32');
     const seconds = length === 12 ? Number(low) : (head & 3) * 2 ** 32 + low;
     const nanoseconds = length === 8 ? head >>> 2 : head;
     const date = new Date(seconds * 1000 + Math.floor(nanoseconds / NANOSECONDS));
-    if (nanoseconds < 1e9 && !Number.isNaN(date.getTime())) return date;
-    throw new RangeError('a timestamp is out of range');
+    require(nanoseconds < 1e9 && !Number.isNaN(date.getTime()));
+    return date;
   }
 
   /** @param {Kind} kind @returns {any} a BigInt where a number is not exact */
@@ -201,7 +211,7 @@ export function decode(bytes) {
 
   /** @param {number} count */
   function skip(count) {
-    if (count > bytes.length - at) throw new RangeError('the input is truncated');
+    require(count <= bytes.length - at);
     at += count;
     return at - count;
   }

@@ -3,30 +3,40 @@
 import { encode } from './msgpack.js';
 
 export const SUBPROTOCOL = 'gospa.v1';
-// Close codes: the first after which reconnecting would fail, and the last that means a client bug
-export const CLOSE = { FOR_GOOD: 4500, MISTAKE: 4501 };
+export const WITH_SESSION = 'gospa.session'; // offered to begin a missing session over HTTP
+// Close codes: there is no session; another release may know a request; the first after which
+// reconnecting would fail, the last that means a client bug, and the one that means an old page
+export const CLOSE = {
+  NO_SESSION: 4003, ANOTHER: 4006, FOR_GOOD: 4500, MISTAKE: 4501, OUTDATED: 4504,
+};
 export const MEMBERS = '#members'; // suffix of the room that lists a room's members
 
 export const FROM_SERVER = /** @type {const} */ ({
   SNAPSHOT: 0, PATCH: 1, EVENT: 2, ACK: 3, ERROR: 4, WELCOME: 5, BYE: 6, PONG: 7, JOINED: 8,
+  DONE: 9,
 });
 export const FROM_CLIENT = /** @type {const} */ ({
-  JOIN: 0, LEAVE: 1, CALL: 2, WRITE: 3, SEND: 4, PING: 5, HELLO: 6,
+  JOIN: 0, LEAVE: 1, CALL: 2, WRITE: 3, SEND: 4, PING: 5, HELLO: 6, RUN: 7,
 });
 
 /**
  * A request that was refused: by the server, or by this client with one of the codes `invalid`,
- * `overflow`, `too_large`, `left`, `other_session` (a mutation of another session than the present
+ * `overflow`, `too_large`, `left`, `other_session` (a request of another session than the present
  * one), `closed` and `unauthorized` (the session has ended).
  */
 export class RoomError extends Error {
   name = 'RoomError';
+  code = '';
+  /** @type {string | null} */ room = null;
+  /** @type {string | null} */ action = null;
 
-  /** @param {string} code @param {string} message @param {string | null} room */
-  constructor(code, message, room) {
+  /**
+   * @param {string} code @param {string} message @param {string | null} room
+   * @param {string | null} [action] or command that was called
+   */
+  constructor(code, message, room, action = null) {
     super(message);
-    this.code = code;
-    this.room = room;
+    Object.assign(this, { code, room, action });
   }
 }
 
@@ -47,8 +57,13 @@ export function frame(message, room, server) {
   throw new RoomError('too_large', `a message has at most ${size} bytes`, room);
 }
 
-/** A valid name of a room, an action or an event. @param {string} name */
-export function checked(name) {
-  if (typeof name === 'string' && name !== '' && [...name].length <= 128) return name;
-  throw new RoomError('invalid', 'a name has 1 to 128 letters', null);
+/** A valid name of a room. @param {string} name */
+export function checkedRoom(name) {
+  return checked(name, 512);
+}
+
+/** A valid name of an action, a command or an event. @param {string} name */
+export function checked(name, longest = 128) {
+  if (typeof name === 'string' && name !== '' && [...name].length <= longest) return name;
+  throw new RoomError('invalid', `a name has 1 to ${longest} letters`, null);
 }

@@ -1,118 +1,137 @@
-/** A joined room: its state, mutations and events. */
+/** A joined room: its state, mutations and events. `gospa.d.ts` describes what is for pages. */
 
-import { backoff } from './backoff.js';
+import { Retry } from './backoff.js';
+import { newId } from './collection.js';
 import { Emitter } from './emitter.js';
 import { decode } from './msgpack.js';
 import { FROM_CLIENT, FROM_SERVER, MEMBERS, RoomError, checked, frame } from './protocol.js';
-import { UNKNOWN, applyMessage, changedKeys, rebase, withDefaults } from './state.js';
+import { Requests } from './requests.js';
+import { keysOf } from './state.js';
+import { View } from './view.js';
 
 /** @typedef {import('./msgpack.js').Value} Value */
+/** @typedef {import('./requests.js').Request} Request */
 /** @typedef {import('./state.js').State} State */
-/** @typedef {import('./state.js').Mutation} Mutation */
-/** @typedef {import('./state.js').Optimistic} Optimistic */
+/** @typedef {{ signal?: AbortSignal }} Waiting for an answer */
 
-const MAX_PENDING = 500; // mutations
 const MAX_DETAILS = 1024; // bytes, the server's limit
-/** @type {[number, number]} milliseconds, while the server's store is unavailable */
-const RETRY = [300, 5_000];
+const LOST = ['unauthorized', 'kicked']; // errors after which a member may not see the state
+const NEVER_OF_JOIN = ['rate_limited', 'unlisted']; // errors that concern no membership
 
 /**
- * Emits the room's events, with the payload and the sender's `client.member`.
+ * Emits the room's events, with the payload and the sender: `{ id, user, info }`, where `id` is a
+ * `client.member` and the server vouches for `info`; null if the application sent the event. Emits
+ * `$status` when `status` or `access` changes, with the new status and the error that caused it.
  * @extends {Emitter<string>}
  */
 export class Room extends Emitter {
   #client;
-  #replica = UNKNOWN;
-  #defaults = UNKNOWN.state;
-  /** @type {State | null} the state without the effects of mutations; null until it is known */
-  #base = null;
-  /**
-   * The confirmed state with the effects of pending mutations. Each change makes a new object,
-   * deeply frozen.
-   */
-  state = UNKNOWN.state;
-  /** @type {Mutation[]} whose effects are not in the base */ #mutations = [];
-  /** @type {Record<string, Optimistic>} */ #optimistic = Object.create(null);
+  #view = new View();
+  #requests;
   #changes = new Emitter();
+  /** @type {'read' | 'full' | null} what the server allows here; null until it is known */
+  access = null;
   /** @type {Value | undefined} */ #details;
-  /** @type {'awaited' | 'joined' | RoomError} */ #membership = 'awaited';
+  /** @type {'joining' | 'joined' | RoomError} */ #membership = 'joining';
+  /** @type {number | bigint | null} the version in the JOIN that has no answer */ #asked = null;
   /** @type {string | null} whose state it is */ #session = null;
-  #attempt = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
+  #newestId = '';
+  #retry = new Retry(() => {
+    if (this.#membership === 'joining') this.enter();
+    else this.#requests.send();
+  });
+  /** @type {Room | undefined} */ #members;
+  holders = 0; // calls of `Client.room` without one of `leave`
 
   /** @param {string} name @param {import('./client.js').Client} client */
   constructor(name, client) {
     super();
     this.name = name;
     this.#client = client;
+    this.#requests = new Requests(name, client, () => this.#show());
   }
 
-  /** Mutations without an answer, oldest first. */
+  get state() {
+    return this.#view.state;
+  }
+
+  get status() {
+    return this.#membership instanceof RoomError ? this.#membership.code : this.#membership;
+  }
+
   get pending() {
-    return this.#mutations.filter(({ version }) => version === null);
+    return this.#requests.pending;
   }
 
-  /**
-   * @param {(state: State, changedKeys: string[]) => void} listener called at each change
-   * @returns stops listening
-   */
+  /** @param {(state: State, changedKeys: string[]) => void} listener */
   subscribe(listener) {
+    if (this.#view.known) listener(this.state, keysOf(this.state));
     // Read when called: an earlier listener may have changed the state again.
     return this.#changes.on('change', (keys) => listener(this.state, keys));
   }
 
   /**
-   * Show an action's effect before the server has answered. `perform` changes a copy of the state
-   * key by key: the values in it are frozen. It runs again whenever the confirmed state changes. If
-   * the action is refused, its effect is removed.
-   * @param {string} action @param {Optimistic} perform
+   * @template T
+   * @param {(state: State) => T} pick @param {(picked: T) => void} listener
    */
+  select(pick, listener) {
+    let shown = /** @type {any} */ (listener); // which equals nothing that can be picked
+    return this.subscribe((state) => {
+      const picked = pick(state);
+      if (!Object.is(picked, shown)) listener((shown = picked));
+    });
+  }
+
+  /** @param {string} action @param {import('./state.js').Optimistic} perform */
   optimistic(action, perform) {
-    this.#optimistic[action] = perform;
+    this.#view.optimistic[action] = perform;
     this.#show();
   }
 
-  /**
-   * Call an action, which the server runs exactly once, however often the connection breaks.
-   * @param {string} action @param {Record<string, Value>} [args]
-   * @returns {Promise<any>} its result, which is null if the answer to the first try was lost;
-   *   rejected with a RoomError if it is refused
-   */
-  async call(action, args) {
-    return this.#mutate(FROM_CLIENT.CALL, checked(action), { ...args });
+  /** @param {string} collection */
+  newId(collection) {
+    const known = this.state[collection]?.keys() ?? [];
+    return (this.#newestId = newId(this.#client.now(), [...known, this.#newestId]));
   }
 
-  /** Set a key that the room lets members write. @param {string} key @param {Value} value */
-  async set(key, value) {
-    return this.#mutate(FROM_CLIENT.WRITE, { [key]: value }, []);
+  /** @param {string} action @param {Record<string, Value>} [args] @param {Waiting} [waiting] */
+  async call(action, args, waiting) {
+    return this.#mutate(FROM_CLIENT.CALL, checked(action), { ...args }, waiting);
   }
 
-  /** Delete a key that the room lets members write. @param {string} key */
-  async delete(key) {
-    return this.#mutate(FROM_CLIENT.WRITE, {}, [`${key}`]);
+  /** @param {string} command @param {Record<string, Value>} [args] @param {Waiting} [waiting] */
+  async run(command, args, waiting) {
+    const id = crypto.getRandomValues(new Uint8Array(16));
+    const message = [FROM_CLIENT.RUN, id, this.name, checked(command), { ...args }];
+    return this.#request(null, message, waiting);
   }
 
-  /**
-   * Send an event to all current members, at most once, and never while disconnected.
-   * @param {string} event @param {Value} [payload] @returns whether it was sent
-   */
+  /** @param {string} key @param {Value} value @param {Waiting} [waiting] */
+  async set(key, value, waiting) {
+    return this.#mutate(FROM_CLIENT.WRITE, { [key]: value }, [], waiting);
+  }
+
+  /** @param {string} key @param {Waiting} [waiting] */
+  async delete(key, waiting) {
+    return this.#mutate(FROM_CLIENT.WRITE, {}, [`${key}`], waiting);
+  }
+
+  /** @param {string} event @param {Value} [payload] */
   send(event, payload = null) {
     const bytes = this.#frame([FROM_CLIENT.SEND, this.name, checked(event), payload]);
     return this.#membership === 'joined' && this.#client.send(bytes);
   }
 
-  /**
-   * The room whose state lists this room's members: `{ pid, details }` by `client.member`. Joining
-   * it lists this page.
-   * @param {Value} [details] shown to other members; later ones replace them
-   */
+  /** @param {Value} [details] */
   members(details = null) {
     frame([FROM_CLIENT.JOIN, details], this.name, { frame_size: MAX_DETAILS });
-    return this.#client.room(this.name + MEMBERS, details);
+    return (this.#members = this.#client.open(this.name + MEMBERS, details));
   }
 
-  /** Leave. Pending mutations are rejected as `left`; the server may have applied them. */
   leave() {
+    this.holders -= 1;
+    if (this.holders > 0) return;
+    this.#members?.leave();
     if (this.#client.forget(this)) this.#client.send(this.#frame([FROM_CLIENT.LEAVE, this.name]));
     this.#halt(new RoomError('left', `you left ${this.name}`, this.name));
   }
@@ -125,158 +144,134 @@ export class Room extends Emitter {
    * @param {Value} [details] shown to other members
    */
   enter(details = this.#details) {
-    const session = this.#client.session?.id ?? null;
-    if (session !== this.#session) this.#forget(session);
-    const { version, tag } = this.#replica;
+    const { sessionId, status, why } = this.#client;
+    if (sessionId !== this.#session || status === 'unauthorized') this.#forget();
+    this.#session = sessionId;
+    const { version, tag } = this.#view.replica;
+    const { acknowledged } = this.#requests;
+    const newest = acknowledged > (version ?? 0) ? acknowledged : version;
     const given = details === undefined ? [] : [details];
-    const acknowledged = this.#mutations.map((each) => each.version ?? 0);
-    const newest = acknowledged.reduce((most, one) => (one > most ? one : most), version ?? 0);
     const join = this.#frame([FROM_CLIENT.JOIN, this.name, newest || null, tag, ...given]);
-    const { status, why } = this.#client;
-    this.#halt(why ? new RoomError(status, why, this.name) : 'awaited');
-    this.#client.send(join);
+    // Requests of an old page are kept for the one that replaces it.
+    const ended = why && status !== 'outdated';
+    this.#halt(ended ? new RoomError(status, why, this.name) : 'joining');
+    // The next JOINED answers the oldest JOIN that has no answer.
+    const asked = this.#asked ?? newest ?? 0;
+    this.#asked = this.#client.send(join) ? asked : null;
     this.#details = details;
   }
 
-  /** Handle a message other than the answer to a mutation. @param {any[]} message */
+  /** Handle a message other than the answer to a request. @param {any[]} message */
   receive(message) {
     const [type, , event, payload, sender] = message;
-    const awaited = this.#membership === 'awaited';
-    const { tag } = this.#replica;
-    this.#replica = applyMessage(this.#replica, message);
-    if (type === FROM_SERVER.EVENT) this.emit(event, payload, sender);
-    else if (this.#replica.tag !== null) {
-      // A snapshot may be of another chain; it contains every acknowledged mutation.
-      if (type === FROM_SERVER.SNAPSHOT) for (const each of this.#mutations) each.version &&= 0;
-      if (type === FROM_SERVER.JOINED) {
-        this.#defaults = sender;
-        this.#membership = 'joined';
-        this.#attempt = 0;
-        this.pending.forEach((each) => this.#send(each));
-      }
-      // JOINED follows at once, and has the defaults without which the state is not complete.
-      if (!awaited || type === FROM_SERVER.JOINED) this.#show();
-    } else if (tag !== null) this.enter(); // join again for a snapshot; keep showing the old state
-  }
-
-  /** @param {Mutation} mutation @param {any[]} message ACK or ERROR */
-  answer(mutation, [type, , second, third]) {
-    if (type === FROM_SERVER.ERROR && second === 'unavailable') {
-      mutation.outcomeUnknown = true;
-      return this.#later();
+    if (type === FROM_SERVER.EVENT) return void this.emit(event, payload, sender);
+    const { tag } = this.#view.replica;
+    this.#view.apply(message);
+    if (this.#view.replica.tag === null) {
+      if (tag !== null) this.enter(); // for a snapshot; keep showing the old state
+    } else if (type === FROM_SERVER.JOINED) this.#join(message);
+    else if (this.#membership === 'joined') {
+      // JOIN asks whether a snapshot is only late, or the store lost what was acknowledged.
+      const lacks = type === FROM_SERVER.SNAPSHOT && event < this.#requests.acknowledged;
+      if (lacks) this.enter();
+      else this.#show();
     }
-    this.#attempt = 0;
-    if (type === FROM_SERVER.ACK) {
-      Object.assign(mutation, { version: second, outcomeUnknown: false }).resolve(third);
-      this.#show();
-    } else this.#reject([mutation], new RoomError(second, third, this.name));
   }
 
-  /** A JOIN or an event was refused, or the page was removed. @param {RoomError} error */
+  /** @param {Request} request @param {any[]} message ACK, DONE or ERROR */
+  answer(request, message) {
+    const why = this.#membership instanceof RoomError ? this.#membership : null;
+    if (this.#requests.answer(request, message, why)) this.#retry.restart();
+    else this.#retry.later();
+  }
+
+  /** A JOIN or an event was refused, or the access was lost. @param {RoomError} error */
   refuse(error) {
+    if (NEVER_OF_JOIN.includes(error.code)) return this.#client.report(error);
     const joined = this.#membership === 'joined';
-    if (!joined && error.code === 'unavailable') return this.#later();
-    if (!joined || error.code === 'kicked') this.#halt(error);
+    const lost = LOST.includes(error.code);
+    if (!joined) this.#asked = null;
+    if (error.code === 'unavailable') return joined || this.#retry.later(); // or it is of an event
+    if (lost) this.#forget();
+    if (!joined || lost) this.#halt(error);
     this.#client.report(error);
   }
 
   /**
-   * @param {string} client @param {any} message a CALL or WRITE that nothing else refers to
-   * @param {string | null} session @param {boolean} outcomeUnknown it may have been sent before
-   * @returns {Promise<any>}
+   * @param {string | null} client @param {any} message that nothing else refers to
+   * @param {Parameters<Requests['add']>[2]} made
    */
-  add(client, message, session = this.#client.session?.id ?? null, outcomeUnknown = false) {
-    return new Promise((resolve, reject) => {
-      const mutation = {
-        client, session, message, sent: false, outcomeUnknown, version: null, resolve, reject,
-      };
-      this.#mutations.push(mutation);
-      // The server refuses a mutation while an earlier one has to be repeated.
-      if (this.#membership === 'joined' && !this.#retry) this.#send(mutation);
-      this.#show();
-    });
+  add(client, message, made) {
+    // The server refuses a mutation while an earlier one has to be repeated.
+    const repeats = this.#retry.waiting && this.#requests.inDoubt;
+    const ready = this.#membership === 'joined' && !repeats;
+    return this.#requests.add(client, message, made, ready);
   }
 
-  /** Show nothing of what another session may see. @param {string | null} session */
-  #forget(session) {
-    const keys = this.#session === null ? [] : Object.keys(this.state);
-    this.#session = session;
-    if (keys.length === 0) return;
-    this.#replica = UNKNOWN;
-    this.#defaults = this.state = UNKNOWN.state;
-    this.#base = null;
-    this.#mutations = this.pending;
-    this.#changes.emit('change', keys);
+  /** @param {any[]} message JOINED, which comes again when the access changes */
+  #join([, , , , defaults, collections, access]) {
+    const again = this.#membership === 'joined';
+    const { known } = this.#view;
+    const news = !again || access !== this.access;
+    this.#view.complete(defaults, collections);
+    this.#membership = 'joined';
+    this.access = access;
+    this.#requests.include(this.#asked ?? 0);
+    this.#asked = null;
+    this.#retry.restart();
+    if (!again) this.#requests.send();
+    this.#show(this.#view.show(this.#requests), !known);
+    if (news) this.emit('$status', this.status, null);
+  }
+
+  /** Show nothing of what another session, or a member, may see. */
+  #forget() {
+    this.access = null;
+    this.#requests.settle(Infinity);
+    this.#show(this.#view.clear());
   }
 
   /**
    * Stop being joined. After an error, the room is not joined again on this connection.
-   * @param {'awaited' | RoomError} membership
+   * @param {'joining' | RoomError} membership
    */
   #halt(membership) {
-    clearTimeout(this.#retry);
-    this.#retry = undefined;
+    const before = this.status;
+    this.#retry.stop();
     this.#membership = membership;
-    for (const mutation of this.pending) mutation.outcomeUnknown ||= mutation.sent;
-    if (membership instanceof RoomError) this.#reject(this.pending, membership);
-  }
-
-  /** Retry after a delay, because the server's store was unavailable. */
-  #later() {
-    this.#retry ??= setTimeout(() => {
-      this.#retry = undefined;
-      if (this.#membership === 'joined') this.pending.forEach((each) => this.#send(each));
-      else this.enter();
-    }, backoff(this.#attempt++, ...RETRY));
-  }
-
-  /** @param {number} type @param {Value} what @param {Value} more @returns {Promise<any>} */
-  #mutate(type, what, more) {
-    if (this.#membership instanceof RoomError) throw this.#membership;
-    const full = this.#mutations.length >= MAX_PENDING;
-    if (full) throw new RoomError('overflow', 'too many changes are waiting to be sent', this.name);
-    this.#client.lastMid += 1;
-    const bytes = this.#frame([type, this.#client.lastMid, this.name, what, more]);
-    return this.add(this.#client.identity, decode(bytes));
-  }
-
-  /** @param {Mutation} mutation */
-  #send(mutation) {
-    if (mutation.client !== this.#client.speaker) return; // it needs a connection of that client
-    const session = this.#client.session?.id ?? null;
-    if (!mutation.outcomeUnknown) mutation.session ??= session; // else an earlier page never knew
-    if (mutation.session !== session) {
-      const error = new RoomError('other_session', 'it was made in another session', this.name);
-      return this.#reject([mutation], error);
+    this.#requests.doubt();
+    const error = membership instanceof RoomError ? membership : null;
+    if (error) {
+      this.access = null;
+      this.#requests.refuse(error, LOST.includes(error.code));
     }
-    try {
-      mutation.sent = this.#client.send(this.#frame(mutation.message)) || mutation.sent;
-    } catch (error) {
-      this.#reject([mutation], error); // too large for this server
-    }
-  }
-
-  /** @param {Mutation[]} mutations @param {unknown} error */
-  #reject(mutations, error) {
-    this.#mutations = this.#mutations.filter((mutation) => !mutations.includes(mutation));
-    for (const { reject } of mutations) reject(error);
-    this.#show();
+    if (this.status !== before) this.emit('$status', this.status, error);
   }
 
   /**
-   * While a mutation's outcome is unknown, keep the old base, so that its effect is never shown
-   * twice.
+   * @param {number} type @param {Value} what @param {Value} more @param {Waiting} [waiting]
+   * @returns {Promise<any>}
    */
-  #show() {
-    const before = this.state;
-    const { state, version } = this.#replica;
-    if (version !== null && !this.#mutations.some(({ outcomeUnknown }) => outcomeUnknown)) {
-      this.#base = withDefaults(this.#defaults, state);
-      this.#mutations = this.#mutations.filter((each) => (each.version ?? Infinity) > version);
-    }
-    if (this.#base) this.state = rebase(this.#base, this.#mutations, this.#optimistic);
-    const keys = changedKeys(before, this.state);
-    if (keys.length > 0) this.#changes.emit('change', keys);
+  #mutate(type, what, more, waiting) {
+    this.#client.lastMid += 1;
+    const message = [type, this.#client.lastMid, this.name, what, more];
+    return this.#request(this.#client.identity, message, waiting);
+  }
+
+  /**
+   * @param {string | null} client @param {any[]} message @param {Waiting} [waiting]
+   * @returns {Promise<any>}
+   */
+  #request(client, message, waiting) {
+    if (this.#membership instanceof RoomError) throw this.#membership;
+    this.#requests.checkCapacity();
+    const { sessionId: session } = this.#client;
+    return this.add(client, decode(this.#frame(message)), { session, ...waiting });
+  }
+
+  /** @param {string[]} keys that changed @param {boolean} always emit, also without any */
+  #show(keys = this.#view.show(this.#requests), always = false) {
+    if (always || keys.length > 0) this.#changes.emit('change', keys);
     this.#client.count();
   }
 

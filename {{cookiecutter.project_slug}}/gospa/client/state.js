@@ -1,106 +1,143 @@
 /** Pure functions for a room's confirmed state and the displayed state. */
 
+import { Collection, EMPTY, draftOf, seal, share } from './collection.js';
 import { FROM_CLIENT, FROM_SERVER } from './protocol.js';
+import { equal, freeze } from './values.js';
 
-/** @typedef {Readonly<Record<string, any>>} State */
+const { SNAPSHOT, PATCH, JOINED } = FROM_SERVER;
+
+/** @typedef {import('./requests.js').Request} Request */
+/** @typedef {Readonly<Record<string, any>>} State fields, and collections */
 
 /**
  * @typedef {object} Replica the confirmed state, after a chain of commits without a gap
- * @property {State} state
+ * @property {Readonly<Record<string, Collection>>} content collections; '' has the fields
  * @property {number | bigint | null} version null until a state is known
  * @property {Uint8Array | null} tag of the last commit; null if a commit is missing
  */
 
 /**
- * @typedef {object} Mutation
- * @property {string} client its client id
- * @property {string | null} session the session it was made in; null before the first connection
- * @property {any[]} message a CALL or WRITE with its mutation number
- * @property {boolean} sent
- * @property {boolean} outcomeUnknown it may have been applied, and its answer was lost
- * @property {number | bigint | null} version of its commit, once it is acknowledged
- * @property {(result: any) => void} resolve
- * @property {(error: unknown) => void} reject
+ * @typedef {object} Shape of the states that this release of the server knows
+ * @property {State} defaults of the fields
+ * @property {string[]} collections names
  */
 
 /** @typedef {(state: Record<string, any>, args: any) => void} Optimistic */
 
+/** @type {State} */
+export const NOTHING = Object.freeze(Object.create(null));
+
 /** @type {Replica} */
-export const UNKNOWN = { state: Object.freeze(Object.create(null)), version: null, tag: null };
+export const UNKNOWN = { content: NOTHING, version: null, tag: null };
 
 /**
  * The replica after a message. If a commit is missing, it has no tag until the next SNAPSHOT.
  * @param {Replica} replica @param {any[]} message @returns {Replica}
  */
 export function applyMessage(replica, [type, , version, first, second, set, deleted]) {
-  const { state, tag } = replica;
+  const { content, tag } = replica;
   const broken = { ...replica, tag: null };
-  if (type === FROM_SERVER.SNAPSHOT) return { state: freeze(second), version, tag: first };
-  if (type === FROM_SERVER.JOINED) return same(tag, first) ? replica : broken;
-  if (type !== FROM_SERVER.PATCH || same(tag, second)) return replica;
+  if (type === SNAPSHOT) return { content: commit(NOTHING, second), version, tag: first };
+  if (type === JOINED) return same(tag, first) ? replica : broken;
+  if (type !== PATCH || same(tag, second)) return replica;
   if (!same(tag, first)) return broken;
-  /** @type {Record<string, any>} */ const changed = { __proto__: null, ...state, ...set };
-  for (const key of deleted) delete changed[key];
-  return { state: freeze(changed), version, tag: second };
+  return { content: commit(content, set, deleted), version, tag: second };
 }
 
 /** @param {Uint8Array | null} one @param {Uint8Array | null} other */
 const same = (one, other) => String(one) === String(other);
 
 /**
- * A state with the room's defaults for the keys that it does not have.
- * @param {State} defaults @param {State} state @returns {State}
+ * The content after a commit. A key is that of a field, or `<collection>/<id>`; keys that begin
+ * with `$` belong to the server.
+ * @param {Replica['content']} content @param {State} set @param {string[]} [deleted]
  */
-export const withDefaults = (defaults, state) => freeze({ __proto__: null, ...defaults, ...state });
+function commit(content, set, deleted = []) {
+  const draft = draftOf(content);
+  for (const [key, value] of [...Object.entries(set), ...deleted.map((key) => [key])]) {
+    if (key.startsWith('$')) continue;
+    const slash = key.indexOf('/'); // the first: an id may have others
+    const items = (draft[key.slice(0, Math.max(slash, 0))] ??= new Map());
+    if (value === undefined) items.delete(key.slice(slash + 1));
+    else items.set(key.slice(slash + 1), value);
+  }
+  return seal(draft, content);
+}
+
+/**
+ * The state with the defaults for fields that are not set, and each collection.
+ * @param {Shape} shape @param {Replica['content']} content @returns {State}
+ */
+export function withDefaults({ defaults, collections }, { '': fields = EMPTY, ...others }) {
+  const named = collections.map((name) => [name, EMPTY]);
+  const held = Object.entries(others).filter(([, { size }]) => size > 0);
+  const known = Object.fromEntries([...fields, ...named, ...held]);
+  return Object.freeze({ __proto__: null, ...freeze(defaults), ...known });
+}
+
+/**
+ * The content with the collections that are shown, which are equal to its own. They share more with
+ * the states shown before, so that the next commit is compared with less.
+ * @param {Replica['content']} content @param {State} state @returns {Replica['content']}
+ */
+export function adopt(content, state) {
+  const held = Object.entries(content).map(([key, own]) => {
+    return [key, state[key] instanceof Collection ? state[key] : own];
+  });
+  return Object.freeze({ __proto__: null, ...Object.fromEntries(held) });
+}
 
 /**
  * The confirmed state (the base) with the effects of pending mutations applied to it in order.
- * @param {State} state @param {Mutation[]} mutations
+ * @param {State} state @param {State} defaults @param {Request[]} requests
  * @param {Record<string, Optimistic>} optimistic the effects of actions, as the page predicts them
  */
-export function rebase(state, mutations, optimistic) {
-  if (mutations.length === 0) return state;
-  /** @type {Record<string, any>} */ const draft = { __proto__: null, ...state };
-  for (const { message } of mutations) perform(message, draft, optimistic);
-  return freeze(draft);
+export function rebase(state, defaults, requests, optimistic) {
+  if (requests.length === 0) return state;
+  const draft = draftOf(state);
+  for (const { message } of requests) {
+    try {
+      perform(message, draft, defaults, optimistic);
+    } catch (error) {
+      reportError(error); // a bug in the page's own function
+    }
+  }
+  return seal(draft, state);
 }
 
 /**
- * @param {any[]} message @param {Record<string, any>} draft
+ * @param {any[]} message @param {Record<string, any>} draft @param {State} defaults
  * @param {Record<string, Optimistic>} optimistic
  */
-function perform([type, , , what, more], draft, optimistic) {
-  try {
-    if (type === FROM_CLIENT.CALL) optimistic[what]?.(draft, more);
-    else {
-      Object.assign(draft, what);
-      for (const key of more) delete draft[key];
-    }
-  } catch (error) {
-    reportError(error); // a bug in the page's own function
+function perform([type, , , what, more], draft, defaults, optimistic) {
+  if (type === FROM_CLIENT.CALL) optimistic[what]?.(draft, more);
+  if (type !== FROM_CLIENT.WRITE) return;
+  Object.assign(draft, what);
+  for (const key of more) {
+    if (key in defaults) draft[key] = defaults[key];
+    else delete draft[key];
   }
 }
 
-/** The keys whose values differ. @param {State} before @param {State} after */
-export function changedKeys(before, after) {
-  const gone = Object.keys(before).filter((key) => !(key in after));
-  return Object.keys(after).filter((key) => !equal(before[key], after[key])).concat(gone);
+/**
+ * The next state to show, which shares with the one before it what is equal, and the keys that
+ * changed: those of fields and collections, and for each item also `<collection>/<id>`.
+ * @param {State} before @param {State} after @returns {[State, string[]]}
+ */
+export function update(before, after) {
+  /** @type {Record<string, any>} */ const state = { __proto__: null, ...after };
+  /** @type {string[]} */ const changed = [];
+  for (const key of Object.keys({ ...before, ...after })) {
+    const [old, now] = [before[key], after[key]];
+    if (old === now) continue;
+    const [items, ids] = share(old, now);
+    const isCollection = now instanceof Collection;
+    if (isCollection) state[key] = items;
+    if (isCollection ? items === old : equal(old, now)) state[key] = old;
+    else changed.push(key, ...ids.map((id) => `${key}/${id}`));
+  }
+  return changed.length > 0 ? [Object.freeze(state), changed] : [before, changed];
 }
 
-/** Freeze a value deeply, except for bytes, which cannot be frozen. @param {any} value */
-function freeze(value) {
-  const open = !Object.isFrozen(value) && !ArrayBuffer.isView(value);
-  if (open) Object.values(Object.freeze(value)).forEach(freeze);
-  return value;
-}
-
-/** @param {any} one @param {any} other @returns {boolean} */
-function equal(one, other) {
-  if (Object.is(one, other)) return true;
-  const [kind, otherKind] = [one, other].map((value) => Object.prototype.toString.call(value));
-  if (typeof one !== 'object' || kind !== otherKind) return false;
-  if (one instanceof Date) return Number(one) === Number(other);
-  const keys = Object.keys(one);
-  const { length } = Object.keys(other);
-  return keys.length === length && keys.every((key) => key in other && equal(one[key], other[key]));
-}
+/** The keys of all that a state has, as `update` names them. @param {State} state */
+export const keysOf = (state) => update(NOTHING, state)[1];

@@ -1,0 +1,218 @@
+/**
+ * Collections of items in the order of their ids: read-only ones, and drafts that change.
+ *
+ * The entries are in leaves of limited size. A change copies one leaf, and the list of leaves; all
+ * others are shared with the collection before it. So what a change costs, and finding what changed,
+ * depends on the change, and hardly on how many items there are.
+ */
+
+import { equal, freeze } from './values.js';
+
+/** @typedef {readonly (readonly [string, any])[]} Leaf not empty, ordered by id */
+
+const LEAF = 64; // entries, at most
+
+/** An object with the methods of a read-only Map. JSON has it as an object. */
+class Items {
+  /** @param {readonly Leaf[]} leaves in order, never changed in place */
+  constructor(leaves) {
+    this.leaves = leaves;
+  }
+
+  get size() {
+    return this.leaves.reduce((sum, { length }) => sum + length, 0);
+  }
+
+  /** @param {string} id @returns {any} */
+  get(id) {
+    return this.#entry(id)?.[1];
+  }
+
+  /** @param {string} id */
+  has(id) {
+    return Boolean(this.#entry(id));
+  }
+
+  *entries() {
+    for (const leaf of this.leaves) yield* leaf;
+  }
+
+  *keys() {
+    for (const [id] of this) yield id;
+  }
+
+  *values() {
+    for (const [, item] of this) yield item;
+  }
+
+  /** @param {(item: any, id: string, items: this) => void} act */
+  forEach(act) {
+    for (const [id, item] of this) act(item, id, this);
+  }
+
+  [Symbol.iterator]() {
+    return this.entries();
+  }
+
+  toJSON() {
+    return Object.fromEntries(this);
+  }
+
+  /** @param {string} id */
+  #entry(id) {
+    const leaf = this.leaves[leafOf(this.leaves, id)] ?? [];
+    const entry = leaf[upTo(leaf, id) - 1];
+    return entry?.[0] === id ? entry : undefined;
+  }
+}
+
+export class Collection extends Items {
+  /** @param {readonly Leaf[]} leaves */
+  constructor(leaves) {
+    super(freeze(leaves));
+    Object.freeze(this);
+  }
+}
+
+export class Draft extends Items {
+  /** @param {string} id @param {any} item */
+  set(id, item) {
+    this.#replace(id, [[id, item]]);
+    return this;
+  }
+
+  /** @param {string} id @returns whether it was there */
+  delete(id) {
+    const held = this.has(id);
+    if (held) this.#replace(id, []);
+    return held;
+  }
+
+  clear() {
+    this.leaves = [];
+  }
+
+  /** @param {string} id @param {Leaf} entries */
+  #replace(id, entries) {
+    const at = leafOf(this.leaves, id);
+    const leaf = this.leaves[at] ?? [];
+    const end = upTo(leaf, id);
+    const start = leaf[end - 1]?.[0] === id ? end - 1 : end;
+    const next = [...leaf.slice(0, start), ...entries, ...leaf.slice(end)];
+    const half = next.length > LEAF ? LEAF / 2 : LEAF;
+    const parts = [next.slice(0, half), next.slice(half)].filter(({ length }) => length > 0);
+    this.leaves = [...this.leaves.slice(0, at), ...parts, ...this.leaves.slice(at + 1)];
+  }
+}
+
+export const EMPTY = new Collection([]);
+
+/** The leaf that has an id, or would have it. @param {readonly Leaf[]} leaves @param {string} id */
+const leafOf = (leaves, id) => Math.max(0, count(leaves, (leaf) => leaf[0][0], id) - 1);
+
+/** How many entries have an id up to this one. @param {Leaf} leaf @param {string} id */
+const upTo = (leaf, id) => count(leaf, (entry) => entry[0], id);
+
+/**
+ * @template T
+ * @param {readonly T[]} list @param {(one: T) => string} idOf @param {string} id
+ */
+function count(list, idOf, id) {
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (compareIds(idOf(list[middle]), id) > 0) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** Compares by code points; `<` compares UTF-16 units. @param {string} one @param {string} other */
+export function compareIds(one, other) {
+  const length = Math.min(one.length, other.length);
+  for (let at = 0; at < length; at += 1) {
+    const [unit, another] = [one.charCodeAt(at), other.charCodeAt(at)];
+    if (unit !== another) return rank(unit) - rank(another);
+  }
+  return one.length - other.length;
+}
+
+/** Surrogates, of code points above 0xffff, come after 0xe000 to 0xffff. @param {number} unit */
+const rank = (unit) => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x2800 : unit);
+
+/** @param {Iterable<[string, any]>} entries in any order */
+export function leavesOf(entries) {
+  const ordered = [...entries].sort(([one], [other]) => compareIds(one, other));
+  const leaves = [];
+  while (ordered.length > 0) leaves.push(ordered.splice(-LEAF / 2));
+  return leaves.reverse();
+}
+
+/**
+ * A writable copy of a state. A Map in it becomes a collection, too.
+ * @param {Readonly<Record<string, any>>} state @returns {Record<string, any>}
+ */
+export function draftOf(state) {
+  const draft = Object.create(null);
+  for (const [key, held] of Object.entries(state)) {
+    draft[key] = held instanceof Collection ? new Draft(held.leaves) : held;
+  }
+  return draft;
+}
+
+/**
+ * The state that a draft became. Collections that were not changed are the same as before.
+ * @param {Record<string, any>} draft @param {Readonly<Record<string, any>>} before
+ * @returns {Readonly<Record<string, any>>}
+ */
+export function seal(draft, before) {
+  const state = Object.create(null);
+  for (const [key, held] of Object.entries(draft)) {
+    const leaves = held instanceof Map ? leavesOf(held) : held instanceof Draft && held.leaves;
+    if (!leaves) state[key] = freeze(held);
+    else state[key] = leaves === before[key]?.leaves ? before[key] : new Collection(leaves);
+  }
+  return Object.freeze(state);
+}
+
+/**
+ * A collection that shares with the one before it the items that are equal, and the ids of others.
+ * @param {unknown} before @param {unknown} after anything but a collection is like an empty one
+ * @returns {[Collection, string[]]}
+ */
+export function share(before, after) {
+  const [old, now] = [before, after].map((one) => (one instanceof Collection ? one : EMPTY));
+  // An id in a leaf that both have is in no other leaf of either.
+  const [gone, come] = [new Map(others(old, now)), new Map(others(now, old))];
+  const changed = [...gone.keys()].filter((id) => !come.has(id));
+  const next = new Draft(now.leaves);
+  for (const [id, item] of come) {
+    const known = gone.get(id);
+    if (!gone.has(id) || !equal(known, item)) changed.push(id);
+    else if (known !== item) next.set(id, known);
+  }
+  if (changed.length === 0) return [old, changed];
+  return [next.leaves === now.leaves ? now : new Collection(next.leaves), changed];
+}
+
+/** Entries of leaves that another collection does not have. @param {Items} _ @param {Items} other */
+function others({ leaves }, other) {
+  const shared = new Set(other.leaves);
+  return leaves.filter((leaf) => !shared.has(leaf)).flat();
+}
+
+/**
+ * An id that comes after the given ones: 11 hexadecimal digits of time in milliseconds and 6 random
+ * ones. @param {number} now @param {string[]} known those of another form do not count
+ */
+export function newId(now, known) {
+  const times = known.filter((id) => FORM.test(id)).map((id) => parseInt(id.slice(0, 11), 16));
+  const time = times.reduce((newest, one) => Math.max(newest, one + 1), now);
+  const [random] = crypto.getRandomValues(new Uint32Array(1));
+  return hex(time, 11) + hex(random >>> 8, 6);
+}
+
+const FORM = /^[\da-f]{17}$/;
+
+/** @param {number} number @param {number} digits */
+const hex = (number, digits) => number.toString(16).padStart(digits, '0');

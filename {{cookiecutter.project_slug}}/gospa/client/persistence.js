@@ -1,0 +1,65 @@
+/**
+ * Requests that are pending when a page is hidden or left, kept in sessionStorage for the tab's next
+ * page. Loaded for clients with the option `persist`.
+ *
+ * Mutations keep their client id and numbers, so the server applies them once, even if two tabs
+ * send them after a tab was duplicated. The next page's own mutations have another client id.
+ * Commands keep their ids.
+ */
+
+/**
+ * @typedef {object} Kept the client's part
+ * @property {string} key in sessionStorage
+ * @property {string} identity the client id of this page's own mutations
+ * @property {() => import('./requests.js').Request[]} pending
+ * @property {(request: Pick<import('./requests.js').Request, 'client' | 'session' | 'message'>) => void} add
+ * @property {typeof import('./msgpack.js').encode} encode
+ * @property {typeof import('./msgpack.js').decode} decode
+ */
+
+/** @param {import('./client.js').Client} client @param {Kept} kept */
+export function persist(client, { key, identity, pending, add, encode, decode }) {
+  const keep = () => {
+    const left = pending().map((each) => [each.client, each.session, each.message]);
+    try {
+      if (left.length === 0) return sessionStorage.removeItem(key);
+      sessionStorage.setItem(key, Array.from(encode(left), (b) => String.fromCharCode(b)).join(''));
+    } catch (error) {
+      if (left.length > 0) client.report(/** @type {Error} */ (error)); // full, or forbidden
+    }
+  };
+  const take = () => {
+    const text = sessionStorage.getItem(key) ?? '\x90';
+    sessionStorage.removeItem(key);
+    const own = pending().map(origin).concat(identity);
+    const left = /** @type {any[]} */ (decode(Uint8Array.from(text, (c) => c.charCodeAt(0))));
+    for (const [client, session, message] of left) {
+      // A page that is restored from the back/forward cache still has them.
+      if (!own.includes(origin({ client, message }))) add({ client, session, message });
+    }
+  };
+  const adopt = () => {
+    try {
+      take();
+    } catch { /* forbidden, or not ours */ }
+  };
+  let away = false;
+  /** @param {boolean} now */
+  const follow = (now) => {
+    if (now) keep();
+    else if (away) adopt(); // of what this page itself kept, nothing
+    away = now;
+  };
+  adopt();
+  client.on('pending', () => away && keep());
+  addEventListener('pagehide', () => follow(true));
+  addEventListener('pageshow', () => follow(false));
+  // Phones end hidden pages without another event.
+  document.addEventListener('visibilitychange', () => follow(document.hidden));
+}
+
+/**
+ * The client id of a mutation, or a command's own id.
+ * @param {Pick<import('./requests.js').Request, 'client' | 'message'>} _
+ */
+const origin = ({ client, message: [, id] }) => client ?? String(id);

@@ -1,0 +1,19 @@
+/** Values of a state: frozen deeply, and compared by their content. */
+
+/** Freeze a value deeply, except for bytes, which cannot be frozen. @param {any} value */
+export function freeze(value) {
+  const open = !Object.isFrozen(value) && !ArrayBuffer.isView(value);
+  if (open) Object.values(Object.freeze(value)).forEach(freeze);
+  return value;
+}
+
+/** @param {any} one @param {any} other @returns {boolean} */
+export function equal(one, other) {
+  if (Object.is(one, other)) return true;
+  const [kind, otherKind] = [one, other].map((value) => Object.prototype.toString.call(value));
+  if (typeof one !== 'object' || kind !== otherKind) return false;
+  if (one instanceof Date) return Number(one) === Number(other);
+  const keys = Object.keys(one);
+  const { length } = Object.keys(other);
+  return keys.length === length && keys.every((key) => key in other && equal(one[key], other[key]));
+}

@@ -1,0 +1,61 @@
+/** What a room shows: its confirmed state, with the effects of the mutations that are pending. */
+
+import { NOTHING, UNKNOWN, adopt, applyMessage, rebase, update, withDefaults } from './state.js';
+
+/** @typedef {import('./state.js').State} State */
+
+export class View {
+  state = NOTHING;
+  replica = UNKNOWN;
+  /** @type {Record<string, import('./state.js').Optimistic>} by action */
+  optimistic = Object.create(null);
+  /** @type {import('./state.js').Shape | null} null until the room is joined */ #shape = null;
+  /** @type {State} the state without the effects of mutations */ #base = NOTHING;
+
+  get known() {
+    return this.#shape !== null && this.replica.version !== null;
+  }
+
+  /** @param {any[]} message */
+  apply(message) {
+    this.replica = applyMessage(this.replica, message);
+  }
+
+  /** @param {State} defaults @param {string[]} collections from JOINED */
+  complete(defaults, collections) {
+    this.#shape = { defaults, collections };
+  }
+
+  /**
+   * While a mutation's outcome is unknown, keep the old base, so that its effect is never shown
+   * twice. @param {import('./requests.js').Requests} requests
+   * @returns {string[]} the keys whose values changed
+   */
+  show(requests) {
+    const { content, version } = this.replica;
+    const shape = this.#shape;
+    if (!shape || version === null) return [];
+    if (!requests.inDoubt) {
+      this.#base = withDefaults(shape, content);
+      requests.settle(version);
+    }
+    const changed = this.#set(rebase(this.#base, shape.defaults, requests.all, this.optimistic));
+    if (requests.all.length === 0) this.replica = { ...this.replica, content: adopt(content, this.state) };
+    return changed;
+  }
+
+  /** Forget the state. @returns {string[]} the keys that it had */
+  clear() {
+    this.replica = UNKNOWN;
+    this.#shape = null;
+    this.#base = NOTHING;
+    return this.#set(NOTHING);
+  }
+
+  /** @param {State} state */
+  #set(state) {
+    const [shown, changed] = update(this.state, state);
+    this.state = shown;
+    return changed;
+  }
+}
