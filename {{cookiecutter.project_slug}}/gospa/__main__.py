@@ -1,11 +1,17 @@
 """The command line for operators: `python -m gospa --help`."""
 
+import os
 import sys
 
 from sanic.log import LOGGING_CONFIG_DEFAULTS
 
-from gospa.cli import main
+from gospa import dotenv
+from gospa.cli.main import main
 
 # Log lines must not mix with the output.
 LOGGING_CONFIG_DEFAULTS["handlers"]["console"]["stream"] = sys.stderr
+try:
+    os.environ.update(dotenv.merged(os.environ, {}))
+except dotenv.Ambiguous as error:
+    sys.exit(str(error))
 sys.exit(main(sys.argv[1:]))

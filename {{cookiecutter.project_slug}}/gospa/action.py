@@ -1,10 +1,9 @@
 """What a room declares for its members and the application: actions and events."""
 
+import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from datetime import datetime
 from typing import (
     Any,
     ClassVar,
@@ -12,113 +11,66 @@ from typing import (
     Generic,
     ParamSpec,
     Protocol,
-    Self,
     TypeVar,
-    get_args,
     overload,
 )
 
-import msgspec
-
 from gospa.errors import DefinitionError, Invalid, Unauthorized, UnknownAction
-from gospa.sessions.session import Session
-from gospa.store.codec import check
-from gospa.store.draft import Draft
+from gospa.member import Member
+from gospa.signature import Method, Q, converted, plain, read_signature
+from gospa.state import State, values_of
+from gospa.store.alarms import ALARM
+from gospa.store.codec import CodecError
+from gospa.store.draft import Draft, Run
+from gospa.store.schema import require_version
 
 P = ParamSpec("P")  # what a caller passes
-Q = ParamSpec("Q")  # all parameters after the room
+S = TypeVar("S", bound=State)
+S_contra = TypeVar("S_contra", bound=State, contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
-Run = Callable[[Draft], Any]
-
-_NATIVE = (bytes, datetime)  # types that msgpack decodes
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """Who calls an action: a client of a session, or the application itself (`server`).
-
-    `id` is the one under which other members see a client.
-    """
-
-    id: str = ""
-    session: Session | None = None
-    server: bool = False
-
-    @property
-    def user(self) -> str | None:
-        """The user, or None without a log-in."""
-        return self.session.user if self.session is not None else None
-
-
-SERVER = Member(server=True)
-
-
-class Action(Generic[P, R_co, Q]):
+class Action(Method[Q, R_co], Generic[P, R_co, Q]):
     """An action of a room: a method that reads and changes its state, made by `@action`."""
 
     def __init__(self, function: Callable[..., Any], *, server: bool = False) -> None:
-        self.function = function
+        super().__init__(function)
         self.server = server
-        self.name = function.__name__
-        self.__doc__ = function.__doc__
-        self.owner: type = object
-        self._member = False
-        self._arguments: type[msgspec.Struct] = msgspec.Struct
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.owner, self.name = owner, name
-
-    @overload
-    def __get__(self, room: None, kind: type, /) -> Self: ...
-    @overload
-    def __get__(self, room: object, kind: type, /) -> Callable[Q, R_co]: ...
-    def __get__(self, room: object | None, kind: type, /) -> Any:
-        return self if room is None else self.function.__get__(room, kind)
-
-    def define(self) -> None:
+    def define(self, state: type[State]) -> None:
         """Read the signature. Raises DefinitionError."""
-        where = f"{self.owner.__name__}.{self.name}"
         if inspect.iscoroutinefunction(self.function):
-            raise DefinitionError(f"{where} is async: an action may only change its draft")
-        parameters = list(inspect.signature(self.function, eval_str=True).parameters.values())[2:]
-        self._member = bool(parameters) and parameters[0].annotation is Member
-        parameters = parameters[1:] if self._member else parameters
-        for p in parameters:
-            if p.kind is not p.POSITIONAL_OR_KEYWORD:
-                raise DefinitionError(f"{where} takes *args or **kwargs: name each argument")
-            if p.annotation is p.empty:
-                raise DefinitionError(f"{where}: annotate {p.name}")
-            if _mentions(p.annotation, (Member, Session)):  # a client would send its own
-                raise DefinitionError(f"{where}: `member: Member` comes right after the state")
-        self._arguments = msgspec.defstruct(
-            f"{self.name}_arguments",
-            [
-                (p.name, p.annotation, msgspec.NODEFAULT if p.default is p.empty else p.default)
-                for p in parameters
-            ],
-            forbid_unknown_fields=True,
-        )
+            text = f"{self.where} is async: an action only changes the state; use @command"
+            raise DefinitionError(text)
+        self.signature = read_signature(self.function, self.where, first=state, injected=Member)
 
-    def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by name. Raises Invalid."""
-        names = self._arguments.__struct_fields__
-        given = dict(zip(names, args, strict=False))
-        if len(args) > len(names) or given.keys() & kwargs:
-            raise Invalid(f"{self.name} takes {', '.join(names) or 'no arguments'}, each once")
-        return {**given, **kwargs}
-
-    def bind(self, room: object, member: Member, args: Mapping[str, Any]) -> Run:
+    def bind(self, room: "Declared", member: Member, args: Mapping[str, Any]) -> Run:
         """A function that runs the action on a draft. Raises Invalid."""
-        checked = msgspec.structs.asdict(converted(args, self._arguments))
-        injected = (member,) if self._member else ()
-        # Copied: the action may run again, and may change what it was given.
-        return lambda draft: self.function(room, draft, *injected, **deepcopy(checked))
+        checked = self.signature.checked(args)
+        injected = (member,) if self.signature.injected else ()
+
+        def run(draft: Draft) -> Any:
+            require_version(draft, room.version, room.name)
+            state = room.state.of(draft)
+            # Copied: the action may run again, and may change what it was given.
+            result = self.function(room, state, *injected, **deepcopy(checked))
+            finish(room, state)
+            plain(result, f"the result of {self.name}")
+            return result
+
+        return run
 
 
-def _mentions(annotation: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether a type is one of these, or made of one, such as `Member | None`."""
-    return annotation in kinds or any(_mentions(part, kinds) for part in get_args(annotation))
+class _WithMember(Protocol[S_contra, P, R_co]):
+    """An action that asks who calls.
+
+    Type checkers tell it by the parameter's name: its type alone would be that of `x: Any`, too.
+    """
+
+    def __call__(
+        self, room: Any, state: S_contra, /, member: Member, *args: P.args, **kwargs: P.kwargs
+    ) -> R_co: ...
 
 
 class _ServerAction(Protocol):
@@ -126,30 +78,29 @@ class _ServerAction(Protocol):
 
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Any, Draft, Member, P], R_co], /
-    ) -> Action[P, R_co, Concatenate[Draft, Member, P]]: ...
+        self, function: _WithMember[S, P, R_co], /
+    ) -> Action[P, R_co, Concatenate[S, Member, P]]: ...
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Any, Draft, P], R_co], /
-    ) -> Action[P, R_co, Concatenate[Draft, P]]: ...
+        self, function: Callable[Concatenate[Any, S, P], R_co], /
+    ) -> Action[P, R_co, Concatenate[S, P]]: ...
 
 
 @overload
-def action(
-    function: Callable[Concatenate[Any, Draft, Member, P], R_co], /
-) -> Action[P, R_co, Concatenate[Draft, Member, P]]: ...
+def action(function: _WithMember[S, P, R_co], /) -> Action[P, R_co, Concatenate[S, Member, P]]: ...
 @overload
 def action(
-    function: Callable[Concatenate[Any, Draft, P], R_co], /
-) -> Action[P, R_co, Concatenate[Draft, P]]: ...
+    function: Callable[Concatenate[Any, S, P], R_co], /
+) -> Action[P, R_co, Concatenate[S, P]]: ...
 @overload
 def action(*, server: bool) -> _ServerAction: ...
 def action(function: Callable[..., Any] | None = None, /, *, server: bool = False) -> Any:
     """Make a method an action: members may call it, or with `server` only the application.
 
-    It takes the room's state as a Draft, then `member: Member` if it asks who calls, then arguments
-    whose annotations are checked. It must be a plain function that does nothing but read and
-    change the draft: it runs again when another writer came first.
+    It takes the room's state, then `member: Member` if it asks who calls, then arguments whose
+    annotations are checked. It must be a plain function that does nothing but read and change the
+    state: it runs again when another writer came first. It raises RoomError to refuse the call,
+    which then changes nothing; another exception is logged, and the caller learns no reason.
     """
     if function is not None:
         return Action(function)
@@ -173,26 +124,47 @@ class Event(Generic[T]):
 
     def payload(self, given: Any) -> Any:
         """A payload as the values that are sent. Raises Invalid."""
-        value = msgspec.to_builtins(converted(given, self.kind), builtin_types=_NATIVE)
-        check(value, f"the payload of {self.name}")
-        return value
-
-
-def converted(value: Any, kind: Any) -> Any:
-    """The value as one of a type. Raises Invalid."""
-    try:
-        return msgspec.convert(value, kind, builtin_types=_NATIVE)
-    except msgspec.ValidationError as error:
-        raise Invalid(str(error)) from error
+        where = f"the payload of {self.name}"
+        try:
+            return plain(converted(given, self.kind, where), where)
+        except CodecError as error:
+            raise Invalid(str(error)) from error
 
 
 class Declared:
     """What a room declares for others."""
 
     name: str
+    version: ClassVar[int] = 1
+    state: ClassVar[type[State]] = State
     actions: ClassVar[Mapping[str, Action[..., Any, ...]]] = {}
     events: ClassVar[Mapping[str, Event[Any]]] = {}
-    writable: ClassVar[Mapping[str, Any]] = {}
+    commands: ClassVar[Mapping[str, Any]] = {}  # see gospa/command.py
+    alarms: ClassVar[Mapping[str, Any]] = {}  # at most one: see gospa/alarm.py
+
+    def allows(self, member: Member, name: str) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether a member with full access may use the action, command, event or field `name`.
+
+        Asked at each use. The application may use all of them, and is not asked about.
+        """
+        return True
+
+    @property
+    def hints(self) -> bool:
+        """Whether errors suggest names: in development."""
+        app = getattr(self, "app", None)
+        return app is not None and bool(app.debug)
+
+
+def finish(room: Declared, state: State) -> None:
+    """Store what was changed in place. Raises CodecError for what cannot be stored.
+
+    Raises DefinitionError if the room is to be woken and has no alarm.
+    """
+    values = values_of(state)
+    values.finish()
+    if not room.alarms and values.draft.changes(ALARM):
+        raise DefinitionError(f"{type(room).__name__} has no @alarm, which state.wake() would run")
 
 
 def bind_action(room: Declared, name: str, member: Member, args: Mapping[str, Any]) -> Run:
@@ -202,23 +174,38 @@ def bind_action(room: Declared, name: str, member: Member, args: Mapping[str, An
     """
     found = room.actions.get(name)
     if found is None:
-        raise UnknownAction(f"{room.name} has no action {name!r:.60}")
+        hint = nearest(room, name, room.actions)
+        raise UnknownAction(f"{room.name} has no action {name!r:.60}{hint}")
     if found.server and not member.server:
         raise Unauthorized(f"only the application may call {name}")
+    permit(room, member, name)
     return found.bind(room, member, args)
 
 
-def bind_write(room: Declared, values: Mapping[str, Any], deleted: Sequence[str]) -> Run:
-    """A function that sets and deletes keys on a draft. Raises Invalid."""
+def bind_write(
+    room: Declared, member: Member, values: Mapping[str, Any], deleted: Sequence[str]
+) -> Run:
+    """A function that sets and deletes fields on a draft. Raises Invalid or Unauthorized."""
+    fields = room.state.schema().fields
     for key in (*values, *deleted):
-        if key not in room.writable:
-            raise Invalid(f"members may not write {key!r:.60} in {room.name}")
-    checked = {key: converted(value, room.writable[key]) for key, value in values.items()}
+        if key not in fields or not fields[key].writable:
+            hint = nearest(room, key, [name for name, each in fields.items() if each.writable])
+            raise Invalid(f"members may not write {key!r:.60} in {room.name}{hint}")
+        permit(room, member, key)
+    try:
+        encoded = {
+            key: fields[key].type.encode(converted(value, fields[key].type.kind, key))
+            for key, value in values.items()
+        }
+    except CodecError as error:
+        raise Invalid(str(error)) from error
 
     def write(draft: Draft) -> None:
-        draft.update(checked)
+        require_version(draft, room.version, room.name)
+        for key, raw in encoded.items():
+            draft.set(key, raw)
         for key in deleted:
-            draft.pop(key, None)
+            draft.delete(key)
 
     return write
 
@@ -227,7 +214,26 @@ def find_event(room: Declared, name: str, member: Member) -> Event[Any]:
     """An event of a room. Raises Invalid, or Unauthorized if the member may not send it."""
     found = room.events.get(name)
     if found is None:
-        raise Invalid(f"{room.name} has no event {name!r:.60}")
+        hint = nearest(room, name, room.events)
+        raise Invalid(f"{room.name} has no event {name!r:.60}{hint}")
     if found.server and not member.server:
         raise Unauthorized(f"only the application may send {name}")
+    permit(room, member, name)
     return found
+
+
+def permit(room: Declared, member: Member, name: str) -> None:
+    """Raise Unauthorized if the room does not allow this to the member."""
+    if not member.server and not room.allows(member, name):
+        raise Unauthorized(f"you may not use {name} in {room.name}")
+
+
+def nearest(room: Declared, name: str, known: Iterable[str]) -> str:
+    """A suggestion for an unknown name, in development."""
+    return closest(name, known) if room.hints else ""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A suggestion for an unknown name, as the end of a sentence."""
+    found = difflib.get_close_matches(name, list(known), 1)
+    return f": did you mean {found[0]}?" if found else ""

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import multiprocessing
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import (
@@ -13,15 +12,17 @@ from contextlib import (
 )
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
-from sanic import Blueprint, HTTPResponse, Request, Sanic
+import msgspec
+from sanic import Blueprint, Request, Sanic
 from sanic.log import logger
-from sanic.response import text
 
-from gospa import supervisor, tasks
+from gospa import checks, tasks
 from gospa.backends import Backend
-from gospa.errors import RoomError, StoreError
+from gospa.errors import RoomError, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
+from gospa.lifeline import Lifeline, keep_states_here
 from gospa.live import socket
 from gospa.live.connections import open_connections
 from gospa.live.hub import open_hub
@@ -30,19 +31,22 @@ from gospa.live.router import Router
 from gospa.pubsub import PubSub
 from gospa.room import Room
 from gospa.rooms import Rooms
-from gospa.sessions.store import SessionStore
+from gospa.sessions.rooms import SessionRooms
+from gospa.sessions.store import UNUSED, SessionStore
 from gospa.sessions.watch import open_watch
 from gospa.settings import Settings, SettingsError, load_settings
+from gospa.stopping import Stop, beating, ended_by_interrupt
 from gospa.storage import Prefixed, Storage
 from gospa.store.contract import StateStore
-from gospa.web import health, static
+from gospa.supervisor import Supervisor
+from gospa.web import error_page, health, static
+from gospa.web.admission import RequestLimits
 from gospa.web.application import Application
 
 BACKLOG = 4096  # connections that wait to be accepted; Sanic's 100 make a reconnecting crowd wait
 # gc thresholds for generations 0, 1 and 2. With Python's 700, a fifth of a commit's time goes to
 # the collector; with its 10 and 10, the garbage of 10,000 connections would wait too long.
 GC_THRESHOLDS = (20_000, 3, 3)
-REFUSED = {"unknown_room": 404, "unknown_action": 404, "unauthorized": 403, "invalid": 400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +94,13 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
     extras: Sequence[Extra] = (),
     resources: Sequence[Resource] = (),
     jobs: Sequence[Job] = (),
+    bearer_tokens: bool = False,
 ) -> Sanic:
     """The application. Settings come from the environment unless given, as tests do.
 
     Each resource is called with the application, and is open while rooms can be. Each job is called
-    with it in every worker, runs while rooms can be used, and is run again if it fails.
+    with it in every worker, runs while rooms can be used, and is run again if it fails. With
+    `bearer_tokens`, programs may send a token of `issue_token` in the Authorization header.
     """
     app = Application(name)
     app.config.AUTO_EXTEND = False
@@ -102,12 +108,13 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
     app.ctx.backends = backends
     app.ctx.resources, app.ctx.jobs = resources, jobs
     app.ctx.settings = settings
+    app.ctx.bearer_tokens = bearer_tokens
     app.ctx.rooms = None  # while it is not running
     app.ctx.log_formats = {"text": _nothing}  # how to write each in this process
     static.install(app)
     app.blueprint([health.blueprint, socket.blueprint, *views])
-    app.exception(StoreError)(_unavailable)
-    app.exception(RoomError)(_refused)
+    app.exception(StoreError)(error_page.store_failed)
+    app.exception(RoomError)(error_page.room_refused)
     _run_main_process(app, backends)
     _run_worker(app, backends)
     for extra in extras:
@@ -128,8 +135,10 @@ async def open_rooms(app: Sanic, *, jobs: bool = True) -> AsyncIterator[Rooms]:
     given = app.ctx.settings
     with ExitStack() as held:
         held.callback(setattr, app.ctx, "settings", given)
-        prepare = partial(app.ctx.backends.prepare, given or load_settings(os.environ), held)
-        app.ctx.settings = await asyncio.to_thread(prepare)
+        prepare = partial(
+            app.ctx.backends.prepare, given or load_settings(os.environ, app.name), held
+        )
+        app.ctx.settings = await tasks.in_thread(prepare)
         async with AsyncExitStack() as stack:
             await _open(app, app.ctx.backends, stack, jobs=jobs)
             yield app.ctx.rooms
@@ -144,18 +153,23 @@ def storage_of(source: Request | Sanic) -> Storage:
 
 def _run_main_process(app: Sanic, backends: Backends) -> None:
     held = ExitStack()
+    lifeline = Lifeline()
+    keep_states_here()
     app.register_listener(_load_settings, "main_process_start")
 
     @app.main_process_start
     async def check(app: Sanic) -> None:
-        await asyncio.to_thread(_prepare, app, backends, held)
+        with ended_by_interrupt():
+            await tasks.in_thread(partial(_prepare, app, backends, held))
         for server in app.state.server_info:
             server.settings["backlog"] = BACKLOG
-        app.shared_ctx.stopping = multiprocessing.Event()
+        app.shared_ctx.lifeline = lifeline.open()
 
     @app.main_process_ready
     async def supervise(app: Sanic) -> None:
-        guard = supervisor.Supervisor(app, app.shared_ctx.stopping)
+        settings: Settings = app.ctx.settings
+        hang_timeout = 0 if app.debug else settings.hang_timeout  # a breakpoint is no fault
+        guard = Supervisor(app, lifeline, settings.stop_timeout, hang_timeout)
         held.callback(guard.stop)
         guard.start()
 
@@ -165,22 +179,30 @@ def _run_main_process(app: Sanic, backends: Backends) -> None:
 
 
 def _run_worker(app: Sanic, backends: Backends) -> None:
-    held, opened = ExitStack(), AsyncExitStack()
+    held, opened, lasting = ExitStack(), AsyncExitStack(), AsyncExitStack()
     app.register_listener(_load_settings, "before_server_start")
 
     @app.before_server_start
     async def open_parts(app: Sanic) -> None:
         if app.state.workers:  # a single process, without a main process to do this
-            await asyncio.to_thread(_prepare, app, backends, held)
+            await tasks.in_thread(partial(_prepare, app, backends, held))
         async with AsyncExitStack() as stack:  # closes what is open if a later part fails
+            await stack.enter_async_context(health.open_port(app))
             await _open(app, backends, stack)
+            await static.open_files(app)
             opened.push_async_exit(stack.pop_all())
         if not app.state.workers:
-            following = supervisor.follow(app, app.shared_ctx.stopping)
-            opened.push_async_callback(tasks.stop, tasks.start(following, "following"))
             gc.collect()
             gc.freeze()  # what was made until now stays as long as the worker
             gc.set_threshold(*GC_THRESHOLDS)
+
+    @app.after_server_start
+    async def follow(app: Sanic) -> None:
+        stop = Stop(app, app.ctx.settings.stop_timeout)
+        stop.handle_signals()
+        if not app.state.workers:
+            stop.follow(app.shared_ctx.lifeline)
+            await lasting.enter_async_context(beating(app.shared_ctx.lifeline))
 
     @app.before_server_stop
     async def close_parts(_: Sanic) -> None:
@@ -188,6 +210,10 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
             await opened.aclose()
         finally:
             await asyncio.to_thread(held.close)
+
+    @app.after_server_stop
+    async def end(_: Sanic) -> None:
+        await lasting.aclose()
 
 
 async def _open(
@@ -198,15 +224,17 @@ async def _open(
     pubsub = await stack.enter_async_context(backends.pubsub.open(settings))
     state = await stack.enter_async_context(backends.state.open(settings, pubsub))
     storage = await stack.enter_async_context(backends.storage.open(settings))
-    app.ctx.sessions = SessionStore(storage, pubsub, settings)
-    app.ctx.storage = Prefixed(storage, "own:")
+    own_rooms = SessionRooms(storage, max(settings.session_idle, UNUSED), state.delete)
+    app.ctx.sessions = SessionStore(storage, pubsub, settings, own_rooms)
+    app.ctx.storage, app.ctx.file_storage = Prefixed(storage, "own:"), Prefixed(storage, "file:")
     app.ctx.limits = ConnectionLimits(settings)
+    app.ctx.request_limits = RequestLimits(settings)
     watch = open_watch(app.ctx.sessions, pubsub, settings)
     app.ctx.session_watch = await stack.enter_async_context(watch)
     for resource in app.ctx.resources:
         await stack.enter_async_context(resource(app))
     stack.callback(setattr, app.ctx, "rooms", None)
-    hub = open_hub(state, pubsub, app.ctx.router, settings)
+    hub = open_hub(state, pubsub, app.ctx.router, settings, app.ctx.sessions.own_room)
     app.ctx.hub = await stack.enter_async_context(hub)
     app.ctx.rooms = Rooms(app.ctx.hub, app.ctx.sessions)
     app.ctx.connections = await stack.enter_async_context(open_connections(app.ctx.hub))
@@ -216,6 +244,25 @@ async def _open(
         stack.push_async_callback(tasks.stop, tasks.start(work, name))
 
 
+async def _try_stores(backends: Backends, settings: Settings) -> None:
+    """Check that the stores allow what the application needs. Raises SettingsError.
+
+    What may pass, such as a store that is full, is no reason not to start: rooms are readable.
+    """
+    try:
+        async with (
+            backends.pubsub.open(settings) as pubsub,
+            backends.state.open(settings, pubsub) as state,
+            backends.storage.open(settings) as storage,
+        ):
+            await checks.try_stores(state, pubsub, storage)
+    except StoreError as error:
+        if isinstance(error, StoreUnavailable | StoreFull) and not isinstance(error, StoreReadOnly):
+            logger.warning("the application starts, but the store cannot be used now: %s", error)
+            return
+        raise SettingsError(f"the store cannot be used: {error}") from error
+
+
 def _nothing() -> None:
     """Sanic's own format is text."""
 
@@ -223,49 +270,29 @@ def _nothing() -> None:
 async def _load_settings(app: Sanic) -> None:
     """Read the settings, or say what is wrong with them and exit."""
     try:
-        app.ctx.settings = app.ctx.settings or load_settings(os.environ)
+        if app.ctx.settings is None:
+            read = load_settings(os.environ, app.name)
+            app.ctx.settings = msgspec.structs.replace(read, application=app.name)
     except SettingsError as error:
-        _refuse(error)
+        checks.refuse(error)
+    app.config.REQUEST_MAX_SIZE = app.ctx.settings.body_size
     write_log = app.ctx.log_formats.get(app.ctx.settings.log_format)
     if write_log is None:
-        _refuse("GOSPA_LOG_FORMAT=json needs the extra json_logs in EXTRAS of app.py")
+        checks.refuse("GOSPA_LOG_FORMAT=json needs the extra json_logs in EXTRAS of app.py")
     write_log()
 
 
 def _prepare(app: Sanic, backends: Backends, held: ExitStack) -> None:
     """Prepare the backends, or say what is wrong and exit."""
     try:
-        _refuse_isolation(backends, app.ctx.settings, app.state.workers)
-        app.ctx.settings = backends.prepare(app.ctx.settings, held)
+        settings = app.ctx.settings
+        checks.check_descriptors()
+        checks.refuse_unfinished(app.name, Path(__file__).parents[1])
+        checks.refuse_isolation(backends.isolated(), settings, app.state.workers)
+        checks.warn_of_exposure(app, settings)
+        health.check_address(settings.health_address)
+        app.ctx.settings = backends.prepare(settings, held)
+        asyncio.run(_try_stores(backends, app.ctx.settings))
     except SettingsError as error:
         held.close()
-        _refuse(error)
-
-
-def _refuse(error: SettingsError | str) -> NoReturn:
-    logger.error("cannot start: %s", error)
-    raise SystemExit(2) from None
-
-
-def _refuse_isolation(backends: Backends, settings: Settings, workers: int) -> None:
-    isolated = backends.isolated()
-    if workers < 2 or not isolated:
-        return
-    problem = (
-        f"{workers} workers, but each keeps its own {' and its own '.join(isolated)}: visitors on "
-        "different workers see different data. Remedy: generate with the redis backend, or run "
-        "one worker."
-    )
-    if settings.require_shared:
-        raise SettingsError(f"{problem} (REQUIRE_SHARED is set)")
-    logger.warning(problem)
-
-
-async def _refused(_: Request, error: RoomError) -> HTTPResponse:
-    """What a room refuses to a view that does not handle it."""
-    return text(f"{error}\n", REFUSED.get(error.code, 409))
-
-
-async def _unavailable(_: Request, error: StoreError) -> HTTPResponse:
-    logger.warning("a request failed with a store error: %s", error)
-    return text("Try again in a moment.\n", 503, headers={"Retry-After": "1"})
+        checks.refuse(error)

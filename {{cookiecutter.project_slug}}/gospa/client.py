@@ -1,9 +1,10 @@
 """A client for Python: bots, devices, load tests, scripts and tests.
 
-    async with connect("ws://localhost:8000/ws", cookie="session=...") as client:
+    async with connect("ws://localhost:8000/ws", cookie="app_session=...") as client:
         room = await client.join("poll/lunch")
         await room.call("add", amount=1)
         await room.until(lambda state: state["count"] == 3)
+        event = await room.next_event("typing")
 
 It does what the browser client does (docs/protocol.md): it reconnects with backoff, resumes each
 room where it was, and applies each mutation exactly once.
@@ -22,12 +23,15 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 from websockets.typing import Subprotocol
 
 from gospa import tasks
-from gospa.client_room import ClientRoom, Uplink, checked
 from gospa.live import wire
-from gospa.membership import Membership, Message, Refused, backoff
+from gospa.remote.backoff import backoff
+from gospa.remote.errors import Closed, Refused
+from gospa.remote.membership import Membership, Message
+from gospa.remote.room import ClientRoom, Event
+from gospa.remote.uplink import Uplink, checked
 from gospa.store.codec import encode, unpack
 
-__all__ = ["Client", "ClientRoom", "Closed", "Refused", "connect"]
+__all__ = ["Client", "ClientRoom", "Closed", "Event", "Refused", "connect"]
 
 # Seconds
 PATIENCE = 10.0  # until WELCOME, and for the answer to a ping
@@ -43,41 +47,42 @@ LOGGER = logging.getLogger("gospa.client")
 Status = Literal["connecting", "online", "offline", "closed"]
 
 
-class Closed(Exception):
-    """The client ended, and its mutations without an answer may have been applied or not.
-
-    `code` is a close code, 1000 after the client's own end and 1011 after an unexpected error,
-    which is the cause; or the HTTP status of a refused handshake.
-    """
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(code, reason)
-        self.code, self.reason = code, reason
-
-    def __str__(self) -> str:
-        return f"{self.reason or 'no reason given'} ({self.code})"
-
-
 def connect(
-    url: str, *, cookie: str = "", headers: Mapping[str, str] | None = None, **options: Any
+    url: str,
+    *,
+    cookie: str = "",
+    token: str = "",
+    headers: Mapping[str, str] | None = None,
+    patience: float | None = None,
+    **options: Any,
 ) -> "Client":
     """Make a client of the server at `url`; use it as an asynchronous context manager.
 
-    `cookie` is a Cookie header, `headers` are others. `options` are those of
+    `cookie` is a Cookie header; instead, `token` is one that the server's `issue_token` gave, which
+    is sent in the Authorization header. `headers` are others. `options` are those of
     `websockets.asyncio.client.connect`, for example `ssl` or `proxy`.
 
-    Entering it waits for the server, for as long as it takes: use `asyncio.timeout` for a limit. It
-    raises Closed if the server refuses the client; errors of the network, such as those of TLS, are
-    logged, and it tries again. Leaving it sends nothing more, and rejects what waits with Closed.
+    Entering it waits for the server. It raises Closed if the server refuses the client; errors of
+    the network, such as those of TLS, are logged, and it tries again. Leaving it sends nothing
+    more, and rejects what waits with Closed.
+
+    Entering it, joins, calls and other waits, except for iterators, raise TimeoutError after
+    `patience` seconds. Without it they wait as long as it takes.
     """
-    return Client(url, cookie, headers or {}, options)
+    authorization = {"Authorization": f"Bearer {token}"} if token else {}
+    return Client(url, cookie, {**authorization, **(headers or {})}, options, patience)
 
 
 class Client:
     """One connection to a server at a time, and the rooms that share it."""
 
     def __init__(
-        self, url: str, cookie: str, headers: Mapping[str, str], options: Mapping[str, Any]
+        self,
+        url: str,
+        cookie: str,
+        headers: Mapping[str, str],
+        options: Mapping[str, Any],
+        patience: float | None,
     ) -> None:
         """See `connect`."""
         self.status: Status = "connecting"
@@ -94,7 +99,9 @@ class Client:
             **options,
         }
         self._id = os.urandom(16)
-        self._uplink = Uplink()
+        self._uplink = Uplink(patience)
+        self._rooms: dict[str, ClientRoom] = {}
+        self._ending: list[ClientRoom] = []  # without access, of which mutations wait for answers
         self._not_before = 0.0  # loop time: earliest reconnect, from BYE
         self._began = asyncio.Event()  # the first connection, or the end
         self._closed: Closed | None = None
@@ -106,6 +113,16 @@ class Client:
         return self._uplink.server
 
     @property
+    def pid(self) -> int:
+        """The process id of the worker that serves this client.
+
+        Raises LookupError unless the server runs with GOSPA_DEMO=true: others do not tell it.
+        """
+        if "pid" not in self.server:
+            raise LookupError("the server tells its process ids only with GOSPA_DEMO=true")
+        return int(self.server["pid"])
+
+    @property
     def session(self) -> Mapping[str, Any] | None:
         """The session's public `id` and its `user` in the last WELCOME, if that has them."""
         return self._uplink.session
@@ -115,7 +132,8 @@ class Client:
             self._task = asyncio.create_task(self._run(), name=f"client of {self._url}")
             self._task.add_done_callback(self._end)
             stack.push_async_callback(self.__aexit__)
-            await self._began.wait()
+            async with asyncio.timeout(self._uplink.patience):
+                await self._began.wait()
             if self._closed is not None:
                 raise self._closed
             stack.pop_all()
@@ -129,17 +147,17 @@ class Client:
     async def join(self, room: str, details: Any = None) -> ClientRoom:
         """Return a room once it is joined: the same object until it is left.
 
-        `details` are shown in the list of members, the room `<room>#members`, if that is joined
-        with them. Raises Refused or Closed.
+        `details` are what this client says of itself: the list of members, `<room>#members`, shows
+        them as its `claims`. Raises Refused or Closed.
         """
         if self._closed is not None:
             raise self._closed
-        joined = self._uplink.rooms.get(checked(room))
+        joined = self._rooms.get(checked(room, wire.MAX_ROOM))
         if joined is None:
             self._uplink.frame(room, wire.JOIN, room, None, None, details)  # raises Refused
             later = asyncio.get_running_loop().call_later
             membership = Membership(room, details, self._uplink.post, later)
-            joined = self._uplink.rooms[room] = ClientRoom(membership, self._uplink)
+            joined = self._rooms[room] = ClientRoom(membership, self._uplink, self._rooms)
             if self.status == "online":
                 membership.enter()
         return await joined.joined()
@@ -196,7 +214,7 @@ class Client:
             self._receive(unpack(await websocket.recv(decode=False)))
 
     def _receive(self, message: Message) -> None:
-        rooms = self._uplink.rooms
+        rooms = self._rooms
         match message:
             case [wire.WELCOME, _, member, server, *more]:
                 self.member = member
@@ -204,7 +222,7 @@ class Client:
                 self._become("online")
                 self._began.set()
                 size = self._uplink.limits["frame_size"]
-                for room in rooms.values():
+                for room in self._all():
                     room.membership.resume(self._uplink.session_id, size)
             case [wire.BYE, _, delay, *_]:  # milliseconds
                 self._not_before = asyncio.get_running_loop().time() + delay / 1000
@@ -212,14 +230,19 @@ class Client:
                 error = Refused(code, text, name)
                 rooms[name].membership.refuse(error)
                 if rooms[name].membership.error is error:
-                    del rooms[name]
+                    self._ending.append(rooms.pop(name))
                 elif code != "unavailable":
                     LOGGER.warning("a request was refused: %s", error)
-            case [wire.ACK | wire.ERROR, int(), *_]:
-                for room in rooms.values():
+            case [wire.ACK | wire.DONE | wire.ERROR, int() | bytes(), *_]:
+                for room in self._all():
                     room.membership.answer(message)
             case [_, str(name), *_] if name in rooms:
                 rooms[name].membership.receive(message)
+
+    def _all(self) -> list[ClientRoom]:
+        """The rooms that may wait for answers: those without access first."""
+        self._ending = [room for room in self._ending if not room.membership.settled]
+        return [*self._ending, *self._rooms.values()]
 
     def _become(self, status: Status) -> None:
         self.status = status
@@ -227,7 +250,7 @@ class Client:
     def _lose(self) -> None:
         self._become("offline")
         self._uplink.websocket = None
-        for room in self._uplink.rooms.values():
+        for room in self._all():
             room.membership.lose()
 
     def _end(self, task: asyncio.Task[Closed]) -> None:
@@ -243,9 +266,9 @@ class Client:
         self._lose()
         self._become("closed")
         self._began.set()
-        for room in self._uplink.rooms.values():
+        for room in self._all():
             room.membership.end(self._closed)
-        self._uplink.rooms.clear()
+        self._rooms.clear()
 
 
 def _final(error: Exception) -> Closed | None:

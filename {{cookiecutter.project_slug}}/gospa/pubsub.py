@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gospa.errors import StoreError
+
 OnMessage = Callable[[bytes], None]
 OnGap = Callable[[], None]
 
@@ -27,6 +29,10 @@ class PubSub(Protocol):
     @property
     def connected(self) -> bool:
         """Whether messages published elsewhere reach this worker just now."""
+
+    @property
+    def fault(self) -> StoreError | None:
+        """Why it is not connected, if it is not and that is known."""
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Send a message to all subscribers. Raises StoreError."""

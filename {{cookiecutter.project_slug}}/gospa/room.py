@@ -1,72 +1,189 @@
 """A kind of room: its state, its actions, and who may enter."""
 
+import re
+import unicodedata
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 from sanic import Sanic
 
 from gospa.action import Action, Declared, Event
+from gospa.alarm import Alarm
+from gospa.command import Command
 from gospa.errors import DefinitionError
+from gospa.member import Access, Member
 from gospa.sessions.session import Session
-from gospa.store.codec import CodecError, pack_fields
+from gospa.state import State
+
+S_co = TypeVar("S_co", bound=State, covariant=True)  # so that a list of kinds has a type
 
 
-class Room(Declared):
-    """One kind of room. Subclass it, name its pattern, and say who may enter.
+class Room(Declared, Generic[S_co]):
+    """One kind of room. Subclass `Room[PollState]`, name a pattern, and say who may enter.
+
+        class Poll(Room[PollState]):
+            pattern = "poll/<name>"
+
+            async def authorize(self, session: Session) -> Access:
+                return Access.FULL
 
     pattern   the names it answers to: "poll/<name>" matches "poll/lunch"
-    initial   the values of keys that nobody has set yet
-    writable  keys that members may set directly, with the type of each value
-    private   True: each session has its own room under this name
-    presence  True: members may see who else is in the room
+    version   of the shape of its state, from 1; see `migrate`
+    scope     whose room it is: "shared" by everybody, or each "session" or "user" has its own
+    presence  True: members may see who else is in the room; "people": each user once
 
-    Methods with `@action` change its state; attributes that are an `Event` are what may be sent to
-    its members. `app` is the application.
+    Methods with `@action` change its state, and those with `@command` may wait for anything; one
+    with `@alarm` runs at the time that `state.wake()` has set;
+    attributes that are an `Event` are what may be sent to its members. The methods below are hooks:
+    override those that you need. `app` is the application, `name` and `params` are of this room.
+    Keep nothing else on `self`, which the members on one worker share. docs/rooms.md has examples.
     """
 
     pattern: ClassVar[str]
-    initial: ClassVar[Mapping[str, Any]] = {}
-    private: ClassVar[bool] = False
-    presence: ClassVar[bool] = False
+    scope: ClassVar[Literal["shared", "session", "user"]] = "shared"
+    presence: ClassVar[Literal[False, True, "people"]] = False
 
-    initial_fields: ClassVar[Mapping[str, bytes]] = {}  # `initial`, encoded
     app: Sanic
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         if not isinstance(getattr(cls, "pattern", None), str):
             raise DefinitionError(f"{cls.__name__} needs a pattern, for example 'poll/<name>'")
         if cls.authorize is Room.authorize:
             raise DefinitionError(
-                f"{cls.__name__} needs `async def authorize(self, session) -> bool`: who may enter"
+                f"{cls.__name__} needs `async def authorize(self, session) -> Access`: for whom"
             )
-        members = {name: getattr(cls, name) for name in dir(cls)}
-        declared = {k: each for k, each in members.items() if isinstance(each, Action | Event)}
-        for name in declared:
-            if name in _TAKEN or name.startswith("_"):
-                raise DefinitionError(f"{cls.__name__}.{name}: rename it, the name is not free")
-        try:
-            cls.initial_fields = pack_fields(cls.initial)
-        except CodecError as error:
-            raise DefinitionError(f"{cls.__name__}.initial: {error}") from error
-        cls.actions = {name: each for name, each in declared.items() if isinstance(each, Action)}
-        cls.events = {name: each for name, each in declared.items() if isinstance(each, Event)}
-        for each in cls.actions.values():
-            each.define()
+        if cls.scope not in SCOPES:
+            raise DefinitionError(f"{cls.__name__}.scope is one of {', '.join(SCOPES)}")
+        if cls.presence not in LISTS:
+            raise DefinitionError(
+                f"{cls.__name__}.presence is one of {', '.join(map(repr, LISTS))}"
+            )
+        if type(cls.version) is not int or cls.version < 1:
+            raise DefinitionError(f"{cls.__name__}.version is a whole number from 1 on")
+        _declare(cls)
 
     def __init__(self, name: str, params: Mapping[str, str]) -> None:
         self.name = name
         self.params = params
 
-    async def authorize(self, session: Session) -> bool:
-        """Whether the holder of `session` may enter, and stay.
+    @classmethod
+    def named(cls, **params: str) -> str:
+        """The name of a room with these parameters, which may hold any printable text.
 
-        Asked when a connection joins, maybe twice, and at intervals after that
-        (`GOSPA_SESSION_CHECK_INTERVAL`).
+        `Poll.named(name="tea/coffee")` is "poll/tea%2Fcoffee".
+        """
+        return re.sub(r"<([a-z_]+)>", lambda found: quoted(params[found[1]]), cls.pattern)
+
+    async def authorize(self, session: Session) -> Access:
+        """What the holder of `session` may do here. `session.user` is None without a log-in.
+
+        Asked when a connection joins, maybe twice, at intervals after that
+        (`GOSPA_SESSION_CHECK_INTERVAL`), and at `rooms.reauthorize`. If it raises, a join fails,
+        and those who are in the room stay; StoreUnavailable has clients join again later.
         """
         raise DefinitionError(f"{type(self).__name__} has no authorize")
 
-    def _track_members(self, local: Any) -> Any:
-        """Private: lets the presence extra follow who joins and leaves, until rooms have hooks."""
+    def introduce(self, session: Session) -> Mapping[str, Any]:
+        """What others are told of the holder of `session`, besides the user.
+
+        It is `info` of members in lists, of the sender of an event, and `member.info` in actions
+        and in `allows`.
+        """
+        return {}
+
+    async def load(self) -> S_co | None:
+        """The state that a room begins with, which becomes its first commit; None: the defaults.
+
+        Called when it is opened and nothing is stored: also after it was deleted, expired or lost.
+        If several workers open it at once, each may call it, and one result is taken. If it raises,
+        the room cannot be opened; StoreUnavailable has clients try again.
+        """
+        return None
+
+    async def save(self, state: Any, version: int) -> None:
+        """Keep the state elsewhere, such as in a database.
+
+        Called some time after changes (`GOSPA_SAVE_DELAY`), when the room is closed, and when the
+        worker stops: by each worker that changed it, maybe twice, maybe not in order. The version
+        only grows, also after the room was deleted or lost: keep the state of the largest one, as
+        an UPDATE with `WHERE version < :version` does. If it raises, it is called again.
+        """
+
+    def migrate(self, old: dict[str, Any], version: int) -> None:
+        """Change what `version` stored, by key, into what this version of the class reads.
+
+        A key is `<field>` or `<collection>/<id>`, and a value is plain: a Struct is a dict. It does
+        nothing else, as it may run twice. The result is checked, and stored as one commit.
+        """
+
+    def joined(self, state: Any, member: Member) -> str | None:
+        """A member, which is one tab, has come: an action, run once for each visit.
+
+        A text that it returns says why others do not see the member, who is told. A hook refuses
+        nobody: if it raises, that is logged. A `joined` that failed is not run again, and no `left`
+        follows it.
+        """
+        return None
+
+    def updated(self, state: Any, member: Member) -> None:
+        """What is known of a member who is here has changed: an action.
+
+        A client that comes back as another user is on another visit.
+        """
+
+    def left(self, state: Any, member: Member) -> None:
+        """A member has gone: an action, run once for each visit.
+
+        That is when the client left the room, or was not connected for nine seconds. A client that
+        is back before that is on the same visit. If all workers died, it runs when the room is
+        opened again.
+        """
 
 
+def quoted(value: str) -> str:
+    """A parameter's value as part of a room's name: NFC, with these characters percent-encoded.
+
+    So no value reaches beyond its place, or into the keys that the engine makes of names.
+    """
+    text = unicodedata.normalize("NFC", value)
+    return re.sub(r"[%/#@{}]", lambda found: f"%{ord(found[0]):02X}", text)
+
+
+SCOPES = get_args(Room.__annotations__["scope"].__args__[0])
+LISTS = get_args(Room.__annotations__["presence"].__args__[0])
 _TAKEN = frozenset({*dir(Room), *Room.__annotations__, *Declared.__annotations__, "params"})
+
+
+def _declare(cls: type[Room[Any]]) -> None:
+    """List what the class declares, and read its state and signatures. Raises DefinitionError."""
+    found = {name: getattr(cls, name) for name in dir(cls)}
+    kinds = Action | Alarm | Command | Event
+    declared = {name: each for name, each in found.items() if isinstance(each, kinds)}
+    for name in declared:
+        if name in _TAKEN or name.startswith("_"):
+            raise DefinitionError(f"{cls.__name__}.{name}: rename it, the name is not free")
+    cls.state = _state_of(cls)
+    cls.state.schema()
+    cls.actions = {name: each for name, each in declared.items() if isinstance(each, Action)}
+    cls.alarms = {name: each for name, each in declared.items() if isinstance(each, Alarm)}
+    cls.commands = {name: each for name, each in declared.items() if isinstance(each, Command)}
+    cls.events = {name: each for name, each in declared.items() if isinstance(each, Event)}
+    if len(cls.alarms) > 1:
+        raise DefinitionError(f"{cls.__name__} has several alarms: {', '.join(cls.alarms)}")
+    for method in (*cls.actions.values(), *cls.alarms.values()):
+        method.define(cls.state)
+    for command in cls.commands.values():
+        command.define()
+
+
+def _state_of(cls: type[Room[Any]]) -> type[State]:
+    """The argument of Room[...]. Raises DefinitionError."""
+    for base in getattr(cls, "__orig_bases__", ()):
+        if get_origin(base) is Room:
+            (state,) = get_args(base)
+            if isinstance(state, type) and issubclass(state, State):
+                return state
+    if cls.state is State and Room in cls.__bases__:
+        raise DefinitionError(f"write class {cls.__name__}(Room[MyState]), with a State of yours")
+    return cls.state

@@ -2,30 +2,31 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+import secrets
+import unicodedata
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import MappingProxyType
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from sanic import Request, Sanic
 
-from gospa.action import SERVER, Action, Event, Run, bind_action
+from gospa.action import Action, Event
+from gospa.command import Command
 from gospa.errors import Invalid, UnknownRoom
-from gospa.live import wire
+from gospa.live import calls, wire
 from gospa.live.hub import Hub
-from gospa.live.local_room import LocalRoom
-from gospa.live.mutations import Mutation, MutationSequence, Outcome
+from gospa.live.sequence import MutationSequence
 from gospa.room import Room
-from gospa.sessions.session import Session
+from gospa.sessions.session import Session, session_for
 from gospa.sessions.store import SessionStore
-from gospa.store.codec import CodecError, unpack_fields
+from gospa.state import State
 from gospa.store.contract import channel
-from gospa.store.draft import StateTooLarge
+from gospa.visitor_rooms import VisitorRooms
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound=State)
 T = TypeVar("T")
-State = Mapping[str, Any]
 
 MEMBERS = "#members"  # ends the name of the room that lists a room's members
 
@@ -61,7 +62,20 @@ class Rooms:
 
         Raises what the action raises. Its member is the application: `member.server` is true.
         """
-        result: R = await _run(self._hub, _bound(self._hub, action, room, (args, kwargs)))
+        result: R = await calls.run_call(
+            self._hub, calls.bound(self._hub, action, room, (args, kwargs))
+        )
+        return result
+
+    async def run(
+        self, command: Command[P, R, ...], room: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a command; returns its result. Raises what the command raises.
+
+        Its caller is the application: `caller.user` is None.
+        """
+        id, ttl = secrets.token_hex(16), self._hub.settings.mutation_ttl
+        result: R = await calls.run_named(self._hub, command, room, (args, kwargs), id, ttl)
         return result
 
     def once(self, key: str) -> "Once":
@@ -73,38 +87,40 @@ class Rooms:
             raise ValueError("a key of once() may not be empty")
         return Once(self._hub, key)
 
-    async def read(self, kind: type[Room], room: str) -> State:
-        """The state that the store holds now, with defaults; it cannot be changed."""
-        key, found = _resolve(self._hub, room, kind)
-        snapshot = await self._hub.store.load(key)
-        return _state(found, snapshot.fields if snapshot else {})
+    async def read(self, kind: type[Room[S]], room: str) -> S:
+        """The state that the store holds now, with defaults. `authorize` is not asked.
+
+        It cannot be assigned to. What is changed inside of it, such as a Struct, is stored nowhere.
+        """
+        state: S = await calls.read(self._hub, *calls.resolve(self._hub, room, kind))
+        return state
 
     @asynccontextmanager
-    async def watch(self, kind: type[Room], room: str) -> AsyncIterator[AsyncIterator[State]]:
+    async def watch(self, kind: type[Room[S]], room: str) -> AsyncIterator[AsyncIterator[S]]:
         """Follow a room: `async with rooms.watch(Poll, "poll/lunch") as states`.
 
         `async for state in states` gives the state now and after changes. States that follow each
         other quickly may be skipped, never the newest. It ends when the worker stops.
         """
-        key, found = _resolve(self._hub, room, kind)
+        key, found = calls.resolve(self._hub, room, kind)
         changed = asyncio.Event()
         async with self._hub.hold(key, found) as local:
             local.listeners.add(changed.set)
             try:
-                yield _states(local, changed)
+                yield calls.states(local, changed)
             finally:
                 local.listeners.discard(changed.set)
 
     async def send(self, event: Event[T], room: str, payload: T) -> None:
-        """Send an event to those who are in a room now, on all workers. Its sender is ""."""
-        await _send(self._hub, event, room, payload)
+        """Send an event to those who are in a room now, on all workers. It has no sender."""
+        await calls.send(self._hub, event, *calls.resolve(self._hub, room, event.owner), payload)
 
-    async def members(self, room: str) -> State:
-        """The list of a room's members: entries by member id. Clients are in it that joined it.
+    async def members(self, room: str) -> Any:
+        """The list of a room's members, with `count` and `people`. It has those who joined it.
 
         Raises UnknownRoom if the room keeps no list.
         """
-        _, found = _resolve(self._hub, room, Room)
+        _, found = calls.resolve(self._hub, room, Room)
         try:
             return await self.read(Room, room + MEMBERS)
         except UnknownRoom:
@@ -119,27 +135,50 @@ class Rooms:
         They may join again if `authorize` allows it, which is asked about who is joining just now,
         too: so first record whom it is to refuse.
         """
-        key, _ = _resolve(self._hub, room, Room)
-        for each in (key, key + MEMBERS):  # some may be in the list alone
-            await self._hub.pubsub.publish(channel(each), wire.kick(user, member))
+        await self._notify(room, wire.KICK, user, member)
+
+    async def reauthorize(self, room: str, *, user: str | None = None) -> None:
+        """Ask `authorize` again at once about the members of a user, or about everybody.
+
+        Those who lost access are told, for this room alone.
+        """
+        await self._notify(room, wire.REAUTHORIZE, user)
 
     async def delete(self, room: str) -> None:
-        """Delete a room's state: members see the defaults. Keys of `once` stay used."""
-        key, _ = _resolve(self._hub, room, Room)
+        """Delete a room's state: members see the defaults, or what `load` gives.
+
+        Keys of `once` stay used.
+        """
+        key, _ = calls.resolve(self._hub, room, Room)
         await self._hub.store.delete(key)
 
     async def names(self, prefix: str = "") -> AsyncIterator[str]:
         """The names of stored rooms that begin with a prefix, in no order. One may come twice.
 
-        Private rooms and lists of members are left out.
+        Rooms of a session or user, and lists of members, are left out.
         """
         async for name in self._hub.store.names():
             if name.startswith(prefix) and not {"@", "#"}.intersection(name):
                 yield name
 
     def for_user(self, user: str) -> "UserRooms":
-        """The private rooms of a user, in all sessions of the user."""
-        return UserRooms(self._hub, self._sessions, user)
+        """The rooms that are a user's own: one for the user, or one in each session of the user.
+
+        `scope` of the room's class says which; UserRooms raises Invalid for one that all share.
+        """
+        return UserRooms(self._hub, self._sessions, unicodedata.normalize("NFC", user))
+
+    def for_visitor(self, session: Session, address: str) -> VisitorRooms:
+        """The rooms as the holder of a session may use them, from this address."""
+        return VisitorRooms(self._hub, session, address)
+
+    async def _notify(
+        self, room: str, kind: int, user: str | None, member: str | None = None
+    ) -> None:
+        key, _ = calls.resolve(self._hub, room, Room)
+        name = None if user is None else unicodedata.normalize("NFC", user)
+        for each in (key, key + MEMBERS):  # some may be in the list alone
+            await self._hub.pubsub.publish(channel(each), wire.notice(kind, name, member))
 
 
 class Once:
@@ -160,13 +199,26 @@ class Once:
         digest = hashlib.blake2b(f"{action.name} {self._key}".encode(), digest_size=16).hexdigest()
         ttl = self._hub.settings.once_ttl
         sequence = MutationSequence(f"once:{digest}", ttl, record_refusals=False)
-        bound = _bound(self._hub, action, room, (args, kwargs))
-        result: R | None = await _run(self._hub, bound, sequence)
+        call = calls.bound(self._hub, action, room, (args, kwargs))
+        result: R | None = await calls.run_call(self._hub, call, sequence)
+        return result
+
+    async def run(
+        self, command: Command[P, R, ...], room: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a command under this key: run again, each of its changes is applied once."""
+        id = hashlib.blake2b(f"{command.name} {self._key}".encode(), digest_size=16).hexdigest()
+        ttl = self._hub.settings.once_ttl
+        result: R = await calls.run_named(self._hub, command, room, (args, kwargs), id, ttl)
         return result
 
 
 class UserRooms:
-    """The private rooms of a user: each session of the user has its own."""
+    """The rooms that are a user's own.
+
+    A room whose scope is "user" is there once for all devices of the user, one whose scope is
+    "session" in each session.
+    """
 
     def __init__(self, hub: Hub, sessions: SessionStore, user: str) -> None:
         self._hub = hub
@@ -176,86 +228,30 @@ class UserRooms:
     async def call(
         self, action: Action[P, R, ...], room: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> list[R]:
-        """Call an action in the room of each session; returns the results."""
-        sessions = await self._sessions.sessions_of(self._user)
+        """Call an action in each of the rooms; returns the results."""
         given = (args, kwargs)
-        calls = [_bound(self._hub, action, room, given, session) for session in sessions]
-        return [await _run(self._hub, bound) for bound in calls]
+        places = await self._places(room, action.owner)
+        return [
+            await calls.run_call(self._hub, calls.bound_at(place, action, given))
+            for place in places
+        ]
+
+    async def read(self, kind: type[Room[S]], room: str) -> list[S]:
+        """The state of each of the rooms: none for the scope "session" without a session."""
+        places = await self._places(room, kind)
+        return [await calls.read(self._hub, *place) for place in places]
 
     async def send(self, event: Event[T], room: str, payload: T) -> None:
         """Send an event to all connections of the user that are in the room."""
-        for session in await self._sessions.sessions_of(self._user):
-            await _send(self._hub, event, room, payload, session)
+        for key, found in await self._places(room, event.owner):
+            await calls.send(self._hub, event, key, found, payload)
 
-
-class _Call(NamedTuple):
-    """An action of a room with its arguments."""
-
-    key: str
-    room: Room
-    run: Run
-
-
-def _bound(
-    hub: Hub,
-    action: Action[..., Any, ...],
-    name: str,
-    given: tuple[tuple[Any, ...], Mapping[str, Any]],
-    session: Session | None = None,
-) -> _Call:
-    if not isinstance(action, Action):
-        raise TypeError(f"name an action by its class, such as Poll.vote, not {action!r:.60}")
-    key, room = _resolve(hub, name, action.owner, session)
-    return _Call(key, room, bind_action(room, action.name, SERVER, action.named(*given)))
-
-
-async def _run(hub: Hub, call: _Call, sequence: MutationSequence | None = None) -> Any:
-    """Run a call in the room's queue; returns its result, or raises its error."""
-    ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-    def end(outcome: Outcome) -> None:
-        if not ended.done():  # else the caller gave up
-            ended.set_result(outcome)
-
-    async with hub.hold(call.key, call.room) as local:
-        local.mutations.submit(Mutation(sequence, 1, call.run, end))
-        outcome = await ended
-    if isinstance(outcome, CodecError | StateTooLarge):
-        raise Invalid(str(outcome)) from outcome
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome.result
-
-
-async def _send(
-    hub: Hub, event: Event[Any], room: str, payload: object, session: Session | None = None
-) -> None:
-    key, found = _resolve(hub, room, event.owner, session)
-    message = wire.event(found.name, event.name, event.payload(payload), "")
-    await hub.pubsub.publish(channel(key), message)
-
-
-def _resolve(hub: Hub, name: str, kind: type, session: Session | None = None) -> tuple[str, Room]:
-    """A room of this kind; the private one of a session if that is given."""
-    key, found = hub.router.resolve(name, session)
-    if not isinstance(found, kind):
-        raise UnknownRoom(f"{name} is a {type(found).__name__}, not a {kind.__name__}")
-    if session is not None and not found.private:
-        raise Invalid(f"{name} is one room for everybody: for_user() is for private rooms")
-    return key, found
-
-
-def _state(room: Room, fields: Mapping[str, bytes]) -> State:
-    return MappingProxyType(unpack_fields({**room.initial_fields, **fields}))
-
-
-async def _states(local: LocalRoom, changed: asyncio.Event) -> AsyncIterator[State]:
-    shown = None
-    while not local.closed:
-        changed.clear()
-        snapshot = local.replica.snapshot
-        if snapshot.tag != shown:
-            shown = snapshot.tag
-            yield _state(local.room, snapshot.fields)
-        else:
-            await changed.wait()
+    async def _places(self, name: str, kind: type) -> list[tuple[str, Room[Any]]]:
+        router = self._hub.router
+        sessions = [session_for(self._user)]
+        _, found = router.resolve(name, sessions[0])
+        if found.scope == "shared":
+            raise Invalid(f"{name} is one room for everybody: for_user() is for a user's own")
+        if found.scope == "session":
+            sessions = await self._sessions.sessions_of(self._user)
+        return [calls.of_kind(router.resolve(name, session), name, kind) for session in sessions]

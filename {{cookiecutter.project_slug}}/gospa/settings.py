@@ -1,12 +1,15 @@
 """Settings from the environment, checked at start."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 PREFIX = "GOSPA_"
+SHORTEST_HANG = 30  # seconds
+LEASE = 9.0  # seconds that a worker counts as there after a crash: see `live/visits.py`
 SCHEMES = (
     *("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://"),
     *("redis+cluster://", "rediss+cluster://"),
@@ -17,7 +20,10 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86400)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 
-_ORIGIN = r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?"
+_HOST = r"(\.?[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:.]+\])"
+_LISTEN = r"([\w.-]+|\[[0-9a-fA-F:.]+\])"
+# Browsers' schemes with a host that is nobody's own are left out.
+_ORIGIN = r"(https?|(?!http|ftp|file|wss?:|data|blob|javascript)[a-z][a-z0-9+.-]*)://([\w.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?"
 
 
 class SettingsError(ValueError):
@@ -34,22 +40,54 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """REDIS_URL: address of Redis or Valkey, such as redis://user:password@host:6379/0."""
     require_shared: bool = False
     """REQUIRE_SHARED: refuse to start several workers on a memory backend instead of warning."""
+    application: str = ""
+    """NAME in app.py, while it is served; not a variable."""
     production: bool = False
     """Require REDIS_URL, and never start a development store."""
+    demo: bool = False
+    """Enable what only a demonstration needs: anybody may log in under any name, and browsers are
+    told the process ids of workers.
+    """
     key_prefix: Annotated[str, msgspec.Meta(pattern=r"^[\w:.-]*$", max_length=64)] = "app:"
-    """Prefix of all keys and channels, so that several applications can share a server."""
+    """Prefix of all keys and channels, so that several applications can share a server.
+
+    The default is NAME in app.py, and a colon.
+    """
     store_directory: str = ".devstore"
     """Directory of the development store's data."""
     store_timeout: Seconds = 2.0
     """Timeout of a request to the store, after which it counts as unavailable."""
     log_format: Literal["text", "json"] = "text"
     """Format of the log: text for people, or one JSON object a line for programs."""
+    release: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """Which release this is, such as a commit; a hash of files and code if it is not set.
+
+    Browsers are told, and learn of another one: see docs/deployment.md.
+    """
+    outdated: str = ""
+    """Releases whose pages have to be reloaded before they connect, separated by commas.
+
+    For a deploy that no longer understands what these pages send.
+    """
     allowed_origins: Annotated[str, msgspec.Meta(pattern=rf"^({_ORIGIN}(\s*,\s*{_ORIGIN})*)?$")] = (
         ""
     )
-    """Other origins that are allowed, such as https://example.org, separated by commas.
+    """Other origins that are allowed, such as https://example.org or, for an app's own scheme,
+    capacitor://localhost, separated by commas.
 
     See CSRF in docs/architecture.md.
+    """
+    allowed_hosts: Annotated[str, msgspec.Meta(pattern=rf"^({_HOST}(\s*,\s*{_HOST})*)?$")] = ""
+    """Names under which the application is served, separated by commas; all if there are none.
+
+    `.example.org` means all names below it. Requests for others are refused, except for those of
+    `/health/`. Use it where no proxy does this.
+    """
+    path_prefix: Annotated[str, msgspec.Meta(pattern=r"^(/[A-Za-z0-9_.~-]+)*$", max_length=64)] = ""
+    """Path below which the application is served, such as /live: see docs/deployment.md."""
+    insecure_cookies: bool = False
+    """For development over plain HTTP, as from other devices of a LAN: give the cookie without
+    `Secure`, which browsers refuse otherwise. Anybody on the network can then take sessions over.
     """
     session_idle: Seconds = 14 * 86400.0
     """Idle timeout: a session that is not used for this long ends."""
@@ -58,13 +96,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_size: Annotated[int, msgspec.Meta(ge=256)] = 64 * 1024
     """Maximum size of a stored session."""
     session_grace: Seconds = 10.0
-    """How long a replaced token remains valid for requests that are in progress."""
+    """How long a renewed token remains valid for requests that are in progress.
+
+    The token from before a log-in does not.
+    """
     session_check_interval: Seconds = 30.0
     """Interval at which sockets are compared with their sessions, in case a message was lost."""
     sockets_need_login: bool = False
     """Allow sockets to logged-in users only."""
     room_ttl: Seconds = 30 * 86400.0
-    """A room that is neither changed nor visited for this long is deleted."""
+    """A room that is neither changed nor visited for this long is deleted.
+
+    A session's own room is deleted after GOSPA_SESSION_IDLE, if that is less, and with its session.
+    """
+    visited_ttl: Seconds = 3600.0
+    """The same for a room that has only been visited: hooks and `load` alone have changed it."""
     mutation_ttl: Seconds = 86400.0
     """How long a client's repeated mutation is recognized (idempotency)."""
     once_ttl: Seconds = 7 * 86400.0
@@ -72,7 +118,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     room_size: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024
     """Maximum size of a room's state; each key counts 64 bytes more."""
     memory_size: Annotated[int, msgspec.Meta(ge=1024)] = 256 * 1024 * 1024
-    """Maximum size of all rooms, and of all sessions, in a memory backend."""
+    """Maximum size of all rooms, and of all sessions, in a memory backend.
+
+    The rooms' share of a visitor is at most a ninth of it, and that of an address a fifth.
+    """
     frame_size: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024
     """Maximum size of a client's message."""
     frame_elements: Count = 4096
@@ -80,40 +129,117 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     frame_depth: Annotated[int, msgspec.Meta(ge=4, le=32)] = 16
     """Maximum nesting depth of the values in a message."""
     frames_per_second: Rate = 200.0
-    """Rate limit of a connection, in frames of any kind; allows bursts of ten seconds' worth."""
+    """Rate limit of a connection, in frames of any kind; allows bursts of ten seconds' worth.
+
+    A connection above it is closed. All connections of a visitor to a worker together are read no
+    faster than this.
+    """
     bytes_per_second: Rate = 256.0 * 1024
     """Rate limit of a connection, in bytes; allows bursts of ten seconds' worth."""
+    event_size: Annotated[int, msgspec.Meta(ge=128)] = 16 * 1024
+    """Maximum size of an event that a member sends."""
+    events_per_second: Rate = 60.0
+    """Rate limit of a visitor's events in each worker, over all connections of the session; allows
+    bursts of ten seconds' worth. Above it, events are refused.
+    """
+    fanout_per_second: Rate = 2.0 * 1024 * 1024
+    """Rate limit of what a visitor has each worker send, in bytes: the size of an event or change,
+    times the members who get it. Allows bursts of ten seconds' worth. Above it, events are refused,
+    and requests wait for up to five seconds.
+    """
+    rooms_per_hour: Count = 500
+    """Rooms that a visitor may create in each worker: at once, and again in each hour.
+
+    Rooms that are only visited count if the visit stores something.
+    """
+    stored_per_day: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
+    """Bytes that a visitor may add to rooms, and to sessions, in each worker: at once, and again in
+    each day. Bytes that the visitor removes are given back.
+    """
+    sessions_per_hour: Count = 1000
+    """Sessions that a client address may begin, that it may keep, and log-ins, in each worker: at
+    once, and again in each hour. Above it, log-ins are refused, and other sessions end soon unless
+    a socket stays open.
+    """
+    visitors_per_network: Count = 20
+    """A client address may do this many times as much as a visitor: frames, bytes, events, what
+    others are sent, commands, rooms, storage.
+
+    An address is an IPv4 address or the /64 network of an IPv6 address.
+    """
     hello_timeout: Seconds = 10.0
     """A connection that has not sent HELLO within this time is closed."""
-    room_name: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 128
-    """Maximum length of a room's name, in characters."""
     rooms_per_connection: Count = 64
     """Maximum number of rooms that a connection may join."""
+    presence_size: Count = 200
+    """Maximum number of people that the list of a room's members shows; all are counted."""
+    action_warning: Seconds = 0.1
+    """An action that takes longer is logged: meanwhile the worker does nothing else."""
+    save_delay: Seconds = 1.0
+    """How long `save` of a room waits after a change, for further ones."""
     connections_per_session: Count = 64
     """Maximum number of sockets of a session in each worker."""
     connections_per_address: Count = 1000
-    """Maximum number of sockets of a client address in each worker."""
+    """Maximum number of sockets of a client address in each worker; of IPv6, of a /64 network."""
     handshakes_per_second: Rate = 100.0
     """Rate limit of a client address in each worker; allows bursts of ten seconds' worth."""
+    body_size: Annotated[int, msgspec.Meta(ge=1024)] = 256 * 1024
+    """Maximum size of an HTTP request's body; a route with `stream=True` has to limit it itself.
+
+    An address may have 64 bodies of this size on their way at a time, in each worker.
+    """
+    form_fields: Count = 1000
+    """Maximum number of fields and files in a form."""
+    request_timeout: Seconds = 30.0
+    """The headers of an HTTP request, and then its body, have to arrive within this time each."""
+    requests_per_second: Rate = 300.0
+    """Rate limit of a client address, in HTTP requests, in each worker; 8 KiB of a body count as
+    another request. Allows bursts of thirty seconds' worth, so that 300 visitors behind one address
+    may load a page of 30 files at once.
+    """
+    health_address: Annotated[str, msgspec.Meta(pattern=rf"^({_LISTEN}:[0-9]{{1,5}})?$")] = ""
+    """Address and port, such as 127.0.0.1:9000, at which `/health/` is served; it is then not found
+    at the public port. Each worker listens there, so that any may answer.
+    """
     ping_interval: Seconds = 20.0
     """Heartbeat: a connection that is silent this long is pinged, and closed after twice that."""
     drain_timeout: Seconds = 30.0
-    """A connection is closed if its client reads none of the buffered data for this long."""
+    """A connection is closed if its client, within this time, reads neither all that waits for it
+    nor 256 KiB of that.
+    """
+    unsent_size: Annotated[int, msgspec.Meta(ge=1024 * 1024)] = 64 * 1024 * 1024
+    """Maximum size, in each worker, of what waits for clients that read slowly. Above it, the
+    connections of the slowest are closed. What several clients wait for counts once.
+    """
+    stop_timeout: Seconds = 15.0
+    """Workers that still run this long after SIGTERM are killed. The application ends within three
+    seconds more, so a service manager should wait that long: `TimeoutStopSec`, `stop_grace_period`.
+    """
+    hang_timeout: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    """A worker whose event loop has not run for this long is killed and replaced; its stack is
+    logged. At least 30; 0 turns this off, and so does debug mode. Time in which the whole machine
+    slept does not count.
+    """
+    ready_needs_store: bool = False
+    """Answer /health/ready with 503 also while the store fails for all hosts alike. By default it
+    answers 200 then, since rooms stay readable, and another host would serve no better.
+    """
     head_check_interval: Seconds = 10.0
     """Interval at which open rooms are compared with the store."""
 
 
-def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read and check all settings. Raises SettingsError."""
-    names = {variable_of(field): field for field in Settings.__struct_fields__}
+def load_settings(environ: Mapping[str, str], name: str = "app") -> Settings:
+    """Read and check all settings of the application of that name. Raises SettingsError."""
+    names = {
+        variable_of(each): each for each in Settings.__struct_fields__ if each != "application"
+    }
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in names:
             close = difflib.get_close_matches(variable, names, n=1, cutoff=0.8)
             hint = f"did you mean {close[0]}?" if close else "unset it"
             raise SettingsError(f"{variable} is not a setting of this application; {hint}")
-    given: dict[str, Any] = {
-        field: environ[variable] for variable, field in names.items() if environ.get(variable)
-    }
+    given: dict[str, Any] = {"key_prefix": f"{name}:"}
+    given |= {field: environ[each] for each, field in names.items() if environ.get(each)}
     try:
         settings = msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -124,9 +250,49 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             f"{variable}={environ.get(variable, '')!r} cannot be used: {reason}. "
             "Change it, or unset it for the default."
         ) from error
-    if settings.redis_url and not settings.redis_url.startswith(SCHEMES):
-        raise SettingsError(f"REDIS_URL has to start with one of {', '.join(SCHEMES)}")
+    _check_contradictions(settings)
+    _check_address(settings.redis_url)
     return settings
+
+
+def _check_contradictions(s: Settings) -> None:
+    if s.production and s.insecure_cookies:
+        raise SettingsError("GOSPA_INSECURE_COOKIES has to be unset in production: use HTTPS")
+    refusals = {
+        f"GOSPA_HANG_TIMEOUT={s.hang_timeout:g} would kill workers that are only busy: it is at "
+        f"least {SHORTEST_HANG}, or 0, which turns it off": 0 < s.hang_timeout < SHORTEST_HANG,
+        "GOSPA_ROOM_TTL has to be above twice GOSPA_HEAD_CHECK_INTERVAL, which renews the time of "
+        "open rooms: else they are deleted under their members": (
+            s.room_ttl <= 2 * s.head_check_interval
+        ),
+        f"GOSPA_STORE_TIMEOUT has to be below {LEASE:g}: a worker that waits for the store any "
+        "longer counts as gone": s.store_timeout >= LEASE,
+        "GOSPA_MUTATION_TTL has to be above GOSPA_STORE_TIMEOUT and twice GOSPA_PING_INTERVAL, "
+        "after which clients repeat a change: else it is applied twice": (
+            s.mutation_ttl <= s.store_timeout + 2 * s.ping_interval
+        ),
+        "GOSPA_BYTES_PER_SECOND has to be at least a tenth of GOSPA_FRAME_SIZE: else a message of "
+        "that size closes its connection": 10 * s.bytes_per_second < s.frame_size,
+    }
+    for text, contradiction in refusals.items():
+        if contradiction:
+            raise SettingsError(text)
+
+
+def _check_address(url: str) -> None:
+    """Refuse what would be read wrongly: a part of the password would pass for host and port.
+
+    No error may name it, since errors are logged.
+    """
+    if url and not url.startswith(SCHEMES):
+        raise SettingsError(f"REDIS_URL has to start with one of {', '.join(SCHEMES)}")
+    scheme, _, place = url.partition("://")
+    host, *rest = re.split("[/?#]", place, maxsplit=1)
+    if "#" in place or ("@" in "".join(rest) and (host or scheme != "unix")):
+        raise SettingsError(
+            "REDIS_URL has a / ? # or @ in its user, password or options. It has to be "
+            "percent-encoded there, as %2F %3F %23 or %40."
+        )
 
 
 def variable_of(field: str) -> str:

@@ -1,13 +1,14 @@
-"""Replaces workers that died, which Sanic does not do; stops workers without a main process."""
+"""Replaces workers that died or hang, which Sanic does not do; ends all in time when it stops."""
 
-import asyncio
+import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
+from multiprocessing.process import BaseProcess
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
@@ -16,9 +17,15 @@ from sanic import Sanic
 from sanic.log import logger
 from sanic.worker.constants import ProcessState
 
+from gospa.heartbeats import Heartbeats
+from gospa.lifeline import Lifeline
+from gospa.stats import STATS
+
 POLL = 0.25  # seconds
-FOLLOW = 1.0  # seconds
 START_TIMEOUT = 2.0  # seconds
+STACK_TIMEOUT = 2.0  # seconds in which a worker that hangs may write its stack
+END_TIMEOUT = 3.0  # seconds in which the main process ends after its workers
+INSIST = 1.0  # seconds after which a second Ctrl-C is another, and ends all at once
 DELAYS = (0.5, 30.0)  # seconds before a replacement: the first time, and at most
 STEADY = 10.0  # a worker that lived this long is not failing at its start
 BEING_STARTED = frozenset({ProcessState.IDLE, ProcessState.RESTARTING, ProcessState.STARTING})
@@ -35,16 +42,20 @@ class _Record:
 
 
 class Supervisor:
-    """A thread of the main process that restarts dead workers, and stops all on a signal.
+    """A thread of the main process that looks after the workers, and stops all on a signal.
 
-    Sanic's own signal handler talks to the process that keeps the workers' states. If the signal
-    arrives while the main thread does the same, they read each other's replies, and the stop hangs
-    or fails. This thread has a connection of its own.
+    Sanic's own signal handler uses the connection to the workers' states. If the signal arrives
+    while the main thread does the same, they read each other's replies, and the stop hangs or
+    fails. This thread has a connection of its own.
     """
 
-    def __init__(self, app: Sanic, stopping: Event) -> None:
+    def __init__(
+        self, app: Sanic, lifeline: Lifeline, stop_timeout: float, hang_timeout: float
+    ) -> None:
         self._manager: Any = app.manager  # much of what is needed of it is not public
-        self._stopping = stopping
+        self._lifeline = lifeline
+        self._stop_timeout = stop_timeout
+        self._heartbeats = Heartbeats(hang_timeout) if hang_timeout else None
         self._records: dict[str, _Record] = {}
         self._signals: SimpleQueue[int | None] = SimpleQueue()  # its `put` is safe in a handler
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -52,33 +63,41 @@ class Supervisor:
     def start(self) -> None:
         """Call this in the main thread: only there can signal handlers be set."""
         self._thread.start()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, self._on_signal)
 
     def stop(self) -> None:
+        """Return when all workers have ended."""
         self._signals.put(None)
         self._thread.join()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._thread.is_alive():
-            self._signals.put(number)
-        else:
-            self._manager.shutdown_signal(number, frame)
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._signals.put(number)
 
     def _run(self) -> None:
-        # On an error the process that shares the workers' states ends, and the application with it.
-        with suppress(ConnectionError, EOFError):
-            while True:
-                with suppress(Empty):
-                    number = self._signals.get(timeout=POLL)
-                    if number is None:
-                        return
-                    self._await_starts()
-                    self._manager.shutdown_signal(number, None)
-                if self._manager._shutting_down:  # noqa: SLF001
-                    self._finish()
-                else:
-                    self.check(time.monotonic())
+        while not self._manager._shutting_down:  # noqa: SLF001
+            try:
+                number = self._signals.get(timeout=POLL)
+            except Empty:
+                self._look_after_workers()
+                continue
+            if number is None:
+                break  # Sanic ends for a reason of its own
+            self._await_starts()
+            self._manager.shutdown_signal(number, None)
+        deadline = time.monotonic() + self._stop_timeout
+        self._stop_workers()
+        self._end_workers(deadline)
+
+    def _look_after_workers(self) -> None:
+        now = time.monotonic()
+        try:
+            self.check(now)
+            self._log_stacks()
+            self._replace_hung(now)
+        except Exception:  # whatever it was: the next look may go well
+            logger.exception("the workers could not be checked")
 
     def check(self, now: float) -> None:
         """Replace workers whose state is dead; `now` is monotonic time in seconds."""
@@ -91,25 +110,9 @@ class Supervisor:
             else:
                 record.due = None
 
-    def _await_starts(self) -> None:
-        """Wait while the main thread starts processes: it fails if one is stopped just then."""
-        processes = [*self._manager.transient_processes, *self._manager.durable_processes]
-        deadline = time.monotonic() + START_TIMEOUT
-        while any(p.state in BEING_STARTED for p in processes) and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-    def _finish(self) -> None:
-        """Stop workers that were still starting when Sanic received the signal.
-
-        Sanic would wait for ever for these, and for the others to have started:
-        https://github.com/sanic-org/sanic/issues/2997
-        """
-        self._stopping.set()
-        self._manager._all_workers_ack = lambda: True  # noqa: SLF001
-        self._manager.shutdown()
-
     def _replace(self, name: str, record: _Record, now: float) -> None:
         if record.due is None:
+            STATS.workers_died += 1
             lived = now - record.alive_since
             record.delay = DELAYS[0] if lived > STEADY else min(record.delay * 2, DELAYS[1])
             record.due = now + record.delay
@@ -118,17 +121,65 @@ class Supervisor:
             record.alive_since, record.due = now, None
             self._manager.monitor_publisher.send(f"{name}:")
 
+    def _replace_hung(self, now: float) -> None:
+        """Kill workers that hang, which are then replaced as others that died."""
+        beats = self._lifeline.beats()
+        if self._heartbeats is None:
+            return
+        workers = _children()
+        for pid in self._heartbeats.look(now, beats, workers.keys()):
+            STATS.workers_hung += 1
+            logger.error("worker %s does not answer; it is killed and replaced", pid)
+            os.kill(pid, signal.SIGABRT)  # it writes its stack, even if it executes no Python
+            workers[pid].join(STACK_TIMEOUT)
+            self._log_stacks(otherwise="none, so the process is stopped or waits for the kernel")
+            workers[pid].kill()
 
-async def follow(app: Sanic, stopping: Event) -> None:
-    """In a worker: stop when the main process stops or is gone.
+    def _log_stacks(self, otherwise: str = "") -> None:
+        if stacks := self._lifeline.stacks() or otherwise:
+            logger.error("stacks of a worker that crashed or hangs: %s", stacks)
 
-    The main process sends a signal, but a worker that is starting can miss it.
-    """
-    parent = os.getppid()
-    while True:
-        await asyncio.sleep(FOLLOW)
-        orphaned = os.getppid() != parent
-        if orphaned:
-            logger.error("the main process is gone; this worker stops")
-        if orphaned or stopping.is_set():
-            app.stop(terminate=False)
+    def _await_starts(self) -> None:
+        """Wait while the main thread starts processes: it fails if one is stopped just then."""
+        processes = [*self._manager.transient_processes, *self._manager.durable_processes]
+        deadline = time.monotonic() + START_TIMEOUT
+        while any(p.state in BEING_STARTED for p in processes) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _stop_workers(self) -> None:
+        """Stop also workers that were still starting when Sanic received the signal.
+
+        Sanic would wait for ever for these, and for the others to have started:
+        https://github.com/sanic-org/sanic/issues/2997
+        """
+        last = threading.Timer(self._stop_timeout + END_TIMEOUT, _give_up)
+        last.daemon = True
+        last.start()
+        self._lifeline.stop_workers()
+        self._manager._all_workers_ack = lambda: True  # noqa: SLF001
+        self._manager.shutdown()
+
+    def _end_workers(self, deadline: float) -> None:
+        """Wait for the workers to end, and kill those that have not by the deadline."""
+        begun = time.monotonic()
+        while (children := _children()) and time.monotonic() < deadline:
+            with suppress(Empty):
+                number = self._signals.get(timeout=0.05)
+                if number == signal.SIGINT and time.monotonic() > begun + INSIST:
+                    logger.warning("interrupted again: the workers are killed")
+                    break
+        for pid, child in children.items():
+            logger.error("process %s has not stopped in time; it is killed", pid)
+            child.kill()
+
+
+def _children() -> Mapping[int, BaseProcess]:
+    """The processes that this one started and that have not ended, by their ids."""
+    return {child.pid: child for child in multiprocessing.active_children() if child.pid}
+
+
+def _give_up() -> None:
+    logger.error("the main process has not stopped in time; it is ended")
+    for child in _children().values():
+        child.kill()
+    os._exit(1)

@@ -1,15 +1,20 @@
 """Supervised background tasks: an exception that ends one is logged."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 from sanic.log import logger
 
 RESTART_DELAY = 1.0  # seconds
 CANCEL_AGAIN = 0.1  # seconds
+BATCH = 100  # items handled before other work has its turn
+
+T = TypeVar("T")
 
 
 def start(
@@ -69,6 +74,53 @@ async def stop(*tasks: asyncio.Task[Any]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a thread of its own, for which the end of the process does not wait.
+
+    It waits for those of `asyncio.to_thread`.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(cast("T", result))
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="preparing", daemon=True).start()
+    return await done
+
+
+def batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """The items in lists of at most BATCH."""
+    rest = iter(items)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+async def spread(items: Iterable[T], seconds: float) -> AsyncIterator[list[T]]:
+    """The items in batches at regular intervals, the last after `seconds`.
+
+    Work on thousands of items so never holds up the event loop for long.
+    """
+    steps = list(batches(items)) or [[]]
+    for step in steps:
+        await asyncio.sleep(seconds / len(steps))
+        yield step
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -7,7 +7,7 @@ storage   `gospa.storage.Storage`             STORAGE, opened with settings
 
 To write a backend, make a package with these three constants, and run the conformance suites in
 `tests/gospa/backends/` against it: a subclass of each, with the fixtures that it names. Its address
-is a new setting, which the fixture `settings` in `gospa/testing/` has to pass on. Only `app.py`
+is a new setting, which the fixture `settings` in `gospa/testing.py` has to pass on. Only `app.py`
 imports a backend.
 """
 

@@ -1,18 +1,19 @@
 """Publishes `gospa.STATS` of all workers of this host at /health/metrics, for Prometheus.
 
-A scrape reaches any one worker. So each worker copies its numbers into its row of an array that
-all of them share, once a second, and the one that answers adds the rows up.
+A scrape reaches any one worker. So each process copies its numbers into its row of memory that all
+of them share, once a second, and the worker that answers adds the rows up. There are no files that
+a killed process could leave.
 """
 
 import asyncio
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, MutableSequence
 from contextlib import suppress
 from dataclasses import fields
 from itertools import accumulate, groupby
-from multiprocessing import RawArray
 from operator import itemgetter
-from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import (
@@ -25,10 +26,11 @@ from prometheus_client.registry import CollectorRegistry
 from sanic import Blueprint, HTTPResponse, Request, Sanic
 from sanic.response import raw
 
-from gospa import BUCKETS, STATS, tasks
+from gospa import BUCKETS, REASONS, STATS, shared, tasks
 
-INTERVAL = 1.0  # seconds between copies
+INTERVAL = 1.0  # seconds between copies, and between the pages that are made of them
 ROWS = 64  # at least; each worker has two, one of which its successor may use already
+MAIN = -1  # the index of the main process
 
 GAUGES = ("connections", "rooms", "members")
 COUNTERS = (  # name, label, its value, and the number in STATS
@@ -39,25 +41,37 @@ COUNTERS = (  # name, label, its value, and the number in STATS
     ("commits", "outcome", "retried", "retried"),
     ("loads", "cause", "missed", "loads_missed"),
     ("loads", "cause", "other", "loads_other"),
+    ("alarms", "outcome", "run", "alarms"),
+    ("alarms", "outcome", "failed", "alarms_failed"),
     ("bytes", "direction", "received", "bytes_received"),
     ("bytes", "direction", "sent", "bytes_sent"),
     ("behind", "", "", "behind"),
     ("skipped", "", "", "skipped"),
-    ("stuck", "", "", "stuck"),
+    ("stuck", "cause", "rate", "stuck"),
+    ("stuck", "cause", "memory", "stuck_memory"),
+    ("unlisted", "", "", "unlisted"),
     ("redis_reconnects", "", "", "reconnects"),
+    ("workers_died", "", "", "workers_died"),
+    ("workers_hung", "", "", "workers_hung"),
 )
-HISTOGRAMS = ("commit_seconds", "fanout_seconds")
+HISTOGRAMS = ("action_seconds", "commit_seconds", "fanout_seconds")
 HELP = {
     "connections": "Open sockets",
     "rooms": "Rooms open in a worker, summed",
     "members": "Memberships of sockets in rooms",
     "commits": "Commits by outcome",
     "loads": "Rooms loaded again, by cause",
+    "alarms": "Alarms of rooms, by outcome",
     "bytes": "Bytes of frames, by direction",
     "behind": "Times that a client fell behind",
     "skipped": "Writes of patches and events left out for clients behind",
-    "stuck": "Sockets closed because the client read nothing",
+    "stuck": "Sockets closed because the client read too slowly, by cause",
+    "unlisted": "Members who are not in their room's list, because it is full",
     "redis_reconnects": "Subscriber connections to Redis that broke",
+    "trouble": "Refusals, limits reached and losses, by reason",
+    "workers_died": "Workers that died and were replaced",
+    "workers_hung": "Workers that were killed because they hung; they died as well",
+    "action_seconds": "Running one action, in which its worker does nothing else",
     "commit_seconds": "From a worker to the store and back",
     "fanout_seconds": "Writing to a room's members in one worker",
 }
@@ -66,19 +80,23 @@ blueprint = Blueprint("metrics")
 
 
 def install(app: Sanic) -> None:
-    """Serve the metrics. Keep them from the public, as `deploy/nginx.conf` does."""
+    """Serve the metrics. Keep them from the public, as GOSPA_HEALTH_ADDRESS does."""
     app.blueprint(blueprint)
 
     @app.main_process_start
     async def share(app: Sanic) -> None:
-        rows = max(ROWS, 2 * app.state.workers)
-        app.shared_ctx.metrics = RawArray("d", rows * WIDTH)
+        rows = max(ROWS, 2 * app.state.workers + 2)
+        app.shared_ctx.metrics = shared.share_numbers(rows * WIDTH)
+        table = Table(shared.open_numbers(app.shared_ctx.metrics), MAIN)
+        threading.Thread(target=table.run_in_thread, name="metrics", daemon=True).start()
 
     @app.before_server_start
     async def start(app: Sanic) -> None:
-        shared = getattr(app.shared_ctx, "metrics", None)  # None: a single process
-        name = app.multiplexer.name if shared else "0-0"
-        app.ctx.metrics = Table(shared or [0.0] * 2 * WIDTH, index=int(name.split("-")[-2]))
+        if memory := getattr(app.shared_ctx, "metrics", None):
+            index = int(app.multiplexer.name.split("-")[-2])
+            app.ctx.metrics = Table(shared.open_numbers(memory), index)
+        else:  # a single process
+            app.ctx.metrics = Table([0.0] * 2 * WIDTH, 0)
         app.ctx.metrics_task = tasks.keep_running(app.ctx.metrics.run, "metrics")
 
     @app.before_server_stop
@@ -90,8 +108,7 @@ def install(app: Sanic) -> None:
 async def show(request: Request) -> HTTPResponse:
     """All workers of this host, in Prometheus' text format."""
     table: Table = request.app.ctx.metrics
-    table.publish()
-    return raw(exposition(table), content_type=CONTENT_TYPE_LATEST)
+    return raw(table.page(), content_type=CONTENT_TYPE_LATEST)
 
 
 def exposition(table: "Table") -> bytes:
@@ -124,10 +141,11 @@ class Table:
     fall; its gauges count only while it lives.
     """
 
-    def __init__(self, cells: Any, index: int) -> None:
+    def __init__(self, cells: MutableSequence[float], index: int) -> None:
         self._cells = cells
         self._before: list[float] = []
         self._row: int | None = None
+        self._page, self._due = b"", 0.0
         rows = len(cells) // WIDTH
         for row in [(2 * index + step) % rows for step in range(rows)]:
             if not _lives(int(cells[row * WIDTH])):
@@ -141,6 +159,12 @@ class Table:
             self.publish()
             await asyncio.sleep(INTERVAL)
 
+    def run_in_thread(self) -> None:
+        """Publish the main process's numbers for ever."""
+        while True:
+            self.publish()
+            time.sleep(INTERVAL)
+
     def publish(self) -> None:
         """Copy STATS into this process's row, if it has one."""
         if self._row is None:
@@ -149,7 +173,16 @@ class Table:
             value if name in GAUGES else value + before
             for (name, value), before in zip(_row(), self._before, strict=True)
         ]
-        self._cells[self._row * WIDTH : (self._row + 1) * WIDTH] = [float(os.getpid()), *row]
+        for cell, value in enumerate([float(os.getpid()), *row], start=self._row * WIDTH):
+            self._cells[cell] = value
+
+    def page(self) -> bytes:
+        """The exposition, made at most once a second."""
+        now = time.monotonic()
+        if now >= self._due:
+            self.publish()
+            self._page, self._due = exposition(self), now + INTERVAL
+        return self._page
 
     def sums(self) -> dict[str, list[float]]:
         """The sum over all processes of each of STATS; histograms have several numbers."""
@@ -188,6 +221,10 @@ class Families:
             for _, _, value, counted in values:
                 counter.add_metric([value] if label else [], self._sums[counted][0])
             yield counter
+        trouble = CounterMetricFamily("gospa_trouble", HELP["trouble"], labels=["reason"])
+        for reason, count in zip(REASONS, self._sums["trouble"], strict=True):
+            trouble.add_metric([reason], count)
+        yield trouble
         bounds = [*map(str, BUCKETS), "+Inf"]
         for name in HISTOGRAMS:
             buckets = list(zip(bounds, accumulate(self._sums[name]), strict=True))

@@ -8,10 +8,13 @@ from websockets.server import ServerProtocol
 
 from gospa.live import wire
 from gospa.live.hub import Hub
+from gospa.live.limits import Allowance, VisitorLimits
 from gospa.live.requests import Requests
 from gospa.live.writer import Writer
+from gospa.rates import BURST, Visitor, charge
 from gospa.sessions.session import Session
 from gospa.stats import STATS
+from gospa.trouble import report, report_limit, warn_seldom
 
 SLICE = 512  # bytes parsed at a time: up to 85 of the smallest frames
 MAX_FRAMES = 32  # frames handled before other work has its turn, save for the rest of a slice
@@ -19,17 +22,9 @@ MAX_REASON = (
     120  # bytes: a control frame holds 125, https://www.rfc-editor.org/rfc/rfc6455#section-5.5
 )
 NOTHING = memoryview(b"")
-BURST = 10.0  # seconds' worth of a rate may come at once
-
-
-def charge(paid: float, now: float, amount: float, rate: float) -> float:
-    """The time by which `amount` more is paid for, at `rate` a second. Both times in seconds.
-
-    A rate limit is a token bucket in the form of the generic cell rate algorithm: one number, the
-    time by which everything so far is paid for. It may be up to BURST ahead of now.
-    https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
-    """
-    return max(paid, now) + amount / rate
+SLOW = "a connection was closed: its client read too little in GOSPA_DRAIN_TIMEOUT"
+CROWDED = "a slow connection was closed: more than GOSPA_UNSENT_SIZE waited for such ones"
+LAST_WORDS = 5.0  # seconds in which a client that reads slowly can read why it is closed
 
 
 class Connection(asyncio.Protocol):
@@ -40,8 +35,14 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, hub: Hub, session: Session, transport: asyncio.Transport, protocol: ServerProtocol
+        self,
+        hub: Hub,
+        session: Session,
+        transport: asyncio.Transport,
+        protocol: ServerProtocol,
+        allowance: Allowance | None = None,
     ) -> None:
+        """`allowance` has the visitor's limits; without one, the connection has its own."""
         self._settings = hub.settings
         self._transport = transport
         self._protocol = protocol
@@ -50,16 +51,22 @@ class Connection(asyncio.Protocol):
         self._bytes_paid = self._frames_paid = self._opened  # rate limits: see `charge`
         self._unread = NOTHING
         self._fragments = bytearray()
-        self._pinged = self._flooding = self._closing = False
-        self.writer = Writer(transport)
-        self.requests = Requests(hub, session, self.writer, self.close, self.regulate)
+        self._pinged: float | None = None  # when, unless something was received since
+        self._flooding = self._closing = False
+        self._abort_at = 0.0  # when the closing handshake has to have ended
+        self.writer = Writer(transport, hub.unsent, self._make_room)
+        self._allowance = allowance or Allowance(VisitorLimits(hub.settings), Visitor("", ""))
+        self._slowed: asyncio.TimerHandle | None = None  # while the visitor sends too much
+        self.requests = Requests(
+            hub, session, self.writer, self.close, self.regulate, self._allowance
+        )
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     # asyncio.Protocol
 
     def data_received(self, data: bytes) -> None:
         self._last_received = self._loop.time()
-        self._pinged = False
+        self._pinged = None
         STATS.bytes_received += len(data)
         self._unread = memoryview(bytes(self._unread) + data)
         now, rate = self._last_received, self._settings.bytes_per_second
@@ -70,7 +77,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         while self._unread:  # over TLS the end comes even when nothing more is read
-            self._parse()
+            self._parse(last=True)
         self._protocol.receive_eof()
         self._flush()
         return False
@@ -86,6 +93,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         self._unread = NOTHING
         self.requests.stop()
+        self.writer.drop()
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -102,6 +110,9 @@ class Connection(asyncio.Protocol):
         """
         if self._protocol.state is State.OPEN:
             reason = f"{close.reason}: {detail}" if detail else close.reason
+            if close.trouble:
+                address = self._transport.get_extra_info("peername")
+                report(close.trouble, "a socket from %s was closed: %s", address, reason)
             short = reason.encode()[:MAX_REASON].decode(errors="ignore")
             self._protocol.send_close(close.code, short)
             self._flush()
@@ -113,38 +124,65 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def check_heartbeat(self) -> None:
-        """Ping a silent client; close a connection that is dead or whose client reads nothing."""
-        now = self._loop.time()
-        silence = now - self._last_received
+        """Ping a silent client; close a connection that is dead or read too slowly."""
+        now, patience = self._loop.time(), self._settings.ping_interval
         if self._closing:
             self.abort()
-        elif self.writer.full_since is not None:
-            if self.writer.stuck_for(now) > self._settings.drain_timeout:
-                STATS.stuck += 1
-                self.abort()
+        elif self._protocol.state is not State.OPEN:
+            if now >= self._abort_at:
+                self._end()
+        elif self.writer.lags(now, self._settings.drain_timeout):
+            STATS.stuck += 1
+            warn_seldom("stuck", SLOW)
+            self._close_slow("")
+        elif self.writer.full_since is not None or self._slowed:
+            return
         elif self._hello_is_late(now):
             self.close(wire.NO_HELLO)
-        elif silence > 2 * self._settings.ping_interval or self._protocol.state is not State.OPEN:
-            self._closing = True
+        elif self._ping_was_ignored(now):
             self.close(wire.SILENT)
-            self._transport.close()
-        elif silence > self._settings.ping_interval and not self._pinged:
-            self._pinged = True
+            self._end()
+        elif now - self._last_received > patience and self._pinged is None:
+            self._pinged = now
             self._protocol.send_ping(b"")
             self._flush()
+
+    def _end(self) -> None:
+        """Close the transport, or abort it at the next check."""
+        self._closing = True
+        self._transport.close()
+
+    def _make_room(self) -> None:
+        """Too much waits in this worker for clients that read slowly, like this one."""
+        STATS.stuck_memory += 1
+        warn_seldom("stuck_memory", CROWDED)
+        self._close_slow("too much waits for slow clients")
+
+    def _close_slow(self, detail: str) -> None:
+        """Close without sending what waits, to a client that may read the reason in time."""
+        self.writer.drop()
+        self._abort_at = self._loop.time() + LAST_WORDS
+        self.close(wire.TOO_SLOW, detail)
 
     def _hello_is_late(self, now: float) -> bool:
         waits = not self.requests.greeted and self._protocol.state is State.OPEN
         return waits and now - self._opened > self._settings.hello_timeout
 
+    def _ping_was_ignored(self, now: float) -> bool:
+        """A worker that stood still for long has to ask first: the client may be well."""
+        return self._pinged is not None and now - self._pinged > self._settings.ping_interval
+
     # Frames
 
-    def _parse(self) -> None:
-        """Handle a few frames in each iteration of the loop; nothing is read meanwhile."""
-        frames = 0
-        while self._unread and frames < MAX_FRAMES:
-            self._protocol.receive_data(bytes(self._unread[:SLICE]))
-            self._unread = self._unread[SLICE:]
+    def _parse(self, *, last: bool = False) -> None:
+        """Handle a few frames in each iteration of the loop; nothing is read meanwhile.
+
+        If the visitor's connections send too much together, wait; not if nothing more comes.
+        """
+        frames, wait = 0, 0.0
+        while self._unread and frames < MAX_FRAMES and (last or not (wait or self._slowed)):
+            part, self._unread = self._unread[:SLICE], self._unread[SLICE:]
+            self._protocol.receive_data(bytes(part))
             if self._protocol.state is not State.OPEN:  # the client closes
                 self.writer.finish()
             events = self._protocol.events_received()
@@ -157,9 +195,18 @@ class Connection(asyncio.Protocol):
                 if isinstance(frame, Frame) and not self.requests.stopped:
                     self._receive_frame(frame)
             self._flush()
-        if self._unread:
+            wait = self._allowance.slow(len(events), len(part))
+        if wait and not self._slowed and not self._transport.is_closing():
+            report_limit("frames", self._allowance.visitor.network)
+            self._slowed = self._loop.call_later(wait, self._go_on)
+        elif self._unread and not self._slowed:
             self._loop.call_soon(self._parse)
         self.regulate()
+
+    def _go_on(self) -> None:
+        self._slowed = None
+        self._last_received, self._pinged = self._loop.time(), None  # nothing was read meanwhile
+        self._parse()
 
     def _refuse_flood(self, kind: str) -> None:
         """Close, and read nothing more: what the client sends waits in its own buffers."""
@@ -184,23 +231,29 @@ class Connection(asyncio.Protocol):
     def _receive_message(self, message: bytes) -> None:
         try:
             request = wire.parse(message, self._settings)
+        except wire.UnknownMessage as error:
+            if self.requests.greeted:
+                self.send(wire.error("unknown_message", str(error)))
+            else:
+                self.close(wire.NO_HELLO)
         except wire.WireError as error:
             self.close(wire.MALFORMED, str(error))
         else:
-            self.requests.receive(request)
+            self.requests.receive(request, len(message))
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
             if data:
                 self.writer.write(data)
             else:  # the protocol core's sign that the connection is over
-                self._transport.close()
+                self.writer.end()
 
     def regulate(self) -> None:
         """Read from the client only while its requests and their answers are not too many."""
         if self._transport.is_closing() or self._flooding:
             return
-        if self._unread or self.requests.full or self.writer.full_since is not None:
+        full = self.requests.full or self.writer.full_since is not None
+        if self._unread or self._slowed or full:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

@@ -11,7 +11,7 @@ from gospa.live.connection import Connection
 from gospa.live.hub import Hub
 from gospa.stats import STATS
 
-TICK = 1.0  # seconds between heartbeat checks
+TICK = 1.0  # seconds between heartbeat checks of a connection
 RECONNECT_SPREAD = 2000  # milliseconds over which clients of a stopping worker reconnect
 CLOSE_TIMEOUT = 3.0  # seconds for closing handshakes
 
@@ -24,6 +24,7 @@ async def open_connections(hub: Hub) -> AsyncIterator["Connections"]:
         try:
             yield connections
         finally:
+            await connections.stop_commands()
             await hub.drain()
             await connections.close()
 
@@ -34,10 +35,14 @@ class Connections(set[Connection]):
     async def watch(self) -> None:
         """Check heartbeats until cancelled."""
         while True:
-            await asyncio.sleep(TICK)
-            for connection in list(self):
-                connection.check_heartbeat()
+            async for some in tasks.spread(self, TICK):
+                for connection in self.intersection(some):
+                    connection.check_heartbeat()
             STATS.connections = len(self)
+
+    async def stop_commands(self) -> None:
+        """Cancel all commands; their clients are told to send them again."""
+        await asyncio.gather(*(connection.requests.stop_commands() for connection in self))
 
     async def close(self) -> None:
         """Send BYE to all clients, and wait until they are gone."""

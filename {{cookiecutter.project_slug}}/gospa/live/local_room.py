@@ -1,105 +1,127 @@
-"""A room with members in this worker: keeps its replica current and its members informed."""
+"""A room with members in this worker: their seats, what they are sent, and their mutations."""
 
 import asyncio
-import math
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
-from sanic.log import logger
-
-from gospa import tasks
-from gospa.action import Member
-from gospa.errors import StoreError, StoreUnavailable
 from gospa.live import wire
-from gospa.live.mutations import MutationQueue
-from gospa.live.replica import Link, Replica
-from gospa.live.writer import Fanout, Writer, framed
-from gospa.pubsub import PubSub, Subscription
+from gospa.live.follower import Follower, Source
+from gospa.live.loading import load
+from gospa.live.mutations import MutationQueue, QueueOptions
+from gospa.live.newest import Newest
+from gospa.live.saving import Saver, has_save
+from gospa.live.visits import Visits, has_hooks
+from gospa.live.writer import Fanout, Position, Writer, fragmented, framed, grouped
+from gospa.member import Access, Member
+from gospa.pubsub import PubSub
 from gospa.room import Room
-from gospa.stats import STATS
-from gospa.store.contract import ABSENT, NO_TAG, Snapshot, StateStore, channel
+from gospa.store.contract import NO_TAG, StateStore
 
-BUFFER = 1024  # messages kept while the room is being loaded
-GRACE = 0.25  # seconds that a commit may take from the store to here
-RELOAD_DELAYS = (0.1, 2.0)  # seconds: the first, and the longest
-CATCH_UP = 5.0  # seconds that a JOIN waits for a newer state; clients expect a PONG within ten
-MISSED = "a commit was missed"
+
+def _ignore(_: str) -> None:
+    """Do nothing with what was created."""
+
+
+REMEMBERED = 20.0  # seconds for which a worker's count of members holds
+REUSE = 0.25  # of a snapshot's size: what may have changed since it was encoded
 
 
 @dataclass(frozen=True, slots=True)
 class RoomContext:
-    """What all rooms of a worker share; `on_gap` has their tags compared with the store's."""
+    """What all rooms of a worker share.
+
+    `on_gap` has their tags compared with the store's; `created` is called with the key of a room
+    that was created here.
+    """
 
     worker: str
     store: StateStore
     pubsub: PubSub
     on_gap: Callable[[], None]
-    room_size: float = math.inf
+    queue: QueueOptions
+    save_delay: float
+    created: Callable[[str], None] = _ignore
 
 
-class MemberList(Protocol):
-    """Who is in a room, as the presence extra keeps it (see `Room._track_members`)."""
+class Picture(NamedTuple):
+    """A room's state as frames of a SNAPSHOT."""
 
-    @property
-    def settled(self) -> bool:
-        """Whether the list in the store is right, as far as this worker knows."""
-
-    def enter(self, member: str, connection: object, details: Any) -> None:
-        """List a member, or replace its details. Raises Invalid."""
-
-    def leave(self, member: str, connection: object) -> None:
-        """Remove a member, unless it is here over another connection."""
+    at: Position
+    frames: list[bytes]
+    size: int
 
 
 class Seat(Protocol):
-    """A connection that has joined a room."""
+    """A client's place in a room."""
 
-    @property
-    def member(self) -> Member:
-        """Who it is."""
+    member: Member
+    access: Access
 
-    def kick(self, room: str) -> None:
-        """Remove it from a room, and tell the client."""
+    def kick(self) -> None:
+        """Remove it, and tell the client."""
+
+    def reauthorize(self) -> None:
+        """Ask for its rights again."""
+
+    def restart(self) -> None:
+        """Have the client connect again, maybe to another host."""
 
 
 class LocalRoom:
-    """Follows the room's channel, and loads the room when a commit is missing."""
+    """Tells members what happens in the room, and runs their mutations."""
 
-    def __init__(self, key: str, room: Room, context: RoomContext) -> None:
+    def __init__(self, key: str, room: Room[Any], context: RoomContext) -> None:
         self.key = key
         self.room = room
-        self.context = context
+        self._created = context.created
+        self._store = context.store
+        source = Source(key, room, context.store, context.pubsub, context.on_gap)
+        self.follower = Follower(source, self)
         self.fanout = Fanout(self)
-        self.replica = Replica(ABSENT)
+        self._newest = Newest(lambda: self.follower.replica, self._committed)
+        self.saver: Saver | None = None
+        if has_save(type(room)):
+            self.saver = Saver(room, self.follower, context.save_delay)
+        restore = partial(load, context.store, key, room)
         self.mutations = MutationQueue(
             key,
             room.name,
-            room.initial_fields,
             context.store,
-            lambda: self.replica.snapshot,
-            limit=context.room_size,
+            self._newest,
+            replace(context.queue, clocked=self.saver is not None, restore=restore),
         )
-        self.members: MemberList | None = room._track_members(self)  # noqa: SLF001
-        self._subscription: Subscription | None = None
-        self._buffer: list[bytes] | None = []
-        self._snapshot: tuple[bytes, bytes] | None = None  # tag, frame
-        self._repairing: asyncio.Task[None] | None = None
-        self._checking: asyncio.Task[StoreError | None] | None = None
+        self.visits: Visits | None = None
+        if has_hooks(type(room)):
+            self.visits = Visits(room, self.mutations, context.worker, context.queue.size)
+        self._snapshot: Picture | None = None
+        self._worker = context.worker
+        self._elsewhere: dict[str, tuple[int, float]] = {}  # members of other workers, until when
         self._holders = 0  # calls of the application that need it open, and joins in progress
         self.listeners: set[Callable[[], None]] = set()  # called after each change, and at the end
         self.closed = False
-        self.kicks = 0
+        self.notices = 0  # received
         self._seats: dict[Writer, Seat] = {}
+        schema = room.state.schema()
+        self._defaults, self._collections = schema.defaults, list(schema.collections)
 
     @property
     def unused(self) -> bool:
         """Whether it can be closed: no member, nobody about to be one, nothing left to write."""
-        settled = self.members is None or self.members.settled
+        settled = self.visits is None or self.visits.settled
+        settled = settled and (self.saver is None or self.saver.idle)
         members = len(self.fanout) + self._holders
         return not members and self.mutations.idle.is_set() and settled
+
+    @property
+    def audience(self) -> int:
+        """How many members the room has, on all workers, as far as known here."""
+        if self._elsewhere:
+            now = asyncio.get_running_loop().time()
+            self._elsewhere = {k: each for k, each in self._elsewhere.items() if each[1] > now}
+        return len(self.fanout) + sum(members for members, _ in self._elsewhere.values())
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -111,182 +133,144 @@ class LocalRoom:
             self._holders -= 1
 
     async def open(self) -> None:
-        """Subscribe, then load: nothing committed after that is missed. Raises StoreError."""
-        self._subscription = await self.context.pubsub.subscribe(
-            channel(self.key), self._receive, self.context.on_gap
-        )
-        while not self._catch_up(await self._load()):
-            pass
+        """Load the room. Raises StoreError, and what its hooks raise."""
+        await self.follower.open()
 
     async def close(self) -> None:
         """Stop following the room."""
         self.closed = True
         self._notify()
         await self.mutations.close()
-        await tasks.stop(*(task for task in (self._repairing, self._checking) if task))
-        if self._subscription:
-            await self._subscription.close()
+        if self.saver is not None:
+            await self.saver.close()
+        await self.follower.close()
 
     async def catch_up(self, version: int, tag: bytes | None) -> None:
-        """Load the room if it lacks a commit that a client was shown, or had acknowledged.
+        """Have at least the state that a client was shown. Raises StoreError."""
+        with self.held():
+            await self.follower.catch_up(version, tag)
 
-        So within a chain, no client is shown an older state after it reconnected to this worker.
-        Clients that come together share one question to the store. Until it is answered, the room
-        is not closed. Raises StoreError, also if that takes long.
+    def join(self, seat: Seat, writer: Writer, tag: bytes | None, version: int = 0) -> int:
+        """Bring a member up to date, from the commit with `tag` on if that is still kept.
+
+        Returns the bytes that this takes.
         """
-        try:
-            with self.held():
-                async with asyncio.timeout(CATCH_UP):
-                    if self._lacks(version, tag) and self._checking and not self._checking.done():
-                        await self._checked(self._checking)  # it may have asked before the commit
-                    if self._lacks(version, tag):
-                        if self._checking is None or self._checking.done():
-                            self._checking = asyncio.create_task(self._check_tag())
-                        await self._checked(self._checking)
-        except TimeoutError as error:
-            raise StoreUnavailable("the newest state was not loaded in time") from error
-
-    def _lacks(self, version: int, tag: bytes | None) -> bool:
-        behind = version > self.replica.version
-        unknown = version == self.replica.version and not self.replica.knows(tag or NO_TAG)
-        return behind or unknown
-
-    @staticmethod
-    async def _checked(checking: "asyncio.Task[StoreError | None]") -> None:
-        if error := await asyncio.shield(checking):
-            raise error
-
-    async def _check_tag(self) -> StoreError | None:
-        """Load the room if the store has a newer state; returns the error if the store fails."""
-        try:
-            tags = await self.context.store.latest_tags([self.key])
-        except StoreError as error:
-            return error
-        await self._repaired()  # a repair under way may have loaded an older state
-        if not self.replica.knows(tags.get(self.key, NO_TAG)):
-            self._repair(MISSED)
-            await self._repaired()
-        return None
-
-    async def _repaired(self) -> None:
-        if self._repairing is not None:
-            await asyncio.wait([self._repairing])
-
-    def join(self, seat: Seat, writer: Writer, tag: bytes | None) -> None:
-        """Bring a member up to date, from the commit with `tag` on if that is still kept."""
+        newest = self.position.version
+        version = min(version, newest) if version or writer not in self._seats else newest
         self._seats[writer] = seat
         self.fanout.add(writer)
-        missed = None if tag is None else self.replica.missed(tag)
-        frames = [self.snapshot_frame()] if missed is None else missed
-        joined = wire.joined(
-            self.room.name, self.replica.version, self.replica.tag, self.room.initial_fields
-        )
-        writer.write(b"".join([*frames, framed(joined)]))
+        missed = None if tag is None else self.follower.replica.missed(tag)
+        frames = self._state_frames(version) if missed is None else missed
+        for data in grouped([*frames, self._joined(seat.access)]):
+            writer.write(data)
+        return sum(map(len, frames))
+
+    def tell_access(self, writer: Writer, access: Access) -> None:
+        """Tell a member what it may do by now."""
+        self.fanout.flush()
+        writer.write(self._joined(access))
 
     def leave(self, writer: Writer) -> None:
         """Send a member nothing more."""
         self._seats.pop(writer, None)
         self.fanout.remove(writer)
 
-    def snapshot_frame(self) -> bytes:
-        """The room's state as a framed SNAPSHOT, encoded once per version."""
+    @property
+    def position(self) -> Position:
+        """Where the replica is."""
+        replica = self.follower.replica
+        return Position(replica.version, replica.tag)
+
+    def frames_since(self, shown: Position) -> Sequence[bytes]:
+        """What leads a client from there to now: commits, or a state if that is less."""
         self.fanout.flush()
-        if self._snapshot is None or self._snapshot[0] != self.replica.tag:
-            frame = framed(wire.snapshot(self.room.name, self.replica.snapshot))
-            self._snapshot = (self.replica.tag, frame)
-        return self._snapshot[1]
+        replica = self.follower.replica
+        missed = replica.missed(shown.tag)
+        if missed is None or sum(map(len, missed)) > replica.content.size:
+            return self._state_frames(shown.version)
+        return missed
 
-    async def send_event(self, name: str, payload: object, sender: str) -> None:
-        """Publish a member's ephemeral event to those on all workers. Raises StoreError."""
-        event = wire.event(self.room.name, name, payload, sender)
-        await self.context.pubsub.publish(channel(self.key), event)
+    def _state_frames(self, version: int) -> list[bytes]:
+        """The state as a SNAPSHOT that is not older than `version`, and commits that follow it.
 
-    async def compare(self, tag: bytes, since: bytes) -> None:
-        """Load the room if `tag`, the store's, is not in the replica's chain from `since` on."""
-        if self.replica.passed(tag, since):
+        In a large room it is encoded again only after much has changed, so that those who join,
+        and those who read slowly, have few different ones in memory.
+        """
+        replica, kept = self.follower.replica, self._snapshot
+        if kept is not None and kept.at.version >= version:
+            since = replica.missed(kept.at.tag)
+            if since is not None and sum(map(len, since)) <= REUSE * kept.size:
+                return [*kept.frames, *since]
+        at = self.position
+        frames = fragmented(wire.snapshot(self.room.name, *at, replica.shown))
+        self._snapshot = Picture(at, frames, sum(map(len, frames)))
+        return frames
+
+    def visited_by(self) -> set[str]:
+        """The workers that have visits."""
+        return self.visits.workers(self.follower.replica) if self.visits else set()
+
+    async def review_visits(self, expired: Collection[str]) -> None:
+        """End visits to workers whose lease has expired. Raises StoreError."""
+        if self.visits is None:
             return
-        if not self.replica.knows(tag):
-            await asyncio.sleep(GRACE)
-            if self.replica.knows(tag):
-                return
-        self._repair("the store is at another commit")
+        gone = self.visited_by().intersection(expired)
+        if not gone:
+            self.visits.check_own(self.follower.replica)
+        elif stored := await self._store.load(self.key):
+            self.visits.review(gone, stored.fields)
 
-    def _receive(self, message: bytes) -> None:
-        if kicked := wire.read_kick(message):  # also while the room is being loaded
-            self._kick(kicked)
-        elif self._buffer is None:
-            self._follow(message)
-        elif len(self._buffer) < BUFFER:
-            self._buffer.append(message)
+    # For the follower
 
-    def _follow(self, message: bytes) -> None:
-        if wire.is_event(message):
-            self.fanout.send(framed(message))
-            return
-        frame = framed(message)
-        match self._apply(self.replica, message, frame):
-            case Link.NEXT:
-                self.mutations.published(self.replica.tag, self.replica.version)
-                self.fanout.send(frame)
-                self._notify()
-            case Link.GAP:
-                self._repair(MISSED)
-            case Link.STRAY:  # late, or the store lost commits: compare with the store's tag
-                self.context.on_gap()
+    def advanced(self, frame: bytes) -> None:
+        replica = self.follower.replica
+        self.mutations.published(replica.tag, replica.version)
+        self.fanout.send(frame, position=self.position)
+        self._notify()
 
-    @staticmethod
-    def _apply(replica: Replica, message: bytes, frame: bytes) -> Link:
-        try:
-            return replica.apply(wire.read_patch(message), frame)
-        except wire.WireError:
-            return Link.STRAY  # deleted, or foreign: compare with the store
+    def replaced(self) -> None:
+        self._snapshot = None  # maybe of a chain that the store lost
+        self._newest.reset()
+        self._notify()
+        if self.visits:
+            self.visits.recheck()
+        if len(self.fanout):
+            frames = self._state_frames(self.position.version)
+            self.fanout.send(*frames, position=self.position)
 
-    def _repair(self, reason: str) -> None:
-        if self._repairing is None or self._repairing.done():
-            logger.info("loading room %s again: %s", self.key, reason)
-            if reason == MISSED:
-                STATS.loads_missed += 1
-            else:
-                STATS.loads_other += 1
-            self._buffer = []
-            self._repairing = tasks.start(self._reload(), f"repair of {self.key}")
+    def happened(self, frame: bytes) -> None:
+        self.fanout.send(frame)
 
-    async def _reload(self) -> None:
-        delay, longest = RELOAD_DELAYS
-        loaded = False
-        while not loaded:
-            try:
-                loaded = self._catch_up(await self._load())
-            except StoreError as error:
-                logger.warning("room %s cannot be loaded yet: %s", self.key, error)
-                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
-                delay = min(delay * 2, longest)
-
-    async def _load(self) -> Snapshot:
-        self._buffer = []
-        return await self.context.store.load(self.key) or ABSENT
-
-    def _catch_up(self, snapshot: Snapshot) -> bool:
-        """Apply to a snapshot the messages that arrived meanwhile; False if they have a gap."""
-        buffered = self._buffer or []
-        patches = [message for message in buffered if not wire.is_event(message)]
-        replica = Replica(snapshot)
-        links = [self._apply(replica, message, framed(message)) for message in patches]
-        if Link.GAP in links or len(buffered) == BUFFER:
-            return False
-        shown, self.replica, self._buffer = self.replica.tag, replica, None
-        self.mutations.restart()
-        if replica.tag != shown:
-            self._notify()
-            if len(self.fanout):
-                self.fanout.send(self.snapshot_frame())
-        return True
-
-    def _kick(self, whom: wire.Kick) -> None:
-        self.kicks += 1  # who is about to join is asked again by `authorize`
+    def noticed(self, notice: wire.Notice) -> None:
+        self.notices += 1  # who is about to join is asked again by `authorize`
         for seat in list(self._seats.values()):
-            if whom.user in (None, seat.member.user) and whom.member in (None, seat.member.id):
-                seat.kick(self.room.name)
+            member = seat.member
+            if notice.user in (None, member.user) and notice.member in (None, member.id):
+                if notice.kind == wire.KICK:
+                    seat.kick()
+                else:
+                    seat.reauthorize()
+
+    def counted(self, crowd: wire.Crowd) -> None:
+        if crowd.worker != self._worker:
+            until = asyncio.get_running_loop().time() + REMEMBERED
+            self._elsewhere[crowd.worker] = (crowd.members, until)
+
+    def outdated(self) -> None:
+        for seat in list(self._seats.values()):
+            seat.restart()
+
+    def _committed(self, patch: wire.Patch, message: bytes) -> None:
+        self.follower.follow(patch, message)
+        if patch.parent == NO_TAG:
+            self._created(self.key)
+        if self.saver is not None:
+            self.saver.committed(patch.version)
+
+    def _joined(self, access: Access) -> bytes:
+        replica, rest = self.follower.replica, (self._collections, access.value)
+        at = (self.room.name, replica.version, replica.tag)
+        return framed(wire.joined(*at, self._defaults, rest))
 
     def _notify(self) -> None:
         for listener in list(self.listeners):

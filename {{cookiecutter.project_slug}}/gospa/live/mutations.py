@@ -6,160 +6,62 @@ import os
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from sanic.log import logger
-
 from gospa import tasks
-from gospa.errors import Conflicted, RoomError, StoreError, StoreUnavailable
+from gospa.errors import Conflicted, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gospa.live import wire
+from gospa.live.batch import Batch, Mutation
+from gospa.live.newest import Newest
 from gospa.stats import BUCKETS, STATS
 from gospa.store import contract
-from gospa.store.contract import NO_TAG, Commit, Known, Record, Snapshot
+from gospa.store.alarms import ALARM, timed
+from gospa.store.contract import Commit, Conflict, Known, Moved, Snapshot
 from gospa.store.draft import Draft, Edits, run_all
+from gospa.trouble import report
 
 MAX_BATCH = 64  # mutations that may share a commit
 STOPPED = "this worker stops"
+SLOW = "%s in room %s took %.2f s, in which this worker did nothing else"
+GONE = Moved(None)
 RETRY_TIME = 2.0  # seconds in which a mutation is tried again,
 ATTEMPTS = 5  # and at least so often: a slow store alone is no reason to give up
 
 
-class MutationSequence:
-    """The numbers of one source's mutations in a room, over one connection.
-
-    A source is a client in its session, or an idempotency key; `source` is its name in the store,
-    which keeps its last number for `ttl` seconds and treats lower ones as repeats. So no mutation
-    may overtake one whose outcome is unknown, and each commit names the numbers that were refused.
-    Without `record_refusals`, one that was refused may be tried again under its number.
-    """
-
-    def __init__(self, source: str, ttl: float, *, record_refusals: bool = True) -> None:
-        self.source, self.ttl, self.record_refusals = source, ttl, record_refusals
-        self._done, self._unknown = 0, math.inf
-        self.refused: deque[int] = deque(maxlen=contract.MAX_REFUSED)
-
-    def numbered(self, first: int, last: int, *, refused: bool) -> contract.Numbered:
-        """The mutations from `first` to `last`, for a commit."""
-        # A refusal is recorded, so that an earlier try whose answer was lost is not applied later.
-        numbers = [number for number in self.refused if number < last] + [last] * refused
-        ttl = 0.0 if refused and not self.record_refusals else self.ttl
-        return contract.Numbered(self.source, first, last, ttl, numbers)
-
-    def blocks(self, number: int, before: int) -> bool:
-        """Whether one that is neither done nor in the batch, up to `before`, comes first."""
-        return number > self._unknown > before
-
-    def settle(self, number: int, outcome: "Outcome") -> None:
-        """Record the outcome that is sent to the client."""
-        if isinstance(outcome, StoreUnavailable):
-            if number > self._done:  # else the client has its answer and will not repeat it
-                self._unknown = min(number, self._unknown)
-            return
-        if isinstance(outcome, Applied):  # the store's record has those before it
-            self.refused = deque((n for n in self.refused if n > number), contract.MAX_REFUSED)
-        else:
-            self.refused.append(number)
-        self._done = max(self._done, number)
-        self._unknown = math.inf if number == self._unknown else self._unknown
-
-
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """A mutation is in the commit `version`; the result of a repeated one is not kept."""
+class QueueOptions:
+    """How a queue treats its room.
 
-    version: int
-    result: Any = None
-
-
-Outcome = Applied | Exception
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Mutation:
-    """A change to a room; `done` is called once, with its outcome.
-
-    Without a sequence it has no number in the store: repeated, it is applied twice.
+    `size`: the bytes that the room may take. `slow`: seconds from which on an action is logged.
+    `clocked`: see `Change`. `restore`: loads a room that was deleted or lost.
     """
 
-    sequence: MutationSequence | None
-    number: int
-    run: Callable[[Draft], Any]
-    done: Callable[[Outcome], None]
-    context: Context = field(default_factory=copy_context)  # with the ids for the log
-
-    def settle(self, outcome: Outcome) -> None:
-        """End it with this outcome."""
-        if self.sequence is not None:
-            self.sequence.settle(self.number, outcome)
-        try:
-            self.context.run(self.done, outcome)
-        except Exception:  # it concerns no other mutation
-            logger.exception("the outcome of a mutation cannot be reported")
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Mutations that are to share a commit; results and tag are those of their latest run."""
-
-    mutations: list[Mutation]
-    results: Sequence[Any] = ()
-    tag: bytes = NO_TAG
-
-    def numbered(self, *, refused: bool) -> list[contract.Numbered]:
-        """The numbers of each source; of one mutation alone if it is `refused`."""
-        first = {each.sequence: each.number for each in reversed(self.mutations) if each.sequence}
-        last = {each.sequence: each.number for each in self.mutations if each.sequence}
-        return [each.numbered(first[each], n, refused=refused) for each, n in last.items()]
-
-    def acknowledge(self, version: int) -> None:
-        """Settle these as applied. Later calls have no effect."""
-        for mutation, result in zip(self._take(), self.results, strict=False):
-            mutation.settle(Applied(version, result))
-
-    def settle_known(self, known: Known) -> None:
-        """Settle those that the store knows. The others remain."""
-        for mutation in self._take():
-            source = mutation.sequence.source if mutation.sequence else ""
-            record = known.records.get(source, Record())
-            if mutation.number > record.last or mutation.sequence is None:
-                self.mutations.append(mutation)
-            elif mutation.number in record.refused:
-                mutation.settle(RoomError("this mutation was refused before"))
-            else:
-                mutation.settle(Applied(record.version))
-
-    def fail(self, error: Exception) -> None:
-        """Settle those that remain."""
-        for mutation in self._take():
-            mutation.settle(error)
-
-    def _take(self) -> list[Mutation]:
-        taken, self.mutations = self.mutations, []
-        return taken
+    size: float = math.inf
+    slow: float = math.inf
+    clocked: bool = False
+    restore: Callable[[], Awaitable[Snapshot]] | None = None
 
 
 class MutationQueue:
     """Runs a room's mutations on the newest state known, again where another writer won."""
 
-    def __init__(  # noqa: PLR0913 - it needs things of many kinds
+    def __init__(
         self,
         key: str,
         name: str,
-        defaults: Mapping[str, bytes],
         store: contract.StateStore,
-        current: Callable[[], Snapshot],
-        *,
-        limit: float = math.inf,
+        newest: Newest,
+        options: QueueOptions,
     ) -> None:
-        self._key, self._name, self._limit = key, name, limit
-        self._defaults, self._store, self._current = defaults, store, current
-        # After our last commit, ahead of the replica. NO_TAG if mixed of states: `Conflict.onto`.
-        self._newest_own: Snapshot | None = None
-        self._batch, self._closed = _Batch([]), False  # the batch on its way to the store
+        self._key, self._name, self._options = key, name, options
+        self._store, self._newest = store, newest
+        self._batch, self._closed = Batch([]), False  # the batch on its way to the store
         self._waiting: deque[Mutation] = deque()
+        self._most = MAX_BATCH  # mutations of the next batch
         self._runner: asyncio.Task[None] | None = None  # started by the first mutation
         self._work, self.idle = asyncio.Event(), asyncio.Event()  # idle: all have their outcome
         self.idle.set()
@@ -167,7 +69,7 @@ class MutationQueue:
     def submit(self, mutation: Mutation) -> None:
         """Queue a mutation."""
         if self._closed:
-            mutation.settle(StoreUnavailable(STOPPED))
+            mutation.fail(StoreUnavailable(STOPPED))
             return
         self._waiting.append(mutation)
         self._work.set()
@@ -186,78 +88,100 @@ class MutationQueue:
         if self._batch.tag == tag:
             self._batch.acknowledge(version)
 
-    def restart(self) -> None:
-        """The replica was loaded again, maybe from another chain."""
-        self._newest_own = None
-
     def drop(self) -> None:
         """Settle what waits as unavailable: clients repeat it on another worker."""
         waiting, self._waiting = self._waiting, deque()
-        _Batch([*waiting]).fail(StoreUnavailable(STOPPED))
+        Batch([*waiting]).fail(StoreUnavailable(STOPPED))
 
     async def _run(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
             while mutations := self._next():
-                self._batch = batch = _Batch(mutations)
+                self._batch = batch = Batch(mutations)
                 try:
                     await self._commit_batch(batch)
                 except asyncio.CancelledError:
                     batch.fail(StoreUnavailable(STOPPED))
                     raise
+                except (StoreCorrupt, StoreFull) as error:
+                    self._split(batch, error)
                 except Exception as error:  # noqa: BLE001 - it is the outcome of each
                     batch.fail(error)
             self.idle.set()
+
+    def _split(self, batch: Batch, error: StoreError) -> None:
+        """Try the mutations in smaller batches; settle one that was alone.
+
+        The record of a single source may be corrupt; some may need less room, or free some.
+        """
+        self._most = len(batch.mutations) // 2
+        if self._most:
+            self._give_back(batch, 0)
+        batch.fail(error)
 
     def _next(self) -> list[Mutation]:
         """The oldest waiting mutations, in order; those of a source have rising numbers."""
         batch: list[Mutation] = []
         newest: dict[str, Mutation] = {}  # of each source
-        while self._waiting and len(batch) < MAX_BATCH:
+        while self._waiting and len(batch) < max(self._most, 1):
             mutation, sequence = self._waiting[0], self._waiting[0].sequence
             before = newest.get(sequence.source) if sequence else None
             if before and (before.number >= mutation.number or before.sequence is not sequence):
                 break
             self._waiting.popleft()
             if sequence and sequence.blocks(mutation.number, before.number if before else 0):
-                mutation.settle(StoreUnavailable("an earlier mutation has to be repeated first"))
+                mutation.fail(StoreUnavailable("an earlier mutation has to be repeated first"))
                 continue
             batch.append(mutation)
             if sequence:
                 newest[sequence.source] = mutation
         return batch
 
-    async def _commit_batch(self, batch: _Batch) -> None:
+    async def _commit_batch(self, batch: Batch) -> None:
         """Commit a batch. Mutations that cannot share its commit go back to the queue."""
-        base, own = self._current(), self._newest_own
-        base = own if own and own.version > base.version else base
+        self._newest.refresh()
         attempt, deadline = 0, time.monotonic() + RETRY_TIME
         while batch.mutations and (time.monotonic() < deadline or attempt < ATTEMPTS):
-            edits, error = self._edit(batch, base)
+            edits, error = self._edit(batch)
+            if ALARM in edits.set:
+                changed = await timed(self._store.alarms, self._key, edits.set)
+                edits = replace(edits, set=changed)
             # Also without edits: refusals are decided on the newest values in the store, and a
             # repeat of an applied mutation is acknowledged whatever its action says by now.
-            change = self._change(batch, base, edits, attempt, refused=error is not None)
-            batch.tag = change.tag
+            change = self._change(batch, edits, attempt, error)
+            batch.tag, batch.size = change.tag, sum(map(len, change.message))
             match outcome := await self._commit(change):
                 case Commit():
                     if error is not None:
                         raise error
-                    if edits:  # go on from our own commit
+                    if edits:
                         STATS.committed += 1
-                        tag = change.tag if outcome.parent == base.tag else NO_TAG
-                        fields = edits.applied(base.fields)
-                        self._newest_own = Snapshot(outcome.version, tag, fields)
+                        self._newest.follow(change, outcome)
                     batch.acknowledge(outcome.version)
+                    self._most = MAX_BATCH
                 case Known():
                     STATS.repeated += 1
                     batch.settle_known(outcome)
-                case _:
+                case Conflict() | Moved():
                     STATS.conflicts += 1
-                    base = outcome.onto(base)
+                    if outcome == GONE:
+                        outcome = await self._restored()
+                    self._newest.learn(outcome)
                     attempt += 1
         if batch.mutations:
             raise Conflicted(f"others changed {self._name} first, {attempt} times; try again")
+
+    async def _restored(self) -> Moved:
+        """What a room begins with that was deleted or lost. Raises StoreError."""
+        if self._options.restore is None:
+            return GONE
+        try:
+            return Moved(await self._options.restore())
+        except StoreError:
+            raise
+        except Exception as error:  # a hook of the room: nothing is applied, nor lost
+            raise StoreUnavailable(f"{self._name} cannot be loaded: {error!r}") from error
 
     async def _commit(self, change: contract.Change) -> contract.Outcome:
         STATS.retried += change.attempt > 0
@@ -272,20 +196,39 @@ class MutationQueue:
             STATS.commit_seconds[bisect_left(BUCKETS, took)] += 1
             STATS.commit_seconds_sum += took
 
-    def _edit(self, batch: _Batch, base: Snapshot) -> tuple[Edits, Exception | None]:
+    def _edit(self, batch: Batch) -> tuple[Edits, Exception | None]:
         """Run the batch up to a mutation that fails; if that is the first, it is left alone."""
-        runs = [mutation.run for mutation in batch.mutations]
-        edits, batch.results, error = run_all(runs, base.fields, self._defaults, self._limit)
+        runs = [partial(self._run_timed, mutation) for mutation in batch.mutations]
+        edits, batch.results, error = run_all(runs, self._newest.view, self._options.size)
         if error is not None:
-            rest = max(len(batch.results), 1)
-            self._waiting.extendleft(reversed(batch.mutations[rest:]))
-            del batch.mutations[rest:]
+            self._give_back(batch, max(len(batch.results), 1))
         return edits, None if batch.results else error
 
+    def _give_back(self, batch: Batch, rest: int) -> None:
+        """Leave the first mutations to a batch; the rest waits for the next one."""
+        self._waiting.extendleft(reversed(batch.mutations[rest:]))
+        del batch.mutations[rest:]
+
+    def _run_timed(self, mutation: Mutation, draft: Draft) -> Any:
+        began, before = time.perf_counter(), draft.size
+        try:
+            result = mutation.run(draft)
+        finally:
+            took = time.perf_counter() - began
+            STATS.action_seconds[bisect_left(BUCKETS, took)] += 1
+            STATS.action_seconds_sum += took
+            if took > self._options.slow:
+                report("slow_action", SLOW, mutation.name, self._name, took, each=mutation.name)
+        grown = draft.size - before
+        if mutation.bill is not None:
+            creates = not self._newest.version and not before and grown > 0
+            mutation.bill.charge(int(creates), grown)
+        return result
+
     def _change(
-        self, batch: _Batch, base: Snapshot, edits: Edits, attempt: int, *, refused: bool
+        self, batch: Batch, edits: Edits, attempt: int, error: Exception | None
     ) -> contract.Change:
-        tag, exists = os.urandom(contract.TAG_BYTES), base.version > 0
+        tag, exists = os.urandom(contract.TAG_BYTES), self._newest.version > 0
         message = wire.patch_parts(self._name, tag, edits.set, edits.delete)
         return contract.Change(
             tag=tag,
@@ -294,7 +237,10 @@ class MutationQueue:
             set=edits.set,
             delete=edits.delete,
             expect=edits.read if exists else {},
-            expect_tag=base.tag if exists and edits.all_keys else None,
-            mutations=batch.numbered(refused=refused),
+            expect_epochs=edits.epochs if exists else {},
+            expect_tag=self._newest.tag if exists and edits.whole else None,
+            mutations=batch.numbered(error),
             attempt=attempt if edits else 0,
+            clocked=self._options.clocked,
+            visit=all(each.visit for each in batch.mutations),
         )

@@ -1,9 +1,12 @@
 """A worker's copy of a room: a chain of commits in which a missing one is noticed."""
 
 from collections import deque
+from collections.abc import Mapping
 from enum import Enum, auto
 
 from gospa.live.wire import Patch
+from gospa.store.codec import unreadable
+from gospa.store.content import Content
 from gospa.store.contract import Snapshot
 
 RING_FRAMES = 256
@@ -25,13 +28,10 @@ class Replica:
     def __init__(self, snapshot: Snapshot) -> None:
         self.version = snapshot.version
         self.tag = snapshot.tag
-        self._fields = dict(snapshot.fields)
+        self.content = Content(snapshot.fields, snapshot.epochs)
+        self.unreadable = unreadable(snapshot.fields)  # with one, clients could read none
         self._frames: deque[tuple[bytes, bytes, bytes]] = deque()  # parent, tag, frame
         self._bytes = 0
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return Snapshot(self.version, self.tag, self._fields)
 
     def apply(self, patch: Patch, frame: bytes) -> Link:
         """Follow the chain with `patch`, published as `frame`, or say why that cannot be."""
@@ -39,9 +39,9 @@ class Replica:
             if self.knows(patch.tag):
                 return Link.KNOWN
             return Link.GAP if patch.version > self.version else Link.STRAY
-        self._fields = {**self._fields, **patch.set}
-        for key in patch.delete:
-            self._fields.pop(key, None)
+        self.content.apply(patch.set, patch.delete, patch.tag)
+        for key in (*patch.set, *patch.delete) if self.unreadable else ():
+            self.unreadable.pop(key, None)
         self.version = patch.version
         self.tag = patch.tag
         self._frames.append((patch.parent, patch.tag, frame))
@@ -50,9 +50,17 @@ class Replica:
             self._bytes -= len(self._frames.popleft()[2])
         return Link.NEXT
 
+    @property
+    def shown(self) -> Mapping[str, bytes]:
+        """The values that clients can read; the content has all."""
+        if not self.unreadable:
+            return self.content.fields
+        fields = self.content.fields.items()
+        return {key: raw for key, raw in fields if key not in self.unreadable}
+
     def knows(self, tag: bytes) -> bool:
         """Whether the chain is at `tag` or recently passed it."""
-        return tag == self.tag or any(tag == link for _, link, _ in self._frames)
+        return tag == self.tag or any(tag == link for _, link, _ in reversed(self._frames))
 
     def passed(self, tag: bytes, since: bytes) -> bool:
         """Whether `tag` is `since` or a later link of the chain."""

@@ -1,36 +1,32 @@
 """One client's requests, in order, and the rooms it has joined."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sanic.log import logger
-
-from gospa import tasks
-from gospa.action import Member, Run, bind_action, bind_write, find_event
-from gospa.errors import (
-    Invalid,
-    NotJoined,
-    RoomError,
-    StoreError,
-    StoreFull,
-    StoreUnavailable,
-)
-from gospa.live import wire
+from gospa import errors, tasks
+from gospa.live import answers, wire
+from gospa.live.answers import UNKNOWN, error_message, public_id, source_of
+from gospa.live.commands import Commands, command_id
+from gospa.live.current import CurrentSession
+from gospa.live.events import send_event
 from gospa.live.hub import Hub
-from gospa.live.local_room import LocalRoom
-from gospa.live.mutations import Applied, Mutation, MutationSequence, Outcome
+from gospa.live.limits import ALLOWANCE, Allowance
+from gospa.live.mutations import STOPPED
+from gospa.live.seat import Changes, Seat, entered, introduced
+from gospa.live.sequence import MutationSequence
+from gospa.live.traffic import Throttle
 from gospa.live.writer import Writer
-from gospa.room import Room
+from gospa.member import Access, member_of
 from gospa.sessions.session import Session
-from gospa.store.codec import CodecError, pack
-from gospa.store.draft import StateTooLarge
+from gospa.sessions.watch import Use
 
-BACKLOG = 64  # requests in progress, above which nothing more is read from the client
+# Requests in progress, and their bytes, above which nothing more is read from the client.
+BACKLOG, BACKLOG_BYTES = 64, 256 * 1024
+CHANGES = (wire.Call, wire.Write, wire.Run)
 CONNECTION_ID: ContextVar[str | None] = ContextVar("connection_id", default=None)
 
 
@@ -41,31 +37,34 @@ class Requests:
     keep their order.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it needs things of many kinds
         self,
         hub: Hub,
         session: Session,
         writer: Writer,
         close: Callable[[wire.Close, str], None],
         regulate: Callable[[], None],
+        allowance: Allowance,
     ) -> None:
         """`close` ends the connection; `regulate` has it read `full` again."""
         self._hub = hub
-        self._session = session
+        self.session = CurrentSession(session)
         self._writer = writer
         self._close = close
         self._regulate = regulate
         self.context = Context()  # its own, because that of the handshake holds the request
+        self.context.run(ALLOWANCE.set, allowance)
         self._client: bytes | None = None
-        self.member = Member(session=session)
-        self._rooms: dict[str, LocalRoom] = {}
-        self._sequences: dict[str, MutationSequence] = {}
-        self._backlog: list[wire.Request] = []  # short; an empty deque takes 600 bytes
+        self.member = member_of("", session)
+        self._seats: dict[str, Seat] = {}
+        self._throttle = Throttle(allowance, self.go_on)
+        self._commands = Commands(hub, writer, self._throttle)
+        self._changes = Changes(hub, writer, self._throttle, self.context, regulate)
+        self._backlog: list[tuple[wire.Request, int]] = []  # an empty deque takes 600 bytes
+        self._bytes = self._joins = 0  # in the backlog; so far
         self._current: asyncio.Task[None] | None = None
-        self._unanswered = 0
-        self.stopped = False
-        self._used = False
-        self.on_first_use: Callable[[], None] | None = None
+        self.stopped = self._mismatched = False
+        self.use = Use(allowance.visitor.network)
 
     @property
     def greeted(self) -> bool:
@@ -75,97 +74,145 @@ class Requests:
     @property
     def full(self) -> bool:
         """Whether so many requests are in progress that nothing more should be read."""
-        return self._unanswered + len(self._backlog) > BACKLOG
+        many = self._changes.unanswered + len(self._backlog) > BACKLOG
+        return many or self._changes.bytes + self._bytes > BACKLOG_BYTES
 
-    def receive(self, request: wire.Request) -> None:
-        """Handle a request, after those before it and while the client reads answers."""
+    def receive(self, request: wire.Request, size: int) -> None:
+        """Handle a request of `size` bytes, after those before it, while answers are read."""
         if isinstance(request, wire.Hello) is self.greeted:
             self._close(wire.NO_HELLO, "")
-        elif self._current or self._writer.full_since is not None:
-            self._backlog.append(request)
+        elif self._waits:
+            self._bytes += size
+            self._backlog.append((request, size))
             self._regulate()
         else:
-            self._handle(request)
+            self._handle(request, size)
 
     def go_on(self) -> None:
         """Handle waiting requests as long as the client reads the answers."""
-        while self._backlog and not self._current and self._writer.full_since is None:
-            self._handle(self._backlog.pop(0))
+        while self._backlog and not self._waits:
+            request, size = self._backlog.pop(0)
+            self._bytes -= size
+            self._handle(request, size)
         self._regulate()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the next request is not handled yet."""
+        return bool(self._current or self._throttle.waits) or self._writer.full_since is not None
 
     def stop(self) -> None:
         """Do nothing more for this client."""
         self.stopped = True
+        self._throttle.stop()
         if self._current:
             self._current.cancel()
+        self._commands.stop()
         self._backlog.clear()
-        for name in list(self._rooms):
+        for name in list(self._seats):
             self._leave(name)
+
+    async def stop_commands(self) -> None:
+        """Cancel the commands under way; the client is told that they did not end."""
+        self._commands.stop()
+        await self._commands.ended()
 
     # For the watch of its session
 
-    def take_used(self) -> bool:
-        """Whether the client sent a request since the last call."""
-        used, self._used = self._used, False
-        return used
-
-    async def follow_session(self, session: Session | None) -> None:
+    def follow_session(self, session: Session | None) -> None:
         """Act on the session as it is stored now; None if it ended."""
+        if self._adopt(session):
+            for name, seat in self._seats.items():
+                self._ask(name, self._authorize_again(name, seat))
+
+    def _adopt(self, session: Session | None) -> bool:
+        """Go on as a session's, or close the connection. Returns whether it goes on."""
         if session is None:
             self._close(wire.SESSION_ENDED, "")
-        elif session.access.token != self._session.access.token:
+        elif session.credentials.token != self.session.known.credentials.token:
             self._close(wire.NEW_TOKEN, "")
         else:
-            self._session = session
-            self.member = replace(self.member, session=session)
-            for local in list(self._rooms.values()):
-                await self._authorize_again(local.room, session)
+            self.session.known = session
+            self.member = replace(self.member, session=session, user=session.user)
+            return True
+        return False
 
-    async def _authorize_again(self, room: Room, session: Session) -> None:
-        try:
-            if not await room.authorize(session):
-                self._close(wire.ACCESS_LOST, room.name)
-        except Exception:  # no answer is not a refusal
-            logger.exception("authorize() of room %s failed; the member stays", room.name)
+    async def _read_and_authorize(self, name: str, seat: Seat) -> None:
+        session = await self.session.newest()
+        if not self.stopped and self._adopt(session):
+            await self._authorize_again(name, seat)
+
+    async def _authorize_again(self, name: str, seat: Seat) -> None:
+        if not await seat.renew(self.session.known, lambda: self._seats.get(name) is seat):
+            return
+        if seat.access is Access.NONE:
+            self._remove(name, "unauthorized", f"you may no longer be in {name}")
+        else:
+            seat.local.tell_access(self._writer, seat.access)
+
+    # For the rooms
 
     def kick(self, room: str) -> None:
         """Remove the client from a room and its list of members, and tell it."""
         base = room.partition("#")[0]
-        for name in [each for each in self._rooms if each.partition("#")[0] == base]:
-            self._leave(name)
-            text = "you were removed from this room"
-            self._writer.send(wire.error("kicked", text, room=name))
+        for name in [each for each in self._seats if each.partition("#")[0] == base]:
+            self._remove(name, "kicked", "you were removed from this room")
+
+    def reauthorize(self, room: str) -> None:
+        """Ask for the client's rights in a room again, with the session as it is stored now."""
+        self._ask(room, self._read_and_authorize(room, self._seats[room]))
+
+    def _ask(self, room: str, work: Coroutine[Any, Any, None]) -> None:
+        self.context.run(tasks.start, work, f"authorize() of {room} for {self.member.id}")
+
+    def restart(self) -> None:
+        """Have the client connect again, maybe to another host."""
+        self._close(wire.RESTART, "")
+
+    def tell(self, room: str, code: str, text: str) -> None:
+        """Send the client an error that concerns its membership."""
+        self._writer.send(wire.error(code, text, room=room))
+
+    def _remove(self, name: str, code: str, text: str) -> None:
+        self._seats[name].access = Access.NONE  # also for its commands under way
+        self._leave(name, orderly=True)
+        self.tell(name, code, text)
 
     # Requests of each kind
 
-    def _handle(self, request: wire.Request) -> None:
+    def _handle(self, request: wire.Request, size: int) -> None:
         if not isinstance(request, wire.Hello | wire.Ping):
-            self._used = True
-            if self.on_first_use is not None:
-                self.on_first_use()
-                self.on_first_use = None
+            self.use.note(self.session.known, change=isinstance(request, CHANGES))
         match request:
             case wire.Call() | wire.Write():
-                self._mutate(request)
+                self._mutate(request, size)
+            case wire.Run():
+                self._run(request)
             case wire.Ping():
                 self._writer.send(wire.pong())
             case wire.Hello():
-                self._client = request.client
-                self.member = Member(member_id(request.client), self._session)
-                self.context.run(CONNECTION_ID.set, self.member.id)
-                session = {"id": public_id(self._session), "user": self._session.user}
-                self._writer.send(wire.welcome(self.member.id, self._hub.server, session))
+                self._greet(request)
             case wire.Join():
                 self._begin(self._join(request))
             case wire.Leave():
-                self._leave(request.room)
+                self._leave(request.room, orderly=True)
             case wire.Send():
                 self._begin(self._send_event(request))
 
+    def _greet(self, request: wire.Hello) -> None:
+        if request.release in self._hub.outdated:
+            self._close(wire.OUTDATED, "")
+            return
+        self._client = request.client
+        if request.release not in (None, "", self._hub.server.get("release")):
+            self._changes.elsewhere = partial(self._close, wire.ANOTHER, "")
+        self.member = member_of(answers.member_id(request.client), self.session.known)
+        self.context.run(CONNECTION_ID.set, self.member.id)
+        self._writer.send(answers.welcome(self.member, self._hub.server, self.session.known))
+
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a request that waits for the store; later requests wait for its end."""
-        name = f"request of {self.member.id}"
-        self._current = self.context.run(tasks.start, work, name)
+        self._current = self.context.run(tasks.start, work, f"request of {self.member.id}")
         self._current.add_done_callback(self._end)
 
     def _end(self, _: asyncio.Task[None]) -> None:
@@ -175,124 +222,79 @@ class Requests:
     async def _join(self, request: wire.Join) -> None:
         name = request.room
         try:
-            version, joined = request.version or 0, self._rooms.get(name)
-            if joined is not None:
-                await joined.catch_up(version, request.tag)
-            if joined is not None and name not in self._rooms:
-                return  # it was kicked meanwhile
-            local = joined or await self._enter(name, version, request.tag)
+            shown, before = (request.version or 0, request.tag), self._seats.get(name)
+            if before is not None:
+                await before.local.catch_up(*shown)
+                if self._seats.get(name) is not before:
+                    return  # it was kicked meanwhile
+                local, access = before.local, before.access
+            elif len(self._seats) >= self._hub.settings.rooms_per_connection:
+                raise errors.Invalid("this connection is in too many rooms")  # noqa: TRY301 - as others do
+            else:
+                local, access = await entered(self._hub, name, lambda: self.session.known, *shown)
             if self.stopped:
                 return  # `authorize` had swallowed the cancellation
-            if local.members:
-                local.members.enter(self.member.id, self, request.details)
-            self._rooms[name] = local  # only now: a room that was refused may be closed
-            local.join(self, self._writer, request.tag)
+            member = introduced(local.room, self.member, self.session.known, request.details)
+            if local.visits and not local.follower.replica.version:  # the visit will create it
+                self._throttle.allowance.create_room()
+            source = source_of(self._client, self.session.known)
+            sequence = MutationSequence(source, self._hub.settings.mutation_ttl)
+            seat = before or Seat(local, member, access, sequence, self)
+            seat.member = member
+            if local.visits:
+                local.visits.enter(seat)
+                self._throttle.count(seat.visit_size, local.audience)
+            self._seats[name] = seat  # only now: a room that was refused may be closed
+            size = local.join(seat, self._writer, request.tag, shown[0])
+            self._joins += 1
+            if self._joins > self._hub.settings.rooms_per_connection:  # it asks again and again
+                self._throttle.count(size, 1)
         except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
-            self._writer.send(error_message(error, name))
+            self._refuse(error, name, what="JOIN")
+            if isinstance(error, errors.SchemaMismatch) and self._mismatched:
+                self.restart()  # asked again: another host may have the release for it
+            self._mismatched |= isinstance(error, errors.SchemaMismatch)
 
-    async def _enter(self, name: str, version: int, tag: bytes | None) -> LocalRoom:
-        if len(self._rooms) >= self._hub.settings.rooms_per_connection:
-            raise Invalid("this connection is in too many rooms")
-        return await self._hub.enter(name, self._session, version, tag)
-
-    def _leave(self, name: str) -> None:
-        local = self._rooms.pop(name, None)
-        self._sequences.pop(name, None)
-        if local is not None:
-            local.leave(self._writer)
-            if local.members and not self._hub.draining:  # else the client reconnects elsewhere
-                local.members.leave(self.member.id, self)
-
-    def _mutate(self, request: wire.Call | wire.Write) -> None:
-        name, number = request.room, request.mutation
-        try:
-            local = self._joined(name)
-            run = self._bind(local.room, request)
-        except (RoomError, StoreUnavailable) as error:
-            if isinstance(error, RoomError) and name in self._rooms:
-                self._sequence(name).refused.append(number)
-            self._writer.send(error_message(error, name, number))
-            return
-        self._unanswered += 1
-        self._regulate()
-        sequence, done = self._sequence(name), partial(self._answer, name, number)
-        local.mutations.submit(Mutation(sequence, number, run, done, self.context))
-
-    def _sequence(self, room: str) -> MutationSequence:
-        if room not in self._sequences:
-            assert self._client is not None  # noqa: S101 - HELLO came first
-            source = source_of(self._client, self._session)
-            ttl = self._hub.settings.mutation_ttl
-            self._sequences[room] = MutationSequence(source, ttl)
-        return self._sequences[room]
-
-    def _bind(self, room: Room, request: wire.Call | wire.Write) -> Run:
-        if self._hub.draining:
-            raise StoreUnavailable("this worker stops")
-        if isinstance(request, wire.Call):
-            return bind_action(room, request.action, self.member, request.args)
-        return bind_write(room, request.set, request.delete)
-
-    def _answer(self, room: str, number: int, outcome: Outcome) -> None:
-        self._unanswered -= 1
-        if isinstance(outcome, Applied):
-            self._writer.send(wire.ack(number, outcome.version, outcome.result))
+    def _refuse(self, error: Exception, room: str, id: Any = None, what: str = "a request") -> None:
+        """Answer what failed; but a page of another release may find a host that knows it."""
+        if self._changes.elsewhere and isinstance(error, UNKNOWN):
+            self._changes.elsewhere()
         else:
-            self._writer.send(error_message(outcome, room, number))
-        self._regulate()
+            self._writer.send(error_message(error, room, id, what))
+
+    def _leave(self, name: str, *, orderly: bool = False) -> None:
+        if seat := self._seats.pop(name, None):
+            seat.local.leave(self._writer)
+            if seat.local.visits:
+                seat.local.visits.leave(seat, orderly=orderly)
+                self._throttle.count(seat.visit_size, seat.local.audience)
+
+    def _mutate(self, request: wire.Call | wire.Write, size: int) -> None:
+        try:
+            self._changes.submit(request, size, self._seat(request.room))
+        except errors.NotJoined as error:
+            self._begin(self._changes.recall(request, self.session.known, self._client, error))
+        except errors.StoreUnavailable as error:
+            self._writer.send(error_message(error, request.room, request.mutation))
+
+    def _run(self, request: wire.Run) -> None:
+        try:
+            seat = self._seat(request.room)
+            id = command_id(public_id(self.session.known), request.id)
+            self._commands.begin(request, seat, id, self.context)
+        except (errors.RoomError, errors.StoreUnavailable) as error:
+            self._refuse(error, request.room, request.id)
 
     async def _send_event(self, request: wire.Send) -> None:
         try:
-            local = self._joined(request.room)
-            event = find_event(local.room, request.event, self.member)
-            payload = event.payload(request.payload)
-            await local.send_event(event.name, payload, self.member.id)
-        except (RoomError, StoreError) as error:
-            self._writer.send(error_message(error, request.room))
+            allowance = self._throttle.allowance
+            await send_event(self._hub, self._seat(request.room), request, allowance)
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            self._writer.send(error_message(error, request.room, what=request.event))
 
-    def _joined(self, name: str) -> LocalRoom:
-        local = self._rooms.get(name)
-        if local is None:
-            raise NotJoined(f"join {name!r:.60} first")
-        return local
-
-
-def member_id(client: bytes) -> str:
-    """The id under which others see a client; it stays the same when the client reconnects.
-
-    A digest, because the client's own id would let others send mutations in its name.
-    """
-    return hashlib.sha256(client).hexdigest()[:16]
-
-
-def public_id(session: Session) -> str:
-    """The id of a session and its user for its own clients, who repeat nothing under another one.
-
-    A digest, because a private room's key has the identity itself.
-    """
-    return hashlib.sha256(b"session" + pack([session.identity, session.user])).hexdigest()[:16]
-
-
-def source_of(client: bytes, session: Session) -> str:
-    """The name in the store of a client in its session: what another session sends is not its."""
-    digest = hashlib.blake2b(client + session.identity.encode(), digest_size=16)
-    return f"client:{digest.hexdigest()}"
-
-
-def error_message(error: Exception, room: str, mutation: int | None = None) -> bytes:
-    """The ERROR for a request that failed. An error of the application is logged, not sent."""
-    match error:
-        case RoomError():
-            code, text = error.code, str(error)
-        case CodecError() | StateTooLarge():
-            code, text = "invalid", str(error)
-        case StoreUnavailable():
-            logger.debug("a request to room %s has to be repeated: %s", room, error)
-            code, text = "unavailable", "the store is unavailable; send it again"
-        case StoreFull():
-            code, text = "store_full", "the store is full"
-        case _:
-            logger.error("a request to room %s failed", room, exc_info=error)
-            code, text = "internal", "the request failed; the server's log says why"
-    text = text.encode(errors="replace").decode()  # an action's reason may not be Unicode
-    return wire.error(code, text, mutation=mutation, room=room)
+    def _seat(self, name: str) -> Seat:
+        if self._hub.draining:
+            raise errors.StoreUnavailable(STOPPED)
+        if name not in self._seats:
+            raise errors.NotJoined(f"join {name!r:.60} first")
+        return self._seats[name]

@@ -3,47 +3,110 @@
 import asyncio
 import time
 from bisect import bisect_left
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
+from gospa.live.unsent import Unsent
 from gospa.stats import BUCKETS, STATS
 
-HIGH_WATER = 256 * 1024  # bytes that a transport buffers before its connection is behind
+HIGH_WATER = 128 * 1024  # bytes that a transport buffers before its connection is behind
+TAKEN = 256 * 1024  # bytes that a client takes within `drain_timeout`, unless it takes all
+FRAGMENT = 32 * 1024  # bytes of a snapshot in one frame
+SHARED = FRAGMENT // 2  # frames from this size on are never copied
 # Frames that follow another are joined into one write. They wait about as long as writing takes,
 # so that a busy room writes half of the time, with few members as with many.
 WRITE = 4e-6  # seconds for one member
 WINDOW = 0.002  # seconds, the longest wait
+NOTHING: deque[bytes] = deque()  # of all writers, because an empty deque takes 600 bytes
 
 
 def framed(message: bytes) -> bytes:
-    """A message as an unmasked binary WebSocket frame, the same for every client.
+    """A message as an unmasked binary WebSocket frame, the same for every client."""
+    return _frame(0x82, message)
 
-    Format: https://datatracker.ietf.org/doc/html/rfc6455#section-5.2
-    """
-    size = len(message)
+
+def fragmented(message: bytes) -> list[bytes]:
+    """A message as frames of bounded size, so that a close frame need not wait for all of it."""
+    if len(message) <= FRAGMENT:
+        return [framed(message)]
+    parts = [message[at : at + FRAGMENT] for at in range(0, len(message), FRAGMENT)]
+    middle = [_frame(0x00, part) for part in parts[1:-1]]
+    return [_frame(0x02, parts[0]), *middle, _frame(0x80, parts[-1])]
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    """One frame: see https://datatracker.ietf.org/doc/html/rfc6455#section-5.2 ."""
+    size = len(payload)
     if size < 126:
-        return bytes((0x82, size)) + message
+        return bytes((first, size)) + payload
     if size < 2**16:
-        return b"\x82\x7e" + size.to_bytes(2) + message
-    return b"\x82\x7f" + size.to_bytes(8) + message
+        return bytes((first, 126)) + size.to_bytes(2) + payload
+    return bytes((first, 127)) + size.to_bytes(8) + payload
+
+
+def grouped(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """The same frames in fewer writes. Large ones stay the objects that other writers have."""
+    small: list[bytes] = []
+    for frame in frames:
+        if len(frame) < SHARED:
+            small.append(frame)
+            continue
+        if small:
+            yield b"".join(small)
+            small.clear()
+        yield frame
+    if small:
+        yield b"".join(small)
+
+
+class Position(NamedTuple):
+    """A place in a room's chain of commits."""
+
+    version: int
+    tag: bytes
 
 
 class Source(Protocol):
     """A room, whose current state can be sent at any time."""
 
-    def snapshot_frame(self) -> bytes:
-        """A framed SNAPSHOT with everything pushed so far and nothing that will be pushed."""
+    @property
+    def position(self) -> Position:
+        """Where the room's state is."""
+
+    def frames_since(self, shown: Position) -> Sequence[bytes]:
+        """What leads a client from there to now: all that was pushed, and nothing that will be."""
 
 
 class Writer:
-    """Writes to one transport. While its buffer is full, rooms fall behind instead of queueing."""
+    """Writes to one transport.
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    What the transport does not take waits here, as objects that writers share. Meanwhile rooms
+    fall behind instead of queueing.
+    """
+
+    __slots__ = (
+        *("_accepted", "_behind", "_due", "_ends", "_finished", "_passed", "_paused", "_rate"),
+        *("_since", "_size", "_start", "_transport", "_unsent", "_waiting"),
+        *("full_since", "give_up"),
+    )
+
+    def __init__(
+        self, transport: asyncio.Transport, unsent: Unsent, give_up: Callable[[], None]
+    ) -> None:
+        """`give_up` closes the connection because too much waits in this worker."""
         self._transport = transport
-        self._behind: set[Source] = set()
+        self._unsent = unsent
+        self.give_up = give_up
+        self._behind: dict[Source, Position] = {}  # by what the client was shown
         self.full_since: float | None = None
-        self._left = 0
-        self._finished = False
-        transport.set_write_buffer_limits(high=HIGH_WATER, low=HIGH_WATER // 8)
+        self._waiting = NOTHING
+        self._passed: bytes | None = None  # the write at which the transport was full
+        self._paused = self._finished = self._ends = False
+        self._size = self._accepted = 0  # bytes that wait here, and of all writes
+        self._since, self._start, self._due = 0.0, 0, 0  # see `lags`
+        self._rate = 0.0
+        transport.set_write_buffer_limits(high=HIGH_WATER, low=HIGH_WATER // 4)
 
     def send(self, message: bytes) -> None:
         """Answer the client, even when it is behind."""
@@ -56,45 +119,121 @@ class Writer:
 
     def write(self, data: bytes) -> None:
         """Write frames that are complete."""
-        if not self._transport.is_closing():
-            STATS.bytes_sent += len(data)
-            self._transport.write(data)
-
-    def push(self, data: bytes, source: Source) -> None:
-        """Write frames of a room, or skip them and send the room's state later."""
-        if self.full_since is None and source not in self._behind:
-            self.write(data)
+        if self._transport.is_closing():
+            return
+        STATS.bytes_sent += len(data)
+        self._accepted += len(data)
+        if self._paused:
+            self._wait(data)
         else:
-            self._behind.add(source)
+            self._pass_on(data)
+
+    def push(self, data: Sequence[bytes], source: Source, shown: Position) -> None:
+        """Write frames of a room, or skip them and send later what follows `shown`."""
+        if self.full_since is None and source not in self._behind:
+            for each in data:
+                self.write(each)
+        else:
+            self._behind.setdefault(source, shown)
             STATS.skipped += 1
 
     def forget(self, source: Source) -> None:
         """The client left the room: do not send its state later."""
-        self._behind.discard(source)
+        self._behind.pop(source, None)
 
     def pause(self, now: float) -> None:
         """The transport's buffer is above its high-water mark."""
-        self.full_since = now
-        STATS.behind += 1
-
-    def stuck_for(self, now: float) -> float:
-        """Seconds since the client last read something; 0 if the buffer is not full."""
+        self._paused = True
         if self.full_since is None:
-            return 0
-        left = self._transport.get_write_buffer_size()
-        if left < self._left:
             self.full_since = now
-        self._left = left
-        return now - self.full_since
+            STATS.behind += 1
 
     def resume(self) -> None:
-        """The buffer is drained: send the state of every room that is behind."""
-        self.full_since = None
+        """The transport's buffer is drained: send what waits, then what rooms skipped."""
+        if self._transport.is_closing():
+            return
+        self._paused = False
+        self._release_passed()
+        while self._waiting and not self._paused:
+            data = self._waiting.popleft()
+            self._size -= len(data)
+            self._pass_on(data)
+            self._unsent.release(data)
+        if self._paused:
+            return
+        self._empty()
         while self._behind and self.full_since is None:
-            source = next(iter(self._behind))
-            frame = source.snapshot_frame()
-            self._behind.remove(source)  # now: what the snapshot holds is not pushed again
-            self.write(frame)
+            source, shown = next(iter(self._behind.items()))
+            frames = source.frames_since(shown)
+            del self._behind[source]  # now: what these hold is not pushed again
+            for data in grouped(frames):
+                self.write(data)
+
+    def drop(self) -> None:
+        """Forget what waits. The next write is a close frame, which may come amid fragments."""
+        for data in self._waiting:
+            self._unsent.release(data)
+        self._release_passed()
+        self._accepted -= self._size
+        self._size, self._waiting = 0, NOTHING
+        self._behind.clear()
+        self._unsent.forget(self)
+
+    def end(self) -> None:
+        """Close the transport, after what waits."""
+        self._ends = True
+        if not self._waiting:
+            self._transport.close()
+
+    # Slow clients
+
+    def lags(self, now: float, timeout: float) -> bool:
+        """Whether the client took too little for `timeout` seconds.
+
+        Within that time, it has to take all that waited at its beginning, or TAKEN bytes.
+        """
+        taken = self._accepted - self._size - self._transport.get_write_buffer_size()
+        if taken >= self._due:
+            self._since, self._start = now, taken
+            self._due = min(self._accepted, taken + TAKEN)
+            self._rate = TAKEN / timeout
+        return now - self._since > timeout
+
+    def owes(self, now: float) -> float:
+        """The bytes by which the client is behind the rate at which it has to read."""
+        taken = self._accepted - self._size - self._transport.get_write_buffer_size()
+        return (now - self._since) * self._rate - (taken - self._start)
+
+    def waiting(self) -> Iterator[bytes]:
+        """What waits for the client."""
+        yield from self._waiting
+        if self._passed is not None:
+            yield self._passed
+
+    def _wait(self, data: bytes) -> None:
+        if not self._waiting:
+            self._waiting = deque()
+        self._waiting.append(data)
+        self._size += len(data)
+        self._unsent.hold(self, data)
+
+    def _pass_on(self, data: bytes) -> None:
+        self._transport.write(data)
+        if self._paused and self._passed is None:
+            self._passed = data
+            self._unsent.hold(self, data)
+
+    def _release_passed(self) -> None:
+        if self._passed is not None:
+            self._unsent.release(self._passed)
+            self._passed = None
+
+    def _empty(self) -> None:
+        self.full_since = None
+        self._waiting = NOTHING
+        self._unsent.forget(self)
+        if self._ends:
+            self._transport.close()
 
 
 class Fanout:
@@ -105,6 +244,8 @@ class Fanout:
         self._writers: set[Writer] = set()
         self._waiting: list[bytes] = []
         self._window: asyncio.Handle | None = None
+        # What all members were sent, and what they are sent with the frames that wait.
+        self._shown = self._next = source.position
 
     def __len__(self) -> int:
         return len(self._writers)
@@ -112,6 +253,7 @@ class Fanout:
     def add(self, writer: Writer) -> None:
         """Send a member the frames that follow."""
         self.flush()
+        self._shown = self._next = self._source.position
         self._writers.add(writer)
 
     def remove(self, writer: Writer) -> None:
@@ -119,9 +261,13 @@ class Fanout:
         self._writers.discard(writer)
         writer.forget(self._source)
 
-    def send(self, frame: bytes) -> None:
-        """Send a frame at once if no batching window is open, else with the window."""
-        self._waiting.append(frame)
+    def send(self, *frames: bytes, position: Position | None = None) -> None:
+        """Send frames at once if no batching window is open, else with the window.
+
+        `position`: where they lead to; None for what is not a state.
+        """
+        self._waiting.extend(frames)
+        self._next = position or self._next
         if self._window is None:  # soon: what came in the same packet is about to follow
             self._window = asyncio.get_running_loop().call_soon(self._open_window)
 
@@ -130,10 +276,11 @@ class Fanout:
         if not self._waiting:
             return
         began = time.perf_counter()
-        data = b"".join(self._waiting)
+        data = list(grouped(self._waiting))
         self._waiting.clear()
         for writer in self._writers:
-            writer.push(data, self._source)
+            writer.push(data, self._source, self._shown)
+        self._shown = self._next
         took = time.perf_counter() - began
         STATS.fanout_seconds[bisect_left(BUCKETS, took)] += 1
         STATS.fanout_seconds_sum += took

@@ -10,6 +10,7 @@ from gospa.storage import Storage
 from gospa.store.codec import CodecError, pack, unpack
 
 MAX_SESSIONS = 100  # of one user
+EMPTY = 3600.0  # seconds that an empty entry is kept, for log-ins that have read its mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class UserIndex:
         self._ttl = ttl
 
     async def read(self, user: str) -> Entry:
-        return _decode(await self._storage.get(_key(user)))
+        return decode(await self._storage.get(_key(user)))
 
     async def change(
         self,
@@ -46,16 +47,17 @@ class UserIndex:
         key = _key(user)
         while True:
             raw = await self._storage.get(key)
-            entry = _decode(raw)
+            entry = decode(raw)
             kept = [i for i in entry.identities if i not in remove and i not in add] + list(add)
             crowded, kept = kept[:-MAX_SESSIONS], kept[-MAX_SESSIONS:]
             entry = Entry(mark or entry.mark, kept)
-            new = pack([entry.mark, kept])
-            if new == raw or await self._storage.replace(key, raw, new, ttl=self._ttl):
+            new, ttl = pack([entry.mark, kept]), self._ttl if kept else min(self._ttl, EMPTY)
+            if new == raw or await self._storage.replace(key, raw, new, ttl=ttl):
                 return entry, crowded
 
 
-def _decode(raw: bytes | None) -> Entry:
+def decode(raw: bytes | None) -> Entry:
+    """The entry in stored bytes. Raises StoreCorrupt."""
     if raw is None:
         return Entry(os.urandom(8), ())
     try:

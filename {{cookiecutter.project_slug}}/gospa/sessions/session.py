@@ -3,18 +3,20 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, MutableMapping
+import unicodedata
+from collections.abc import Iterator, Mapping, MutableMapping
 from hmac import compare_digest
 from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec
 
-from gospa.store.codec import CodecError, check, check_keys, pack, pack_fields, unpack
+from gospa.store.codec import CodecError, check, check_keys, pack, pack_fields, unpack, unreadable
 
 # The session's identity, and a secret of 256 random bits in base64url; OWASP ASVS 5 (7.2.3) asks
 # for at least 128. Only a hash of the secret is stored, so a copy of the store opens no session.
 TOKEN = re.compile(r"([0-9a-f]{32})([A-Za-z0-9_-]{43})")
+LONGEST_USER = 256  # characters of a user's name
 RENEWAL = 0.1  # of the idle time has to pass before a session is renewed
 FLASH = "flash:"  # starts the keys of messages, one each, so that none is lost in a merge
 
@@ -23,8 +25,12 @@ class SessionTooLarge(ValueError):
     """More was put in a session than the setting `session_size` allows."""
 
 
-class Access(NamedTuple):
-    """The user, if logged in; hashes of the current token and, until `until`, the one before."""
+class Credentials(NamedTuple):
+    """The user, if logged in; hashes of the current token and, until `until`, the one before.
+
+    If a log-in replaced that one, `until` is negative: until its absolute value, the token is
+    recognized as barred, but opens nothing.
+    """
 
     user: str | None = None
     token: bytes = b""
@@ -38,14 +44,15 @@ class _Record(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     identity: str
     created: float
     renewed: float
-    access: Access
+    credentials: Credentials
     values: msgspec.Raw
 
 
-ANONYMOUS = Access()
+ANONYMOUS = Credentials()
 EMPTY = pack({})
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Record)
+_FIELDS = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
 class Session(MutableMapping[str, Any]):
@@ -61,18 +68,15 @@ class Session(MutableMapping[str, Any]):
         created: float,
         renewed: float,
         stored: bytes = EMPTY,
-        access: Access = ANONYMOUS,
+        credentials: Credentials = ANONYMOUS,
     ) -> None:
         self.identity = identity
         self.created = created
         self.renewed = renewed
-        self.access = access
-        self._values = unpack(stored)
-        if not isinstance(self._values, dict):
-            raise CodecError("a session's values are not a map")
-        check(self._values)  # it has to be storable again
-        self._stored = stored
-        self._stored_access = access
+        self.credentials = credentials
+        self._values, self.unreadable = _readable(stored)
+        self._stored = pack(self._values) if self.unreadable else stored
+        self._stored_credentials = credentials
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -93,11 +97,21 @@ class Session(MutableMapping[str, Any]):
     @property
     def user(self) -> str | None:
         """The user, or None before a log-in."""
-        return self.access.user
+        return self.credentials.user
 
     def log_in(self, user: str, now: float) -> None:
-        """Set the user, and begin the absolute timeout again."""
-        self.access, self.created = self.access._replace(user=user), now
+        """Set the user, and begin the absolute timeout again. Raises ValueError for a bad name."""
+        user = normalized(user)
+        self.credentials, self.created = self.credentials._replace(user=user), now
+        self.renewed = max(self.renewed, now)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it lasts for the idle time: a log-in, values or a change to a room need it.
+
+        The time of its renewal is set back for others, which end sooner.
+        """
+        return self.renewed >= self.created
 
     @property
     def changed(self) -> bool:
@@ -118,8 +132,8 @@ class Session(MutableMapping[str, Any]):
         None if both issued a new token: the browser gets only one of them.
         """
         newest = stored
-        if self.access != self._stored_access:
-            if stored.access != self._stored_access:
+        if self.credentials != self._stored_credentials:
+            if stored.credentials != self._stored_credentials:
                 return None
             newest = self
         mine, loaded = pack_fields(self._values), pack_fields(unpack(self._stored))
@@ -132,33 +146,44 @@ class Session(MutableMapping[str, Any]):
             else:
                 values.pop(key, None)
         renewed = max(stored.renewed, self.renewed)
-        return Session(stored.identity, newest.created, renewed, pack(values), newest.access)
+        return Session(stored.identity, newest.created, renewed, pack(values), newest.credentials)
 
-    def rotate(self, now: float, grace: float) -> str:
-        """Issue and return a new token; the previous one stays valid for `grace` seconds."""
+    def rotate(self, now: float, grace: float, *, bar: bool = False) -> str:
+        """Issue and return a new token.
+
+        The previous one stays valid for `grace` seconds, or, with `bar`, is recognized as barred.
+        """
         secret = secrets.token_urlsafe(32)
-        replaced = self.access.token
+        replaced = self.credentials.token
         until = now + grace if replaced else 0.0
-        self.access = Access(self.user, _hash(secret), replaced, until)
+        until = -until if bar else until
+        self.credentials = Credentials(self.user, _hash(secret), replaced, until)
         return self.identity + secret
 
-    def keep_access(self) -> None:
+    def keep_credentials(self) -> None:
         """Discard an unsaved token or log-in."""
-        self.access = self._stored_access
+        self.credentials = self._stored_credentials
 
     def opened_by(self, secret: str) -> bool:
         """Whether this is the secret of the current token."""
-        return compare_digest(_hash(secret), self.access.token)
+        return compare_digest(_hash(secret), self.credentials.token)
 
     def was_opened_by(self, secret: str, now: float, grace: float) -> bool:
         """Whether this is the secret of the previous token, still valid."""
-        left = self.access.until - now  # more than `grace`, if the clock was set back
-        return 0 < left <= grace and compare_digest(_hash(secret), self.access.replaced)
+        return self._replaced(secret, self.credentials.until - now, grace)
+
+    def is_barred(self, secret: str, now: float, grace: float) -> bool:
+        """Whether this is the secret of the token that the log-in just replaced."""
+        return self._replaced(secret, -self.credentials.until - now, grace)
+
+    def _replaced(self, secret: str, left: float, grace: float) -> bool:
+        # More than `grace` is left if the clock was set back.
+        return 0 < left <= grace and compare_digest(_hash(secret), self.credentials.replaced)
 
     def encode(self, limit: int) -> bytes:
         """The bytes to store. Raises CodecError, or SessionTooLarge above `limit` bytes."""
         values = msgspec.Raw(pack(self._values))
-        record = _Record(self.identity, self.created, self.renewed, self.access, values)
+        record = _Record(self.identity, self.created, self.renewed, self.credentials, values)
         raw = _ENCODER.encode(record)
         if len(raw) > limit:
             raise SessionTooLarge(
@@ -188,10 +213,29 @@ def decode(raw: bytes) -> Session | None:
     try:
         record = _DECODER.decode(raw)
         stored = bytes(record.values)
-        session = Session(record.identity, record.created, record.renewed, stored, record.access)
+        session = Session(
+            record.identity, record.created, record.renewed, stored, record.credentials
+        )
         return session if isfinite(record.created + record.renewed) else None
     except (msgspec.MsgspecError, ValueError, RecursionError):  # the last for deep nesting
         return None
+
+
+def _readable(stored: bytes) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """The values that can be read and stored again, and why others cannot. Raises CodecError."""
+    try:
+        values = unpack(stored)
+        if isinstance(values, dict):
+            check(values)
+            return values, {}
+    except CodecError:
+        pass
+    try:
+        fields = {key: bytes(raw) for key, raw in _FIELDS.decode(stored).items()}
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CodecError(f"a session's values are not a map: {error}") from error
+    bad = unreadable(fields)
+    return {key: unpack(raw) for key, raw in fields.items() if key not in bad}, bad
 
 
 def read_token(token: str) -> tuple[str, str] | None:
@@ -202,3 +246,16 @@ def read_token(token: str) -> tuple[str, str] | None:
 
 def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
+
+
+def normalized(user: str) -> str:
+    """A user's name in NFC, so that names which look alike are the same. Raises ValueError."""
+    name = unicodedata.normalize("NFC", user)
+    if not name.isprintable() or not 0 < len(name) <= LONGEST_USER:
+        raise ValueError(f"a user's name has 1 to {LONGEST_USER} printable characters")
+    return name
+
+
+def session_for(user: str) -> Session:
+    """A session of a user that is not stored, to find what belongs to the user."""
+    return Session("", 0.0, 0.0, credentials=Credentials(normalized(user)))

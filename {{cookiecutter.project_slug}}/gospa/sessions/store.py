@@ -10,12 +10,17 @@ from sanic.log import logger
 
 from gospa.errors import StoreCorrupt, StoreError
 from gospa.pubsub import PubSub
+from gospa.rates import Visitor
 from gospa.sessions.index import UserIndex
+from gospa.sessions.quota import SessionQuota
+from gospa.sessions.rooms import SessionRooms
 from gospa.sessions.session import Session, decode, new_session, read_token
 from gospa.settings import Settings
 from gospa.storage import Storage
 
-UNUSED = 3600.0  # seconds that a session lasts if it is never used
+CHECK_TTL = 60.0  # seconds
+UNUSED = 3600.0  # seconds that a session lasts without a socket if it is never used,
+BRIEF = 90.0  # and if its network begins too many
 CHANNEL = "sessions"  # announces identities of sessions that ended or have a new token
 
 
@@ -38,21 +43,31 @@ class SessionRecord:
     """A new token that the client has to be sent."""
     replaced: bool = False
     """Whether the client sent a token that has been replaced."""
+    barred: bool = False
+    """Whether a log-in replaced it: this is an empty session, which is not stored."""
     due: Due = Due.NOTHING
 
 
 class SessionStore:
     """Every method raises StoreError if the storage fails."""
 
-    def __init__(self, storage: Storage, pubsub: PubSub, settings: Settings) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        pubsub: PubSub,
+        settings: Settings,
+        rooms: SessionRooms | None = None,
+    ) -> None:
         self._storage = storage
         self._pubsub = pubsub
         self.settings = settings
+        self.quota = SessionQuota(settings)
+        self._rooms = rooms
         self._index = UserIndex(storage, settings.session_absolute)
 
     async def check(self) -> None:
-        """Read from the storage. Raises StoreError if it does not answer."""
-        await self._storage.get(_key(""))
+        """Write to the storage. Raises StoreError if that fails."""
+        await self._storage.set("check:ready", b"", ttl=CHECK_TTL)
 
     async def load(self, token: str) -> SessionRecord | None:
         """The session of a token, or None; an unknown token never becomes a session."""
@@ -60,9 +75,14 @@ class SessionStore:
         record = await self.find(parts[0]) if parts else None
         if parts is None or record is None or record.session.opened_by(parts[1]):
             return record
+        sent = (parts[1], time.time(), self.settings.session_grace)
+        if record.session.is_barred(*sent):
+            record = self.create()
+            record.barred = True
+        elif not record.session.was_opened_by(*sent):
+            return None
         record.replaced = True
-        grace = self.settings.session_grace
-        return record if record.session.was_opened_by(parts[1], time.time(), grace) else None
+        return record
 
     async def find(self, identity: str) -> SessionRecord | None:
         """The session of an identity, for callers that need no token."""
@@ -72,6 +92,10 @@ class SessionStore:
             logger.warning("a session cannot be read, and counts as ended: %s", error)
             return None
         session = decode(raw) if raw else None
+        if raw and session is None:
+            logger.warning("the session %s cannot be read, and counts as ended", identity)
+        for key, reason in session.unreadable.items() if session else ():
+            logger.error("the value %r of session %s cannot be read: %s", key, identity, reason)
         if session is None or session.identity != identity or self._remaining(session) <= 0:
             return None
         return SessionRecord(session, raw)
@@ -81,13 +105,17 @@ class SessionStore:
         session = new_session(time.time())
         return SessionRecord(session, token=session.rotate(time.time(), 0))
 
-    async def begin(self, record: SessionRecord) -> None:
-        """Store a new session for an hour, since most visitors never come back.
-
-        It is due for renewal, so that its first use gives it its full lifetime.
-        """
-        record.session.renewed -= max(0.0, self.settings.session_idle - UNUSED)
+    async def begin(self, record: SessionRecord, network: str = "") -> None:
+        """Store a new session for an hour, since most visitors never come back."""
+        self._shorten(record, network)
         await self.save(record)
+
+    def _shorten(self, record: SessionRecord, network: str) -> None:
+        """Have a new session end soon, unless it is used."""
+        settings = self.settings
+        brief = max(BRIEF, 3 * settings.session_check_interval)  # sockets keep their session
+        lasts = UNUSED if self.quota.begin(network) else brief
+        record.session.renewed = record.session.created - max(0.0, settings.session_idle - lasts)
 
     async def save(self, record: SessionRecord) -> bool:
         """Store what changed, merged with what other requests stored meanwhile.
@@ -109,15 +137,21 @@ class SessionStore:
                 record.raw = raw_now
         return False
 
-    async def touch(self, record: SessionRecord) -> bool:
-        """Save if it changed or is due for renewal. Returns whether it has not ended."""
-        session = record.session
-        now = time.time()
-        if record.raw is not None and session.due(now, self.settings.session_idle):
-            session.renewed = now
-        elif not session.changed:
-            return True
-        return await self.save(record)
+    async def touch(self, record: SessionRecord, *, keep: bool = False, network: str = "") -> bool:
+        """Save if it changed or is due for renewal. Returns whether it has not ended.
+
+        With `keep`, one that would end soon is kept, if the network's quota allows it.
+        """
+        session, due = record.session, record.session.changed
+        now, idle = time.time(), self.settings.session_idle
+        if record.raw is None:
+            if due and not (keep and self.quota.keep(network)):
+                self._shorten(record, network)
+        elif session.due(now, idle) and (session.kept or (keep and self.quota.keep(network))):
+            session.renewed, due = now, True
+        elif not session.kept and self._remaining(session) < UNUSED / 2:
+            session.renewed, due = now - max(0.0, idle - UNUSED), True
+        return await self.save(record) if due else True
 
     async def rotate(self, record: SessionRecord) -> bool:
         """Save the session under a new token, unless a parallel request issued one first.
@@ -126,7 +160,7 @@ class SessionStore:
         """
         if await self._save_rotated(record):
             return True
-        record.session.keep_access()
+        record.session.keep_credentials()
         return await self.save(record)
 
     async def log_in(self, record: SessionRecord) -> bool:
@@ -137,7 +171,7 @@ class SessionStore:
         meanwhile.
         """
         mark = await self._enlist(record.session)
-        if not await self._save_rotated(record):
+        if not await self._save_rotated(record, bar=True):
             await self._unlist_unless_stored(record.session)
             self._replace_session(record)
             await self._enlist(record.session)
@@ -147,16 +181,28 @@ class SessionStore:
             return False
         return True
 
-    async def finish(self, record: SessionRecord) -> bool:
-        """Do what is due. False if, in a log-in, all sessions of the user were ended meanwhile."""
+    async def finish(self, record: SessionRecord, network: str = "") -> str:
+        """Do what is due. Returns why nothing was saved, or an empty text.
+
+        `network` is the client's. Raises RateLimited if it reached its quota.
+        """
+        if record.barred and record.due is not Due.LOG_IN:
+            return "The session has a new token since a log-in." if record.session.changed else ""
+        if record.session.changed:
+            size = len(record.session.encode(self.settings.session_size))
+            visitor = Visitor(record.session.identity, network)
+            self.quota.store(visitor, size - len(record.raw or b""))
         match record.due:
             case Due.LOG_IN:
-                return await self.log_in(record)
+                if not await self.log_in(record):
+                    return "All sessions of this user were ended meanwhile."
             case Due.NEW_TOKEN:
+                if record.raw is None and not self.quota.keep(network):
+                    self._shorten(record, network)
                 await self.rotate(record)
             case Due.NOTHING:
-                await self.touch(record)
-        return True
+                await self.touch(record, keep=record.session.changed, network=network)
+        return ""
 
     async def destroy(self, record: SessionRecord) -> None:
         """End the session."""
@@ -184,6 +230,14 @@ class SessionStore:
             await self._end(identity)
         await self._index.change(user, remove=entry.identities)
 
+    async def own_room(self, identity: str, room: str) -> None:
+        """Have a room of the session's own deleted with it. Raises StoreError."""
+        if self._rooms is None:
+            return
+        await self._rooms.add(identity, room)
+        if await self.find(identity) is None:  # it ended meanwhile
+            await self._rooms.delete_all(identity)
+
     async def _enlist(self, session: Session) -> bytes:
         """Index it before it is stored, so that every stored session is indexed."""
         if session.user is None:
@@ -193,11 +247,12 @@ class SessionStore:
             await self._end(other)
         return entry.mark
 
-    async def _save_rotated(self, record: SessionRecord) -> bool:
+    async def _save_rotated(self, record: SessionRecord, *, bar: bool = False) -> bool:
         if record.replaced:
             return False
         if record.raw is not None:
-            record.token = record.session.rotate(time.time(), self.settings.session_grace)
+            grace = self.settings.session_grace
+            record.token = record.session.rotate(time.time(), grace, bar=bar)
         if not await self.save(record):
             record.token = None
             return False
@@ -210,7 +265,7 @@ class SessionStore:
             new.session.log_in(session.user, session.created)
         new.session.update(session)
         record.session, record.raw, record.token = new.session, None, new.token
-        record.replaced = False
+        record.replaced = record.barred = False
 
     async def _unlist_unless_stored(self, session: Session) -> None:
         current = await self.find(session.identity)
@@ -224,6 +279,8 @@ class SessionStore:
     async def _end(self, identity: str) -> None:
         await self._storage.delete(_key(identity))
         await self._announce(identity)
+        if self._rooms is not None:
+            await self._rooms.delete_all(identity)
 
     async def _announce(self, identity: str) -> None:
         try:

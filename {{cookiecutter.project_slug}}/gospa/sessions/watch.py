@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Protocol
@@ -21,14 +21,36 @@ from gospa.settings import Settings
 RECENT = 100  # announcements remembered for handshakes in progress
 
 
+class Use:
+    """What the client of a socket does with its session. `network` is the client's."""
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+        self.changes = False  # whether it has sent a change to a room: then the session is kept
+        self.on_first: Callable[[], None] | None = None
+        self._used = False
+
+    def note(self, session: Session, *, change: bool) -> None:
+        """Note a request."""
+        self._used = True
+        self.changes |= change
+        if self.on_first is not None and (change or session.kept):
+            self.on_first()
+            self.on_first = None
+
+    def take(self) -> bool:
+        """Whether the client sent a request since the last call."""
+        used, self._used = self._used, False
+        return used
+
+
 class Socket(Protocol):
     """An open socket, as far as its session is concerned."""
 
-    def take_used(self) -> bool:
-        """Whether the client sent a request since the last call."""
+    use: Use
 
-    async def follow_session(self, session: Session | None) -> None:
-        """Act on the session as it is stored now; None if it ended."""
+    def follow_session(self, session: Session | None) -> None:
+        """Act on the session as it is stored now; None if it ended. What takes time follows."""
 
 
 @asynccontextmanager
@@ -71,6 +93,11 @@ class SessionWatch:
         due = session.due(time.time(), self._settings.session_idle)
         return partial(self._check_soon, session.identity) if due else None
 
+    async def read(self, identity: str) -> Session | None:
+        """The session as it is stored, None if it ended. Raises StoreError."""
+        record = await self._sessions.find(identity)
+        return record.session if record else None
+
     def on_message(self, message: bytes) -> None:
         """A session ended or has a new token: check it, if a socket here has it."""
         identity = message[:64].decode("ascii", "replace")
@@ -110,18 +137,24 @@ class SessionWatch:
             self._due.update(self._sockets)
 
     async def _check_due(self) -> None:
+        """Check sessions that are due; those of a batch share a round trip to the store."""
         while self._due:
-            try:
-                await self._check(self._due.pop())
-            except StoreError as error:
-                logger.warning("open sockets are not compared with their sessions: %s", error)
-                return  # the next round has them all
+            some = [self._due.pop() for _ in range(min(len(self._due), tasks.BATCH))]
+            for error in await asyncio.gather(*map(self._check, some), return_exceptions=True):
+                if isinstance(error, StoreError):
+                    logger.warning("open sockets are not compared with their sessions: %s", error)
+                    return  # the next round has them all
+                if error is not None:
+                    raise error
 
     async def _check(self, identity: str) -> None:
         record = await self._sessions.find(identity)
         sockets = list(self._sockets.get(identity, ()))
-        used = [socket.take_used() for socket in sockets]
-        if record and any(used) and not await self._sessions.touch(record):
-            record = None
+        used = [socket.use.take() for socket in sockets]
+        if record and sockets and (any(used) or not record.session.kept):
+            network = next((socket.use.network for socket in sockets if socket.use.changes), None)
+            keep = network is not None
+            if not await self._sessions.touch(record, keep=keep, network=network or ""):
+                record = None
         for socket in sockets:
-            await socket.follow_session(record.session if record else None)
+            socket.follow_session(record.session if record else None)

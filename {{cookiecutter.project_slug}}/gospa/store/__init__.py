@@ -1,4 +1,4 @@
-"""The state of rooms: codec, draft, and the contract of a state store.
+"""The state of rooms: codec, content, draft, typed values, and the contract of a state store.
 
 How a change gets to everybody, and what holds it together:
 
@@ -15,20 +15,22 @@ How a change gets to everybody, and what holds it together:
 **Values** are msgpack bytes from the codec to the browser: a store never decodes them, and the
 message that it publishes is the one that browsers receive.
 
-**The chain.** A commit has a version, one above its parent's, and a random 8-byte tag, and it names
-its parent's tag. A replica applies a PATCH whose parent is its own tag. Any other PATCH means that
-a commit is missing, that it came late, or that the store lost commits (a failover) and went on
-counting; a version alone could not tell these apart. So each try of a commit has a tag of its own:
-if two tries are applied, to different states, these have different tags. A room that nobody changed
-has version 0, NO_TAG and no fields: the defaults of its class are not in the chain, because
-releases may differ in them.
+**The chain.** A commit has a version above its parent's (by one, unless its Change is `clocked`)
+and a random 8-byte tag, and it names its parent's tag. A replica applies a PATCH whose parent is
+its own tag. Any other PATCH means that a commit is missing, that it came late, or that the store
+lost commits (a failover) and went on counting; a version alone could not tell these apart. So each
+try of a commit has a tag of its own: if two tries are applied, to different states, these have
+different tags. A room that nobody changed has version 0, NO_TAG and no fields: the defaults of its
+class are not in the chain, because releases may differ in them.
 
 **Conflicts** are found by value (optimistic locking): a Change carries the keys that were read with
-the bytes read there, and a Conflict returns those that differ. `expect_tag` is for an action that
-read which keys exist; it gets the whole room (Moved). Blind writes carry neither and never
-conflict. Writers of different keys never conflict.
+the bytes read there, and a Conflict returns those that differ. For an action that read which items
+a collection has, it carries the collection's epoch (`gospa/store/content.py`), and `expect_tag` if
+its outcome depends on the whole room; both get the whole room (Moved). Blind writes carry none of
+these and never conflict. Writers of different keys never conflict.
 
-**Repeats.** Mutations have a source (a client in its session, or an idempotency key) and a number.
+**Repeats.** Mutations have a source (a client in its session, an idempotency key, or a command) and
+a number.
 The store keeps a Record for each source: the last number, and those before it that were refused. A
 Change with a number that is not above the last one writes nothing and returns the records
 (Known): what they contain is settled, and the rest is tried again. So a client may repeat what was

@@ -1,182 +1,187 @@
-"""A working copy of a room's state that records reads and changes."""
+"""A working copy of a room that records what was read and changed in it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from itertools import islice
 from typing import Any
 
-from gospa.store.codec import check, check_keys, pack, unpack
-
-NO_DEFAULTS: Mapping[str, bytes] = MappingProxyType({})
-OVERHEAD = 64  # bytes that are counted for a field besides its key and value
+from gospa.store.content import Overlay, View
 
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What a draft read and changed; `all_keys`: whether it read which keys exist."""
+    """What a draft read and changed.
+
+    `read`: keys with the value found there, None without one. `epochs`: those of the collections
+    whose ids were read. `whole`: whether the outcome depends on the whole room.
+    """
 
     read: Mapping[str, bytes | None]
-    all_keys: bool
+    epochs: Mapping[str, bytes]
+    whole: bool
     set: Mapping[str, bytes]
     delete: tuple[str, ...]
 
     def __bool__(self) -> bool:
         return bool(self.set or self.delete)
 
-    def then(self, later: "Edits") -> "Edits":
-        """These edits and `later`, which was made on top of them, as one."""
-        own = {*self.set, *self.delete}
-        kept = {key: raw for key, raw in self.set.items() if key not in later.delete}
-        deleted = dict.fromkeys((*self.delete, *later.delete))
-        return Edits(
-            read={**{k: raw for k, raw in later.read.items() if k not in own}, **self.read},
-            all_keys=self.all_keys or later.all_keys,
-            set={**kept, **later.set},
-            delete=tuple(key for key in deleted if key not in later.set),
-        )
-
-    def applied(self, fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        """`fields` with these edits applied."""
-        kept = {key: raw for key, raw in fields.items() if key not in self.delete}
-        return {**kept, **self.set}
-
-
-def fields_size(fields: Iterable[tuple[str, bytes]]) -> int:
-    """The bytes that fields take in memory, about."""
-    return sum(len(key) + len(raw) + OVERHEAD for key, raw in fields)
-
-
-def growth(
-    fields: Mapping[str, bytes], changed: Mapping[str, bytes], deleted: Iterable[str]
-) -> int:
-    """By how many bytes a change makes the fields of a room larger."""
-    touched = [(key, fields[key]) for key in (*changed, *deleted) if key in fields]
-    return fields_size(changed.items()) - fields_size(touched)
-
-
-NO_EDITS = Edits(read={}, all_keys=False, set={}, delete=())
-
 
 class StateTooLarge(ValueError):
     """A change would make a room's state larger than it may be."""
 
 
-class Draft(MutableMapping[str, Any]):
-    """A room's state as a dict, for an action to read and change.
+class Draft:
+    """A room's encoded values, for one action to read and change.
 
-    Values inside values may be changed in place: `draft["note"]["text"] = "new"` is noticed.
-    Assigning a key without reading it is a blind write, which never conflicts. A key that is not
-    stored has its value in `defaults`, if there is one; reading it does not store it.
+    What is read here is expected by the commit, so that the action runs again if another writer
+    changed it meanwhile; what `known`, `last` and `oldest` tell is not, and may be wrong by then.
+    Setting or deleting a key that was not read is a blind write, which never conflicts.
     """
 
-    def __init__(
-        self, fields: Mapping[str, bytes], defaults: Mapping[str, bytes] = NO_DEFAULTS
-    ) -> None:
-        self._fields, self._defaults = fields, defaults
-        self._values: dict[str, Any] = {}  # decoded when read, or assigned
-        self._assigned: set[str] = set()
-        self._deleted: set[str] = set()
+    __slots__ = ("_base", "_epochs", "_read", "_view")
+
+    def __init__(self, view: View) -> None:
+        self._base, self._view = view, Overlay(view)
         self._read: dict[str, bytes | None] = {}
-        self._all_keys = False
+        self._epochs: dict[str, bytes] = {}
 
-    def __getitem__(self, key: str) -> Any:
-        if key in self._values:
-            return self._values[key]
-        raw = None
-        if key not in self._deleted:
-            raw = self._read[key] = self._fields.get(key)
-        raw = self._defaults.get(key) if raw is None else raw
-        if raw is None:
-            raise KeyError(key)
-        value = self._values[key] = unpack(raw)
-        return value
+    def get(self, key: str) -> bytes | None:
+        """The value of a key, or None."""
+        if key in self._view.changes:
+            return self._view.changes[key]
+        raw = self._read[key] = self._base.get(key)
+        return raw
 
-    def __setitem__(self, key: str, value: Any) -> None:
-        check_keys((key,), "the state")
-        self._values[key] = value
-        self._assigned.add(key)
-        self._deleted.discard(key)
+    def set(self, key: str, raw: bytes) -> None:
+        """Set a key."""
+        self._view.put(key, raw)
 
-    def __delitem__(self, key: str) -> None:
-        if key not in self:
-            raise KeyError(key)
-        self._values.pop(key, None)
-        self._assigned.discard(key)
-        self._deleted.add(key)
+    def delete(self, key: str) -> None:
+        """Delete a key. One that is not known here is expected to be absent."""
+        if key not in self._view.changes and self._base.get(key) is None:
+            self._read[key] = None
+        else:
+            self._view.put(key, None)
 
-    def clear(self) -> None:
-        """Delete all keys; those with defaults have them again."""
-        # MutableMapping's own would wait for a draft without keys, and defaults never end.
-        for key in list(self):
-            del self[key]
+    def discard(self, key: str) -> None:
+        """Delete a key, whether it is known here or not."""
+        self._view.put(key, None)
 
-    def __iter__(self) -> Iterator[str]:
-        self._all_keys = True
-        stored = [key for key in self._fields if key not in self._deleted]
-        yield from dict.fromkeys([*stored, *self._values, *self._defaults])
+    def changes(self, key: str) -> bool:
+        """Whether a key has been set here."""
+        return self._view.changes.get(key) is not None
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    def ids(self, collection: str) -> list[str]:
+        """The ids of a collection's items, in order."""
+        self._epochs[collection] = self._base.epoch(collection)
+        return list(self._view.ids(collection))
 
-    def reads(self, *, all_keys: bool = False) -> Edits:
+    def count(self, collection: str) -> int:
+        """How many items a collection has."""
+        self._epochs[collection] = self._base.epoch(collection)
+        return self._view.count(collection)
+
+    def known(self, collection: str) -> int:
+        """How many items a collection has as far as known."""
+        return self._view.count(collection)
+
+    def last(self, collection: str) -> str:
+        """The greatest id of a collection as far as known, "" without items."""
+        return self._view.last(collection)
+
+    def oldest(self, collection: str, beyond: int) -> list[str]:
+        """The least ids of a collection as far as known: those in excess of `beyond` items."""
+        excess = max(self._view.count(collection) - beyond, 0)
+        return list(islice(self._view.ids(collection), excess))
+
+    def attempt(self, run: "Run") -> Any:
+        """Run a function on this draft; if it raises, what it changed is undone.
+
+        What it read is kept in any case, because its failure depends on it, too.
+        """
+        inner = Draft(self._view)
+        try:
+            result = run(inner)
+        finally:
+            read, changes = inner._read.items(), self._view.changes
+            self._read |= {key: raw for key, raw in read if key not in changes}
+            for collection in inner._epochs:
+                self._epochs[collection] = self._base.epoch(collection)
+        own = inner.edits()
+        self._view.apply(own.set, own.delete)
+        return result
+
+    @property
+    def size(self) -> int:
+        """The bytes that the room takes, about."""
+        return self._view.size
+
+    def reads(self, *, whole: bool = False) -> Edits:
         """What was read so far, without what was changed."""
-        return Edits(dict(self._read), self._all_keys or all_keys, set={}, delete=())
+        return Edits(dict(self._read), dict(self._epochs), whole, set={}, delete=())
 
     def edits(self) -> Edits:
-        """What was read and changed so far. Raises CodecError for a value state cannot hold."""
-        packed = {key: pack(value) for key, value in self._values.items()}
-        changed = {
-            key: raw
-            for key, raw in packed.items()
-            if key in self._assigned or raw != self._shown(key)
-        }
+        """What was read and changed so far."""
+        changes = self._view.changes
         return Edits(
             read=dict(self._read),
-            all_keys=self._all_keys,
-            set=changed,
-            delete=tuple(key for key in self._deleted if self._may_be_stored(key, changed)),
+            epochs=dict(self._epochs),
+            whole=False,
+            set={key: raw for key, raw in changes.items() if raw is not None},
+            delete=tuple(key for key in changes if self._may_be_stored(key)),
         )
 
-    def _may_be_stored(self, key: str, changed: Mapping[str, bytes]) -> bool:
-        """Whether a deleted key has to be deleted in the store: also one that was never read."""
-        return key not in changed and self._read.get(key, b"") is not None
+    def _may_be_stored(self, key: str) -> bool:
+        """Whether a key has to be deleted in the store: also one that was set without a look."""
+        return self._view.changes[key] is None and self._read.get(key, b"") is not None
 
-    def _shown(self, key: str) -> bytes | None:
-        """What a key had before this draft changed it, as far as the draft shows it."""
-        stored = None if key in self._deleted else self._read[key]
-        return self._defaults.get(key) if stored is None else stored
+
+def require_size(draft: Draft, limit: float) -> None:
+    """Raise StateTooLarge if a room would take more bytes."""
+    if draft.size > limit:
+        raise StateTooLarge(f"the room would exceed its {limit} bytes: remove something first")
+
+
+Run = Callable[[Draft], Any]
 
 
 def run_all(
-    runs: Iterable[Callable[[Draft], Any]],
-    fields: Mapping[str, bytes],
-    defaults: Mapping[str, bytes],
-    limit: float,
+    runs: Iterable[Run], view: View, limit: float
 ) -> tuple[Edits, list[Any], Exception | None]:
     """Run functions one after another, each on what those before it left, until one fails.
 
     Returns what they changed together, their results, and the error of the one that failed: what
-    it raised, CodecError for a result or a value that cannot be kept, or StateTooLarge above
-    `limit` bytes. If that is the first, the edits are what it had read, and change nothing.
+    it raised, or StateTooLarge above `limit` bytes. If that is the first, the edits are what it had
+    read, and change nothing.
     """
-    edits, results = NO_EDITS, list[Any]()
+    results, shared = list[Any](), Overlay(view)
+    read, epochs = dict[str, bytes | None](), dict[str, bytes]()
+    error: Exception | None = None
     for run in runs:
-        draft = Draft(fields, defaults)
+        draft = Draft(shared)
         try:
             result = run(draft)
-            check(result, "the result")
-            own = draft.edits()
-            _check_growth(fields, own, limit)
-        except Exception as error:  # noqa: BLE001 - returned to the caller
-            failed = draft.reads(all_keys=isinstance(error, StateTooLarge))
-            return edits if results else failed, results, error
+            require_size(draft, max(limit, shared.size))
+        except Exception as failure:  # noqa: BLE001 - returned to the caller
+            error = failure
+            if not results:
+                return draft.reads(whole=isinstance(error, StateTooLarge)), results, error
+            break
+        own = draft.edits()
         results.append(result)
-        edits = edits.then(own)
-        fields = own.applied(fields) if own else fields
-    return edits, results, None
+        # What an earlier function set is no longer read from the store.
+        read.update({k: raw for k, raw in own.read.items() if k not in shared.changes})
+        epochs.update(own.epochs)
+        shared.apply(own.set, own.delete)
+    return _edits(shared, read, epochs), results, error
 
 
-def _check_growth(fields: Mapping[str, bytes], edits: Edits, limit: float) -> None:
-    more = growth(fields, edits.set, edits.delete)
-    if more > 0 and fields_size(fields.items()) + more > limit:
-        raise StateTooLarge(f"the room would exceed its {limit} bytes: remove something first")
+def _edits(shared: Overlay, read: Mapping[str, bytes | None], epochs: Mapping[str, bytes]) -> Edits:
+    changes = shared.changes
+    return Edits(
+        read=read,
+        epochs=epochs,
+        whole=False,
+        set={key: raw for key, raw in changes.items() if raw is not None},
+        delete=tuple(key for key, raw in changes.items() if raw is None),
+    )

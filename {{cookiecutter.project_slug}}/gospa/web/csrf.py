@@ -1,20 +1,44 @@
 """Protection against cross-site request forgery (CSRF), by Origin and Sec-Fetch-Site."""
 
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from sanic import Request
 from sanic.exceptions import Forbidden
+from sanic.response import BaseHTTPResponse
+
+from gospa.sessions.bearer import bearer_token
+from gospa.trouble import report
+from gospa.web.routes import handler_of
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 PORTS = {"http": 80, "https": 443}
+HOUR = 3600  # seconds
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def csrf_exempt(handler: Handler) -> Handler:
+    """Let pages of all origins send requests to a route, such as one for webhooks.
+
+    Put it below the route's decorator. The route neither believes the session's cookie, which
+    browsers send without being asked, nor sets it: let it check a signature or a token.
+    """
+    handler.csrf_exempt = True  # type: ignore[attr-defined]
+    return handler
 
 
 def check_method(request: Request) -> None:
-    """Raise Forbidden for unsafe methods across origins."""
-    if request.method in SAFE:
+    """Raise Forbidden for unsafe methods across origins, unless no cookie counts."""
+    if request.method in SAFE or bearer_token(request) is not None:
+        return
+    if getattr(handler_of(request), "csrf_exempt", False):
+        request.cookieless = True  # type: ignore[attr-defined]
         return
     site = request.headers.get("sec-fetch-site")
     if site not in (None, "same-origin", "none") and "origin" not in request.headers:
+        report("foreign_origin", "a request of a page of another site was refused")
         raise Forbidden("a page of another site may not do this")
     if site not in ("same-origin", "none"):
         check_origin(request)
@@ -27,27 +51,57 @@ def check_origin(request: Request) -> None:
     them from headers: https://sanic.dev/en/guide/advanced/proxy-headers.html
     """
     origin = request.headers.get("origin")
-    if origin is None:
-        return  # not a browser
+    if origin is None or bearer_token(request) is not None:
+        return  # not a browser, or one that sends no cookie
     scheme = request.scheme.replace("ws", "http")
     own = (scheme, request.server_name, request.server_port)
-    allowed = map(str.strip, request.app.ctx.settings.allowed_origins.split(","))
-    found = _parts(origin)
-    if found is None or found not in {own, *map(_parts, allowed)}:
+    if _parts(origin) != own and not is_allowed(request, origin):
+        report("foreign_origin", "a request of a page of %r was refused", origin[:100])
         raise Forbidden(
             f"pages of {origin[:100]!r} may not do this (set GOSPA_ALLOWED_ORIGINS; "
             "behind a proxy, SANIC_PROXIES_COUNT or SANIC_FORWARDED_SECRET)"
         )
 
 
+def is_allowed(request: Request, origin: str) -> bool:
+    """Whether an origin is in GOSPA_ALLOWED_ORIGINS."""
+    found = _parts(origin)
+    return found is not None and found in _allowed(request.app.ctx.settings.allowed_origins)
+
+
+def allow_reading(request: Request, response: BaseHTTPResponse) -> None:
+    """Let pages of allowed origins read a response (CORS), and answer their preflight requests."""
+    if not request.app.ctx.settings.allowed_origins:
+        return
+    headers = response.headers
+    headers.add("Vary", "Origin")
+    origin = request.headers.get("origin")
+    if origin is None or not is_allowed(request, origin):
+        return
+    headers["Access-Control-Allow-Origin"] = origin
+    headers["Access-Control-Allow-Credentials"] = "true"
+    if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+        headers["Access-Control-Allow-Methods"] = headers.get("Allow", "")
+        headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+        headers["Access-Control-Max-Age"] = str(HOUR)
+
+
+@lru_cache(maxsize=8)
+def _allowed(setting: str) -> frozenset[tuple[str, str, int] | None]:
+    return frozenset(_parts(each.strip()) for each in setting.split(",") if each.strip())
+
+
 def _parts(origin: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port; None if it is not an origin, such as the `null` of sandboxed pages."""
+    """Scheme, host and port; None if it is not an origin, such as the `null` of sandboxed pages.
+
+    The port of an app's own scheme, such as `capacitor:`, is 0.
+    """
     try:
         url = urlsplit(origin)
         host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-        port = url.port or PORTS.get(url.scheme)
+        port = url.port or PORTS.get(url.scheme, 0)
     except ValueError:
         return None
-    if not host or not port or origin != f"{url.scheme}://{url.netloc}" or url.username is not None:
+    if not host or origin != f"{url.scheme}://{url.netloc}" or url.username is not None:
         return None
     return url.scheme, host, port

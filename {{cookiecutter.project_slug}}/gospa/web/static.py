@@ -1,35 +1,215 @@
-"""Files that browsers load: those of `client/`, and the engine's own."""
+"""Files that browsers load: those of `client/`, and the engine's own.
 
+A URL with a file's hash, as rendered pages have them, always means that content, so browsers may
+cache it for ever. While two releases run beside each other, a host of one may be asked for a file
+of the other, so workers also put scripts and styles into the storage of sessions.
+"""
+
+import asyncio
+import gzip
+import json
+import re
+import zlib
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import NotFound
-from sanic.response import file
+from sanic.log import logger
+from sanic.response import file, raw
+
+from gospa.errors import StoreCorrupt, StoreError
+from gospa.sessions.inspection import Kind
+from gospa.storage import Storage
+from gospa.web.application import HEADERS
+from gospa.web.bundle import ENTRY, bundle
+from gospa.web.files import File, digest_of, file_of, read_folder, signature
+from gospa.web.pages import Pages
+from gospa.web.release import code_digest
 
 CLIENT = Path(__file__).parents[2] / "client"
 ENGINE = Path(__file__).parents[1] / "client"
 
+KEPT_FOR = 30 * 86400.0  # seconds that hosts of other releases can have a file of this one
+FOR_EVER = "public, max-age=31536000, immutable"
+SHARED = (".js", ".mjs", ".css")
+LISTING = "/gospa/files.json"  # the hashes of all files and of the code, while debugging
+DEVELOPMENT = "development"  # the release while debugging, which changes with each edit
+
+FILES = Kind(
+    "file of a release",
+    "file:",
+    lambda digest, packed: "" if _unpacked(digest, packed) else "it is not the file of this name",
+    "start a worker of its release again, or none: pages of that release are loaded again",
+)
+
+_HASH = re.compile(r"[0-9a-f]{24}")
+
 
 def install(app: Sanic) -> None:
     """Serve the files of `client/` under /client/, and the browser client under /gospa/."""
-    app.add_route(_file, "/client/<path:path>", methods=["GET", "HEAD"], name="client")
-    app.static("/gospa", ENGINE, name="gospa")
+    for prefix in ("client", "gospa"):
+        app.add_route(_file, f"/{prefix}/<path:path>", methods=["GET", "HEAD"], name=prefix)
+
+
+async def open_files(app: Sanic) -> None:
+    """Read all files, and let hosts of other releases have them."""
+    shared = app.ctx.file_storage if app.ctx.backends.storage.shared else None
+    settings = app.ctx.settings
+    release = settings.release or (DEVELOPMENT if app.debug else "")
+    app.ctx.files = Files(shared, release, settings.path_prefix, follow=app.debug)
+    app.ctx.hub.server["release"] = app.ctx.files.release
+    await app.ctx.files.publish()
 
 
 async def page(name: str) -> HTTPResponse:
     """Answer with a page of `client/`, such as "index.html"."""
-    return await file(CLIENT / name)
+    request = Request.get_current()
+    return await request.app.ctx.files.answer(request, f"/client/{name}")
 
 
-async def _file(request: Request, path: str) -> HTTPResponse:
-    """A file of `client/`, unless its name or that of one of its folders begins with a dot."""
-    folder = CLIENT.resolve()
+def html_page(text: str, status: int = 200) -> HTTPResponse:
+    """Answer with HTML that the application made, and that names files as a page of `client/` does.
+
+    Its `<script type="module" src="/client/results.js"></script>` gets the URL of this release's
+    file, and what that imports is loaded at the same time.
+    """
+    rendered, allowed = Request.get_current().app.ctx.files.current().pages.render(text)
+    headers = {"Cache-Control": "no-cache", **_policy(allowed)}
+    return raw(rendered, status, headers, "text/html; charset=utf-8")
+
+
+async def _file(request: Request, **_: str) -> HTTPResponse:
+    return await request.app.ctx.files.answer(request, unquote(request.path))
+
+
+class Served:
+    """The files as they were at one time."""
+
+    def __init__(
+        self, client: Path, release: str, prefix: str = "", *, follow: bool = False
+    ) -> None:
+        """With `follow`, pages compare the files with LISTING, and show what changed."""
+        self.files = {
+            **read_folder(ENGINE, "/gospa/"),
+            f"/gospa/{ENTRY}": file_of(ENTRY, bundle(ENGINE).encode()),
+            **read_folder(client, "/client/"),
+        }
+        digests = "".join(path + each.digest for path, each in sorted(self.files.items()))
+        self.release = release or digest_of((digests + code_digest()).encode())[:12]
+        if follow:
+            seen = {path: each.digest for path, each in self.files.items()}
+            listing = json.dumps({**seen, "code": code_digest()})
+            self.files[LISTING] = file_of(LISTING, listing.encode())
+        self.pages = Pages(self.files, self.release, prefix, follow=follow)
+        for path, each in list(self.files.items()):
+            if each.kind.startswith("text/html") and each.content is not None:
+                text, allowed = self.pages.render(each.content.decode(errors="replace"))
+                self.files[path] = file_of(path, text.encode(), allowed)
+
+
+class Files:
+    """Answers requests for files."""
+
+    def __init__(
+        self, shared: Storage | None, release: str, prefix: str = "", *, follow: bool
+    ) -> None:
+        """`prefix`: GOSPA_PATH_PREFIX. With `follow`, edits are noticed."""
+        self._shared = shared
+        self._release, self._prefix = release, prefix
+        self._follow = follow
+        self._served = self._read()
+
+    @property
+    def release(self) -> str:
+        """Which release this worker serves: GOSPA_RELEASE, or a hash of its files and code."""
+        return self._served.release
+
+    def current(self) -> Served:
+        """The files as pages of now are to have them."""
+        if self._follow:
+            self._served = self._read()
+        return self._served
+
+    def _read(self) -> Served:
+        seen = signature((CLIENT, ENGINE))
+        return read_all(CLIENT, seen, self._release, self._prefix, follow=self._follow)
+
+    async def publish(self) -> None:
+        """Put scripts and styles where hosts of other releases find them."""
+        if self._shared is None or self._follow:
+            return
+        files = [each for path, each in self._served.files.items() if path.endswith(SHARED)]
+        packed = [(each.digest, gzip.compress(each.content)) for each in files if each.content]
+        try:
+            await asyncio.gather(
+                *(self._shared.set(digest, content, ttl=KEPT_FOR) for digest, content in packed)
+            )
+        except StoreError as error:
+            logger.warning("hosts of other releases cannot get the files of this one: %s", error)
+
+    async def answer(self, request: Request, path: str) -> HTTPResponse:
+        """The file of a URL path, as the request asks for it. Raises NotFound."""
+        found = self.current().files.get(path)
+        wanted = request.args.get("v") if request.query_string else None
+        if wanted and (found is None or wanted != found.digest):
+            found = await self._of_another_release(path, wanted)
+        if found is None:
+            raise NotFound("there is no such file", headers={"Cache-Control": "no-store"})
+        headers = {
+            "Cache-Control": FOR_EVER if wanted else "no-cache",
+            "ETag": f'W/"{found.digest}"',
+            "Vary": "Accept-Encoding",
+            **_policy(found.policy),
+        }
+        if found.digest in request.headers.get("if-none-match", ""):
+            return HTTPResponse(status=304, headers=headers)
+        if found.path is not None:
+            return await file(found.path, mime_type=found.kind, headers=headers)
+        content = found.content
+        if found.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+            content = found.packed
+            headers["Content-Encoding"] = "gzip"
+        return HTTPResponse(content, headers=headers, content_type=found.kind)
+
+    async def _of_another_release(self, path: str, wanted: str) -> File | None:
+        """What a page of another release means by a path."""
+        if self._shared is None or not _HASH.fullmatch(wanted):
+            return None
+        try:
+            packed = await self._shared.get(wanted)
+        except StoreCorrupt:
+            return None
+        content = _unpacked(wanted, packed) if packed else None
+        return None if content is None else file_of(path, content)
+
+
+def _unpacked(digest: str, packed: bytes) -> bytes | None:
+    """The content of a file of another release, or None if the store has something else there."""
     try:
-        found = (folder / path).resolve()  # without dots and links
-        inside = found.relative_to(folder)
-        hidden = any(part.startswith(".") for part in (*inside.parts, *Path(path).parts))
-        if not hidden and found.is_file():
-            return await file(found, request_headers=request.headers)
-    except (ValueError, OSError):  # it leads out of the folder, or is no name of a file
-        pass
-    raise NotFound("there is no such file")
+        content = gzip.decompress(packed)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return content if digest_of(content) == digest else None
+
+
+@lru_cache(maxsize=4)
+def read_all(
+    client: Path,
+    seen: object,  # noqa: ARG001
+    release: str,
+    prefix: str,
+    *,
+    follow: bool,
+) -> Served:
+    """The files of now; `seen` differs from before if they do."""
+    return Served(client, release, prefix, follow=follow)
+
+
+def _policy(allowed: str) -> dict[str, str]:
+    """The Content-Security-Policy of a page with inline scripts of the engine."""
+    if not allowed:
+        return {}
+    name = "Content-Security-Policy"
+    return {name: HEADERS[name].replace("script-src 'self'", f"script-src 'self' {allowed}")}

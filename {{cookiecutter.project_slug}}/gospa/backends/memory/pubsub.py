@@ -20,6 +20,7 @@ class MemoryPubSub:
     """Calls the handlers of a channel before `publish` returns."""
 
     connected = True
+    fault = None
 
     def __init__(self) -> None:
         self.channels: defaultdict[str, list[Subscription]] = defaultdict(list)

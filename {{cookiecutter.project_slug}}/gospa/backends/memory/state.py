@@ -1,15 +1,22 @@
 """State in the memory of this process: lost when it ends, not shared with other workers."""
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from gospa.backends import Backend
+from gospa.backends.memory.alarms import MemoryAlarmIndex, clock
+from gospa.backends.memory.shares import Holders, Shares
 from gospa.errors import StoreFull
 from gospa.pubsub import PubSub
+from gospa.rates import Visitor
 from gospa.settings import Settings
 from gospa.store import contract
+from gospa.store.alarms import ALARM, read_alarm
+from gospa.store.content import RECORD, ROOM, Content, growth
 from gospa.store.contract import (
     NO_TAG,
     Change,
@@ -22,11 +29,10 @@ from gospa.store.contract import (
     Snapshot,
     channel,
 )
-from gospa.store.draft import growth
+from gospa.trouble import report
 
 SWEEP = 60.0  # seconds
-# Bytes, about: of a room besides its fields, of a source's record, and of a refused number in it
-ROOM, RECORD, NUMBER = 1024, 512, 40
+NUMBER = 40  # bytes of a refused number in a record, about
 
 
 @asynccontextmanager
@@ -38,35 +44,56 @@ async def open_state(settings: Settings, pubsub: PubSub) -> AsyncIterator["Memor
 @dataclass(slots=True)
 class _Room:
     expires: float
-    size: int = ROOM
     version: int = 0
     tag: bytes = NO_TAG
-    fields: dict[str, bytes] = field(default_factory=dict)
+    content: Content = field(default_factory=lambda: Content({}, {}))
+    visited: bool = False  # whether it has only been visited
+    holders: Holders = field(default_factory=Holders)
 
     def obstacle(self, change: Change) -> Conflict | Moved | None:
         """Why a change cannot be applied, or None."""
-        if (self.version > 0) is not change.exists or change.expect_tag not in (None, self.tag):
+        epochs = {name: self.content.epoch(name) for name in change.expect_epochs}
+        if (
+            (self.version > 0) is not change.exists
+            or change.expect_tag not in (None, self.tag)
+            or epochs != change.expect_epochs
+        ):
             return Moved(self.snapshot() if self.version else None)
-        values = {key: self.fields.get(key) for key in change.expect}
+        values = {key: self.content.get(key) for key in change.expect}
         differ = {key: raw for key, raw in values.items() if raw != change.expect[key]}
         return Conflict(differ) if differ else None
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(self.version, self.tag, dict(self.fields))
+        return Snapshot(self.version, self.tag, *self.content.copied())
 
     def apply(self, change: Change) -> None:
-        self.version += 1
         self.tag = change.tag
-        self.fields.update(change.set)
-        for key in change.delete:
-            self.fields.pop(key, None)
+        self.content.apply(change.set, change.delete, change.tag)
 
 
 _Records = dict[tuple[str, str], Record]  # by room and source
 
 
+class _Kept(NamedTuple):
+    """A record in the store, when it expires, and whose mutations it is of."""
+
+    record: Record
+    expires: float
+    visitor: Visitor | None
+
+
 def _size(records: Iterable[Record]) -> int:
     return sum(RECORD + NUMBER * len(record.refused) for record in records)
+
+
+def _added(change: Change, overhead: int) -> Counter[Visitor]:
+    """The bytes that each visitor adds, of which the first one has the overhead."""
+    added = Counter[Visitor]()
+    for each in change.mutations:
+        if each.visitor is not None:
+            added[each.visitor] += each.grown + overhead
+            overhead = 0
+    return added
 
 
 class MemoryStateStore:
@@ -76,20 +103,23 @@ class MemoryStateStore:
         self._pubsub = pubsub
         self._settings = settings
         self._size = 0
+        self._shares = Shares()
         self._sweep_at = 0.0
         self._rooms: dict[str, _Room] = {}
-        self._records: dict[tuple[str, str], tuple[Record, float]] = {}  # and when they expire
+        self._records: dict[tuple[str, str], _Kept] = {}
         self._leases: dict[str, float] = {}
+        self.alarms = MemoryAlarmIndex(self._alarm)
 
-    async def load(self, room: str) -> Snapshot | None:
+    async def load(self, room: str, *, renew: bool = True) -> Snapshot | None:
         stored = self._live(room)
         if stored is None:
             return None
-        stored.expires = time.monotonic() + self._settings.room_ttl
+        if renew:
+            self._renew(room, stored)
         return stored.snapshot()
 
     async def commit(self, room: str, change: Change) -> Outcome:
-        now, settings = time.monotonic(), self._settings
+        now = time.monotonic()
         self._sweep(now)
         stored = self._live(room)
         state = stored or _Room(now)
@@ -98,16 +128,27 @@ class MemoryStateStore:
         if obstacle := state.obstacle(change):
             return obstacle
         parent = state.tag
-        records = self._after(room, state.version + bool(change), change)
+        least = time.time_ns() // 1000 if change.clocked else 0
+        version = max(state.version, least) + 1 if change else state.version
+        records = self._after(room, version, change)
         self._grow(state, change, records)
         if change:
+            state.visited = change.visit and (state.visited or not state.version)
+            state.version = version
             state.apply(change)
-            state.expires = now + settings.room_ttl
             self._rooms[room] = state
+            self._renew(room, state)
+            added = _added(change, ROOM if stored is None else 0)
+            size = ROOM + state.content.size
+            self._shares.add(state.holders.add(added, size))
+            if state.visited and not state.content.fields:
+                self._forget(room)
         for mutations in change.mutations:
             if mutations.ttl:
                 key = (room, mutations.source)
-                self._records[key] = (records[key], now + mutations.ttl)
+                if key not in self._records and mutations.visitor:
+                    self._shares.add({mutations.visitor: RECORD})
+                self._records[key] = _Kept(records[key], now + mutations.ttl, mutations.visitor)
         if change:
             await self._pubsub.publish(
                 channel(room), contract.splice(change.message, state.version, parent)
@@ -130,6 +171,11 @@ class MemoryStateStore:
             if self._live(room):
                 yield room
 
+    async def damaged(self) -> AsyncIterator[tuple[str, str]]:
+        nothing: tuple[tuple[str, str], ...] = ()  # it was stored by this very process
+        for each in nothing:
+            yield each
+
     async def delete(self, room: str) -> None:
         self._forget(room)
         await self._pubsub.publish(channel(room), b"")
@@ -151,8 +197,8 @@ class MemoryStateStore:
         return Known(found) if repeated else None
 
     def _record(self, room: str, source: str) -> Record | None:
-        record, expires = self._records.get((room, source), (None, 0.0))
-        return record if expires > time.monotonic() else None
+        kept = self._records.get((room, source))
+        return kept.record if kept and kept.expires > time.monotonic() else None
 
     def _after(self, room: str, version: int, change: Change) -> _Records:
         """The records of a change's sources once it is applied, of those that are kept."""
@@ -166,13 +212,17 @@ class MemoryStateStore:
 
     def _grow(self, state: _Room, change: Change, records: _Records) -> None:
         """Count the bytes, about, by which a change makes the store larger. Raises StoreFull."""
-        more = growth(state.fields, change.set, change.delete)
+        more = growth(state.content, change.set, change.delete)
         before = [kept for key in records if (kept := self._records.get(key))]
-        recorded = _size(records.values()) - _size(record for record, _ in before)
+        recorded = _size(records.values()) - _size(kept.record for kept in before)
         total = more + recorded + (ROOM if change and not state.version else 0)
         if total > 0 and self._size + total > self._settings.memory_size:
-            raise StoreFull(f"the memory for rooms is full ({self._settings.memory_size} bytes)")
-        state.size += more
+            limit = self._settings.memory_size
+            text = f"the memory for rooms is full ({limit} bytes, GOSPA_MEMORY_SIZE)"
+            report("store_full", text)
+            raise StoreFull(text)
+        added = _added(change, total - more)
+        self._shares.check(added, self._settings.memory_size - self._size)
         self._size += total
 
     def _sweep(self, now: float) -> None:
@@ -181,9 +231,13 @@ class MemoryStateStore:
             return
         self._sweep_at = now + SWEEP
         self._rooms = {key: room for key, room in self._rooms.items() if room.expires > now}
-        self._records = {key: kept for key, kept in self._records.items() if kept[1] > now}
-        rooms = sum(room.size for room in self._rooms.values())
-        self._size = rooms + _size(record for record, _ in self._records.values())
+        self._records = {key: kept for key, kept in self._records.items() if kept.expires > now}
+        rooms = sum(ROOM + room.content.size for room in self._rooms.values())
+        self._size = rooms + _size(kept.record for kept in self._records.values())
+        self._shares = Shares(room.holders.held for room in self._rooms.values())
+        for kept in self._records.values():
+            if kept.visitor:
+                self._shares.add({kept.visitor: RECORD})
 
     def _live(self, room: str) -> _Room | None:
         stored = self._rooms.get(room)
@@ -193,8 +247,20 @@ class MemoryStateStore:
         return stored
 
     def _forget(self, room: str) -> None:
-        forgotten = self._rooms.pop(room, None)
-        self._size -= forgotten.size if forgotten else 0
+        if forgotten := self._rooms.pop(room, None):
+            self._size -= ROOM + forgotten.content.size
+            held = forgotten.holders.held
+            self._shares.add({visitor: -bytes_ for visitor, bytes_ in held.items()})
+
+    def _renew(self, room: str, stored: _Room) -> None:
+        settings = self._settings
+        ttl = settings.visited_ttl if stored.visited else contract.lifetime(room, settings)
+        wait = max((self._alarm(room) or 0) - clock(), 0) / 1000
+        stored.expires = time.monotonic() + ttl + wait
+
+    def _alarm(self, room: str) -> int | None:
+        stored = self._rooms.get(room)
+        return read_alarm(stored.content.get(ALARM)) if stored else None
 
 
 STATE = Backend(open_state, shared=False)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from gospa.backends import Backend
 from gospa.errors import StoreFull
 from gospa.settings import Settings
+from gospa.trouble import report
 
 SWEEP = 1024  # writes after which expired values are dropped
 OVERHEAD = 256  # bytes that an entry takes besides its key and value, about
@@ -37,7 +38,9 @@ class MemoryStorage:
             self._sweep()
         more = _size(key, value) - self._taken(key)
         if more > 0 and self._size + more > self._limit:
-            raise StoreFull(f"the memory for sessions is full ({self._limit} bytes)")
+            text = f"the memory for sessions is full ({self._limit} bytes, GOSPA_MEMORY_SIZE)"
+            report("store_full", text)
+            raise StoreFull(text)
         self._size += more
         self._values[key] = (value, float("inf") if ttl is None else time.monotonic() + ttl)
 

@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from redis.asyncio.connection import SSLConnection, parse_url
 
+# Others would change what the application relies on, such as `decode_responses`.
+_OPTIONS = {
+    *("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
+    *("sentinel_username", "sentinel_password"),
+}
 _PORTS = {"sentinel": 26379, "cluster": 6379}
 
 
@@ -25,8 +31,14 @@ def parse_address(url: str) -> Address:
     """
     scheme, _, rest = url.partition("://")
     scheme, _, form = scheme.partition("+")
+    options = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    if unknown := sorted({name for name, _ in options} - _OPTIONS):
+        raise ValueError(
+            f"it has the unknown option {unknown[0]}; the known ones are "
+            f"{', '.join(sorted(_OPTIONS))} (docs/redis.md)"
+        )
     if not form:
-        return Address("", [], "", dict(parse_url(url)))
+        return Address("", [], "", _options(url))
     rest, _, query = rest.partition("?")
     place, _, path = rest.partition("/")
     credentials, at, hosts = place.rpartition("@")
@@ -35,8 +47,18 @@ def parse_address(url: str) -> Address:
         service, _, path = path.partition("/")
         if not service:
             raise ValueError("the name of the master is missing: redis+sentinel://host:26379/name")
-    options: dict[str, Any] = dict(parse_url(f"{scheme}://{credentials}{at}/{path}?{query}"))
-    options["ssl"] = options.pop("connection_class", None) is SSLConnection
-    read = [parse_url(f"redis://{host}") for host in hosts.split(",")]
+    own = _options(f"{scheme}://{credentials}{at}/{path}?{query}")
+    own["ssl"] = own.pop("connection_class", None) is SSLConnection
+    read = [_options(f"redis://{host}") for host in hosts.split(",")]
     nodes = [(node.get("host", "localhost"), node.get("port", _PORTS[form])) for node in read]
-    return Address(form, nodes, service, options)
+    return Address(form, nodes, service, own)
+
+
+def _options(url: str) -> dict[str, Any]:
+    """What redis-py reads in a URL. Raises ValueError, never with a part of the password."""
+    try:
+        return dict(parse_url(url))
+    except ValueError as error:
+        if "Port" in str(error):  # which may be a part of the password, if there is no host
+            raise ValueError("the port is not a number up to 65535") from None
+        raise

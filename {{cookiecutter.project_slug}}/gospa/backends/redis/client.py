@@ -7,6 +7,7 @@ from typing import Any
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from sanic.log import logger
 
 from gospa.backends.redis.address import parse_address
 from gospa.backends.redis.batch import MAX_IN_FLIGHT, Command, Server
@@ -48,6 +49,15 @@ def limits(settings: Settings) -> dict[str, Any]:
         "protocol": 2,
         "max_connections": CONNECTIONS,
     }
+
+
+def text_of(key: bytes) -> str | None:
+    """The name of a key that SCAN found; None, which is logged, for one that is not text."""
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        logger.warning("the key %r is not text, and not read", key)
+        return None
 
 
 async def ask(client: Any, *commands: Command) -> list[Any]:

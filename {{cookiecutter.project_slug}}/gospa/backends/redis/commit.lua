@@ -3,9 +3,12 @@
 -- ARGV: channel, room ttl (ms), tag, the message's two parts,
 --       the writer, for how long it locks the room after a conflict (ms, '' for not at all),
 --       '1' if the room is expected to exist, expected tag or '', the command that publishes,
+--       '1' if the version is at least this clock,
+--       the ttl (ms) of a new room if hooks or `load` alone make this change, or '',
 --       for each source its first and last number, the ttl of its record (ms, 0: only compare),
 --       refused numbers 'n n ...',
 --       count of expectations, then key and value of each ('' where the key is to be absent),
+--       count of expected epochs, then collection and epoch of each ('' for none),
 --       count of sets, then key and value of each, count of deletes, then each key.
 -- Returns {'done', version, parent}
 --       | {'known', version of the room, the record of each source or false}
@@ -13,13 +16,16 @@
 --       | {'moved', {all fields of the hash}}
 --       | {'unknown', error}: it failed after it had begun to write.
 --
--- The hash has the head under 'h', layout 1: byte 1, version as uint 64, tag; and '.<key>' values.
+-- The hash has the head under 'h', layout 1: byte 1, version as uint 64, tag; while it has only been
+-- visited, its ttl (ms) under 'v'; values under '.<key>';
+-- and under '#<collection>' the tag of the last commit that created or deleted one of its items,
+-- whose keys are '<collection>/<id>'.
 -- A record, layout 1, is the msgpack array [1, last number, version, tag, [refused numbers]].
 
 local room, lock = KEYS[1], KEYS[2]
 local channel, ttl, tag, before_version, after_parent = unpack(ARGV, 1, 5)
-local writer, lock_ttl, exists, expected_tag, publish = unpack(ARGV, 6, 10)
-local at = 11
+local writer, lock_ttl, exists, expected_tag, publish, clocked, visit = unpack(ARGV, 6, 12)
+local at = 13
 local MAX_REFUSED = 512
 local MAX_ARGUMENTS = 1000  -- of one command: Lua's stack holds 8,000
 
@@ -72,6 +78,11 @@ for i = at + 1, at + 2 * count, 2 do
     table.insert(differ, value)
   end
 end
+at = at + 2 * count + 1
+count = tonumber(ARGV[at])
+for i = at + 1, at + 2 * count, 2 do
+  moved = moved or (redis.call('HGET', room, '#' .. ARGV[i]) or '') ~= ARGV[i + 1]
+end
 if moved or #differ > 0 or (holder and holder ~= writer) then
   if not holder and lock_ttl ~= '' then
     redis.call('SET', lock, writer, 'PX', lock_ttl)
@@ -83,10 +94,42 @@ at = at + 2 * count + 1
 count = tonumber(ARGV[at])
 local deletes = at + 2 * count + 1
 local writes = count > 0 or ARGV[deletes] ~= '0'
+if writes and clocked == '1' then
+  local time = redis.call('TIME')
+  version = math.max(version, time[1] * 1000000 + time[2])
+end
 if writes then version = version + 1 end
+
+local visited = redis.call('HGET', room, 'v')  -- its ttl if it has only been visited
+local was_visited = visited
+if visit == '' then visited = false elseif not head then visited = visit end
+ttl = visited or ttl
+
+local alarm = writes and redis.call('HGET', room, '.%alarm')  -- when it is to be woken (ms)
+for i = at + 1, at + 2 * count, 2 do
+  if ARGV[i] == '%alarm' then alarm = ARGV[i + 1] end
+end
+for i = deletes + 1, deletes + tonumber(ARGV[deletes]) do
+  if ARGV[i] == '%alarm' then alarm = false end
+end
+local readable, due = pcall(cmsgpack.unpack, alarm or '')
+if alarm and readable and type(due) == 'number' then
+  local time = redis.call('TIME')
+  ttl = ttl + math.max(due - time[1] * 1000 - math.floor(time[2] / 1000), 0)
+end
 
 local commands = {}
 local function plan(...) table.insert(commands, {...}) end
+
+local function plan_hset(field, value)
+  local hset = commands[#commands]
+  if not hset or hset[1] ~= 'HSET' or #hset > MAX_ARGUMENTS then
+    plan('HSET', room)
+    hset = commands[#commands]
+  end
+  table.insert(hset, field)
+  table.insert(hset, value)
+end
 
 local function plan_deletes()
   for i = deletes + 1, deletes + tonumber(ARGV[deletes]) do
@@ -94,20 +137,27 @@ local function plan_deletes()
   end
 end
 
+local came_or_went = {}  -- collections
+local function note(key, present)
+  local slash = string.find(key, '/', 1, true)
+  if slash and (redis.call('HGET', room, '.' .. key) and 1 or 0) ~= present then
+    came_or_went[string.sub(key, 1, slash - 1)] = true
+  end
+end
+
 if writes then
   -- Redis refuses a script for want of memory at its first command, unless that frees some.
   if count == 0 then plan_deletes() end
-  plan('HSET', room, 'h', '\1' .. struct.pack('>I8', version) .. tag)
+  plan_hset('h', '\1' .. struct.pack('>I8', version) .. tag)
   for i = at + 1, at + 2 * count, 2 do
-    local hset = commands[#commands]
-    if #hset > MAX_ARGUMENTS then
-      plan('HSET', room)
-      hset = commands[#commands]
-    end
-    table.insert(hset, '.' .. ARGV[i])
-    table.insert(hset, ARGV[i + 1])
+    note(ARGV[i], 1)
+    plan_hset('.' .. ARGV[i], ARGV[i + 1])
   end
+  for i = deletes + 1, deletes + tonumber(ARGV[deletes]) do note(ARGV[i], 0) end
+  for collection in pairs(came_or_went) do plan_hset('#' .. collection, tag) end
+  if visited and not was_visited then plan_hset('v', visited) end
   if count > 0 then plan_deletes() end
+  if was_visited and not visited then plan('HDEL', room, 'v') end
 end
 for i = 3, #KEYS do
   local source = sources[i]
@@ -117,8 +167,21 @@ for i = 3, #KEYS do
   end
 end
 if holder then plan('DEL', lock) end
+local function emptied()
+  local gone, left = {}, redis.call('HGETALL', room)
+  for i = deletes + 1, deletes + tonumber(ARGV[deletes]) do gone['.' .. ARGV[i]] = true end
+  for i = 1, #left, 2 do
+    if string.sub(left[i], 1, 1) == '.' and not gone[left[i]] then return false end
+  end
+  return true
+end
+
 if writes then
-  plan('PEXPIRE', room, ttl)
+  if visited and count == 0 and emptied() then
+    plan('DEL', room)
+  else
+    plan('PEXPIRE', room, ttl)
+  end
   plan(publish, channel, before_version .. '\207' .. struct.pack('>I8', version)
     .. '\196\8' .. parent .. after_parent)
 end

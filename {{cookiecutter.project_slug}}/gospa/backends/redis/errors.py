@@ -1,25 +1,100 @@
 """Errors of redis-py in the terms of `gospa.errors`."""
 
+import errno
+import re
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 from redis import exceptions
 
-from gospa.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from gospa.errors import (
+    StoreCorrupt,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+    StoreUnreachable,
+)
+from gospa.trouble import report
 
 LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
-_UNAVAILABLE = (
-    *LOST,
-    exceptions.ClusterError,
-    exceptions.RedisClusterException,
-    exceptions.ReadOnlyError,
-    exceptions.AskError,  # and MovedError: a server that was demoted and does not know it
-    exceptions.TryAgainError,
-)
-# Replies of a server that is alive but cannot serve this now. Those to a script have no type.
-_TRANSIENT = (
-    *("BUSY", "LOADING", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN"),
-    "the handler is closed",  # uvloop's text where asyncio raises a ConnectionError
+_HERE = re.compile(rf"Timeout connecting|Error (?!{errno.ECONNREFUSED} )-?\d+ connecting")
+
+
+class _Kind(NamedTuple):
+    """An error of Redis, known by its type or by words, since those to a script have no type."""
+
+    reason: str
+    ours: type[StoreError]
+    text: str
+    types: tuple[type[Exception], ...] = ()
+    words: tuple[str, ...] = ()
+
+    def matches(self, error: Exception, text: str) -> bool:
+        return isinstance(error, self.types) or any(word in text for word in self.words)
+
+
+_AWAY = "Redis cannot serve this now: {}"
+_KINDS = (
+    # The first: it may name a room like "OOM".
+    _Kind("store_corrupt", StoreCorrupt, "a key has unexpected contents: {}", (), ("WRONGTYPE",)),
+    _Kind(
+        "store_read_only",
+        StoreReadOnly,
+        f"{_AWAY}; REDIS_URL leads to a replica, and has to lead to the primary",
+        (exceptions.ReadOnlyError,),
+        ("READONLY",),
+    ),
+    _Kind(
+        "store_disk",
+        StoreUnavailable,
+        f"{_AWAY}; the server cannot write to its disk",
+        words=("MISCONF",),
+    ),
+    _Kind(
+        "store_replicas",
+        StoreUnavailable,
+        f"{_AWAY}; fewer replicas are connected than min-replicas-to-write",
+        words=("NOREPLICAS",),
+    ),
+    _Kind(
+        "store_denied",
+        StoreUnavailable,
+        f"{_AWAY}; correct the user and password in REDIS_URL",
+        (exceptions.AuthenticationError,),
+        ("NOAUTH", "WRONGPASS"),
+    ),
+    _Kind(
+        "store_denied",
+        StoreDenied,
+        "Redis refused a command: {}; give the user the rights in docs/redis.md",
+        (exceptions.NoPermissionError,),
+        ("NOPERM",),
+    ),
+    _Kind(
+        "store_unavailable",
+        StoreUnavailable,
+        _AWAY,
+        (
+            *LOST,
+            exceptions.ClusterError,
+            exceptions.RedisClusterException,
+            exceptions.AskError,  # and MovedError: a server that was demoted and does not know it
+            exceptions.TryAgainError,
+        ),
+        # The last is uvloop's text where asyncio raises a ConnectionError.
+        ("BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "the handler is closed"),
+    ),
+    _Kind(
+        "store_full",
+        StoreFull,
+        "Redis is out of memory; raise its maxmemory, or delete data",
+        (exceptions.OutOfMemoryError,),
+        ("OOM",),
+    ),
+    _Kind("store_refused", StoreError, "Redis refused a command: {}", FAILURES),
 )
 
 
@@ -38,12 +113,19 @@ class store_errors(AbstractContextManager[None]):  # noqa: N801 - like contextli
 
 
 def translate(error: Exception) -> Exception:
-    """The StoreError for an error of redis-py; other exceptions are returned as they are."""
+    """The StoreError for an error of redis-py; other exceptions are returned as they are.
+
+    Each is counted, and logged with what to do about it.
+    """
     text = str(error)
-    if "WRONGTYPE" in text or text.startswith("CORRUPT"):  # first: it may name a room like "OOM"
-        return StoreCorrupt(f"a key has unexpected contents: {text}")
-    if isinstance(error, _UNAVAILABLE) or any(words in text for words in _TRANSIENT):
-        return StoreUnavailable(f"Redis cannot serve this now: {text}")
-    if isinstance(error, exceptions.OutOfMemoryError) or "OOM" in text:
-        return StoreFull("Redis is out of memory")
-    return StoreError(f"Redis refused a command: {text}") if isinstance(error, FAILURES) else error
+    if _HERE.search(text):
+        kind = _Kind("store_unreachable", StoreUnreachable, "Redis cannot be reached: {}")
+    elif text.startswith("CORRUPT"):
+        kind = _KINDS[0]
+    elif (found := next((each for each in _KINDS if each.matches(error, text)), None)) is not None:
+        kind = found
+    else:
+        return error
+    ours = kind.ours(kind.text.format(text.rstrip(".")))
+    report(kind.reason, "%s", ours)
+    return ours

@@ -1,32 +1,59 @@
 """Runs the development store, and restarts it if it is killed, until stdin is closed.
 
-A program of its own that imports nothing of the application, started by `devstore.run`.
+A program of its own that imports nothing of the application, started by `devstore.run` with the
+folder of the server's socket, which it removes at the end, and the server's command.
 """
 
+import ctypes
 import select
+import shutil
 import signal
 import subprocess
 import sys
 
 POLL = 0.1  # seconds between checks that the server runs
+END_TIMEOUT = 5.0  # seconds
+SET_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
-def main(command: list[str]) -> None:
+def main(folder: str, command: list[str]) -> None:
     """Run the server; `command` starts it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    while True:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)  # noqa: S603
+    try:
+        while _serve(command):
+            pass
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(command: list[str]) -> bool:
+    """Run the server; whether it should be run again."""
+    server = subprocess.Popen(  # noqa: S603
+        command,
+        stdin=subprocess.DEVNULL,
+        close_fds=False,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - this program has one thread
+    )
+    try:
+        while server.poll() is None:
+            if select.select([sys.stdin], [], [], POLL)[0]:
+                return False
+    finally:
+        server.terminate()
         try:
-            while server.poll() is None:
-                if select.select([sys.stdin], [], [], POLL)[0]:
-                    return
-        finally:
-            server.terminate()
+            server.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            server.kill()
             server.wait()
-        if server.returncode > 0:
-            return  # it could not start
+    return server.returncode < 0  # else it could not start
+
+
+def _end_with_parent() -> None:
+    """In the server's process: have Linux end it with this program, also if that is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_SIGNAL, signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])

@@ -76,6 +76,7 @@ class Listener:
         self._confirmed: set[str] = set()  # by Redis, on this connection
         self._connection: Any = None
         self._last_received = 0.0
+        self.fault: StoreError | None = None  # that ended the last connection
 
     @property
     def connected(self) -> bool:
@@ -103,6 +104,7 @@ class Listener:
                     await self._listen(client)
             except StoreError as error:
                 STATS.reconnects += 1
+                self.fault = error
                 logger.warning("pub/sub connection lost (%s); connecting again", error)
             self._on_lost(None)
             if now() - began > longest:
@@ -138,6 +140,7 @@ class Listener:
         now = asyncio.get_running_loop().time
         while True:
             reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+            self.fault = None
             self._last_received = now()
             if channel := self._channels.get(reply[1].decode()):
                 self._handle(reply[0], channel, reply[2])
@@ -173,5 +176,6 @@ class Listener:
             commands = [
                 (self._letter + command, name) for name in names
             ]  # one command each: their slots may differ
-            with contextlib.suppress(StoreError), store_errors():
+            # One that is closed meanwhile has no writer, which redis-py does not expect.
+            with contextlib.suppress(StoreError, AttributeError), store_errors():
                 await self._connection.send_packed_command(self._connection.pack_commands(commands))

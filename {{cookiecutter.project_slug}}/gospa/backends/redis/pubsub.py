@@ -11,7 +11,7 @@ from gospa.backends import Backend
 from gospa.backends.redis.client import ask, connect
 from gospa.backends.redis.listener import Channel, Listener, listen
 from gospa.backends.redis.startup import prepare
-from gospa.errors import StoreUnavailable
+from gospa.errors import StoreDenied, StoreError, StoreUnavailable
 from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
 from gospa.settings import Settings
 
@@ -49,6 +49,10 @@ class RedisPubSub:
     def connected(self) -> bool:
         return self._listener.connected
 
+    @property
+    def fault(self) -> StoreError | None:
+        return None if self.connected else self._listener.fault
+
     async def publish(self, channel: str, message: bytes) -> None:
         name = self._settings.key_prefix + channel
         await ask(self._client, (self._client.PUBLISH, name, message))
@@ -66,6 +70,8 @@ class RedisPubSub:
         except BaseException as error:
             await subscription.close()
             if isinstance(error, TimeoutError):
+                if isinstance(self._listener.fault, StoreDenied):
+                    raise self._listener.fault from error
                 raise StoreUnavailable("Redis did not confirm a subscription in time") from error
             raise
         return subscription

@@ -9,16 +9,20 @@ from typing import Any
 
 import msgpack
 from redis import exceptions
+from sanic.log import logger
 
 from gospa.backends import Backend
+from gospa.backends.redis import inspection
+from gospa.backends.redis.alarms import NOW, RedisAlarmIndex
 from gospa.backends.redis.batch import Command
-from gospa.backends.redis.client import ask, connect
+from gospa.backends.redis.client import ask, connect, text_of
 from gospa.backends.redis.errors import store_errors, translate
 from gospa.backends.redis.startup import prepare
 from gospa.errors import StoreCorrupt, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store import contract
+from gospa.store.alarms import ALARM
 from gospa.store.contract import (
     Change,
     Commit,
@@ -35,6 +39,12 @@ DIGEST = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
 LOSSES = 3  # conflicts after which a writer locks the room against all others
 LOCK = 50  # milliseconds until the lock of a writer that died expires
 LAYOUT = 1  # of what is stored: see commit.lua
+RENEW = NOW + (
+    "local alarm = redis.call('HGET', KEYS[1], ARGV[2]); "
+    "local readable, due = pcall(cmsgpack.unpack, alarm or ''); "
+    "local wait = alarm and readable and math.max((tonumber(due) or 0) - now, 0) or 0; "
+    "redis.call('PEXPIRE', KEYS[1], (redis.call('HGET', KEYS[1], 'v') or ARGV[1]) + wait)"
+)
 
 
 @asynccontextmanager
@@ -50,12 +60,14 @@ class RedisStateStore:
     def __init__(self, client: Any, settings: Settings) -> None:
         self._client = client
         self._prefix = settings.key_prefix
-        self._ttl = round(settings.room_ttl * 1000)
+        self._settings = settings
         self._writer = os.urandom(8).hex()
+        self.alarms = RedisAlarmIndex(client, settings.key_prefix)
 
-    async def load(self, room: str) -> Snapshot | None:
+    async def load(self, room: str, *, renew: bool = True) -> Snapshot | None:
         key = self._key(room)
-        fields, _ = await ask(self._client, ("HGETALL", key), ("PEXPIRE", key, self._ttl))
+        renewal = [self._renewal(room)] if renew else []
+        fields, *_ = await ask(self._client, ("HGETALL", key), *renewal)
         return _snapshot(fields)
 
     async def commit(self, room: str, change: Change) -> Outcome:
@@ -76,7 +88,7 @@ class RedisStateStore:
 
     async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
         heads = [("HGET", self._key(room), "h") for room in rooms]
-        renewals = [("PEXPIRE", self._key(room), self._ttl) for room in rooms]
+        renewals = [self._renewal(room) for room in rooms]
         with store_errors():
             answers = await self._client.send([*heads, *renewals])
         found = {
@@ -99,7 +111,11 @@ class RedisStateStore:
         start = f"{self._prefix}{{"
         with store_errors():
             async for key in self._client.scan_iter(f"{start}*}}", count=1000, _type="hash"):
-                yield key.decode().removeprefix(start)[:-1]
+                if (name := text_of(key)) is not None:
+                    yield name.removeprefix(start)[:-1]
+
+    def damaged(self) -> AsyncIterator[tuple[str, str]]:
+        return inspection.damaged(self._client, self._prefix)
 
     async def delete(self, room: str) -> None:
         key = self._key(room)
@@ -107,6 +123,12 @@ class RedisStateStore:
 
     def _key(self, room: str) -> str:
         return f"{self._prefix}{{{room}}}"  # the same name as its channel
+
+    def _ttl(self, room: str) -> int:
+        return round(contract.lifetime(room, self._settings) * 1000)
+
+    def _renewal(self, room: str) -> Command:
+        return ("EVAL", RENEW, 1, self._key(room), self._ttl(room), f".{ALARM}")
 
     def _lease(self, lease: str) -> str:
         return f"{self._prefix}{{lease:{lease}}}"
@@ -119,16 +141,19 @@ class RedisStateStore:
             for m in change.mutations
             for item in (m.first, m.last, round(m.ttl * 1000), " ".join(map(str, m.refused)))
         ]
+        epochs = [item for pair in change.expect_epochs.items() for item in pair]
         writes = [item for pair in change.set.items() for item in pair]
         return [
             *("EVALSHA", DIGEST, 2 + len(change.mutations), key, f"{key}:lock"),
             *(f"{key}:{mutation.source}" for mutation in change.mutations),
-            *(key, self._ttl, change.tag, *change.message),
+            *(key, self._ttl(room), change.tag, *change.message),
             *(self._writer, LOCK if change.attempt >= LOSSES else ""),
             *("1" if change.exists else "0", change.expect_tag or b"", self._client.PUBLISH),
+            "1" if change.clocked else "",
+            round(self._settings.visited_ttl * 1000) if change.visit else "",
             *numbered,
-            *(len(change.expect), *expect, len(change.set), *writes),
-            *(len(change.delete), *change.delete),
+            *(len(change.expect), *expect, len(change.expect_epochs), *epochs),
+            *(len(change.set), *writes, len(change.delete), *change.delete),
         ]
 
     async def _evaluate(self, command: Command) -> list[Any]:
@@ -162,13 +187,16 @@ def _snapshot(fields: dict[bytes, bytes]) -> Snapshot | None:
     if not fields:
         return None
     head = fields.pop(b"h", b"")
+    fields.pop(b"v", None)
     if len(head) != 1 + 8 + contract.TAG_BYTES or head[0] != LAYOUT:
         raise StoreCorrupt("a room's hash is not of the layout that this release reads")
-    try:
-        values = {name[1:].decode(): value for name, value in fields.items()}
-    except UnicodeDecodeError as error:
-        raise StoreCorrupt("a room's hash has a field that is not text") from error
-    return Snapshot(int.from_bytes(head[1:9]), head[9:], values)
+    values, epochs = dict[str, bytes](), dict[str, bytes]()
+    for name, value in fields.items():
+        try:
+            (values if name[:1] == b"." else epochs)[name[1:].decode()] = value
+        except UnicodeDecodeError:
+            logger.warning("a room has the field %r, which is not text, and not read", name)
+    return Snapshot(int.from_bytes(head[1:9]), head[9:], values, epochs)
 
 
 STATE = Backend(open_state, shared=True, prepare=prepare)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gospa.backends import Backend
-from gospa.backends.redis.client import ask, connect
+from gospa.backends.redis.client import ask, connect, text_of
 from gospa.backends.redis.errors import store_errors
 from gospa.backends.redis.startup import prepare
 from gospa.settings import Settings
@@ -56,7 +56,8 @@ class RedisStorage:
     async def keys(self, prefix: str) -> AsyncIterator[str]:
         with store_errors():
             async for key in self._client.scan_iter(f"{self._prefix}{prefix}*", count=1000):
-                yield key.decode().removeprefix(self._prefix)
+                if (name := text_of(key)) is not None:
+                    yield name.removeprefix(self._prefix)
 
 
 def _milliseconds(ttl: float) -> int:

@@ -49,11 +49,17 @@ class ShardListeners:
         self._shards: dict[Any, tuple[Listener, asyncio.Task[None]]] = {}
         self._places: dict[Channel, Listener | None] = {}  # the listener of each
         self._changed = asyncio.Event()
+        self._fault: StoreError | None = None  # of the last refresh
 
     @property
     def connected(self) -> bool:
         """With any shard: no worker can reach a shard that is down, so none would serve better."""
         return any(listener.connected for listener, _ in self._shards.values())
+
+    @property
+    def fault(self) -> StoreError | None:
+        faults = [listener.fault for listener, _ in self._shards.values()]
+        return next((fault for fault in faults if fault), self._fault)
 
     async def enter(self, channel: Channel) -> None:
         """Subscribe to a channel, as soon as its shard is known."""
@@ -72,7 +78,9 @@ class ShardListeners:
             wait = REFRESH
             try:
                 await self._refresh()
+                self._fault = None
             except StoreError as error:
+                self._fault = error
                 logger.warning("channels may be at the wrong shard (%s); retrying", error)
                 wait = RETRY
             await asyncio.sleep(RETRY)

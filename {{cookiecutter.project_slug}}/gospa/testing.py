@@ -1,11 +1,12 @@
-"""Fixtures and clients for tests of an application; a pytest plugin, loaded by `conftest.py`.
+"""Fixtures for tests of an application; a pytest plugin, loaded by `conftest.py`.
 
 | fixture    | what it gives                                                             |
 |------------|---------------------------------------------------------------------------|
 | `site`     | the application of app.py, served in this process: a `Site`               |
-| `connect`  | opens its WebSocket: `async with connect() as ann`, `connect(user="ann")` |
+| `connect`  | connects the Python client to it: `async with connect(user="ann") as ann`  |
 | `http`     | an HTTP client of it, which keeps cookies and follows redirects           |
 | `open_app` | serves it, or other rooms and views, with other settings: see `OpenApp`   |
+| `address`  | the host and port of `site`                                               |
 | `settings` | settings with a key prefix of this test's own                             |
 | `backends` | the backends that app.py chose                                            |
 
@@ -13,13 +14,15 @@ Tests run on the chosen backends. A development store is started for them if one
 setting of the developer's environment reaches them.
 """
 
+import asyncio
 import contextlib
 import importlib
+import inspect
 import itertools
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -29,13 +32,28 @@ import pytest
 from sanic import Blueprint, Sanic
 
 from gospa.app import Backends, Extra, create_app
+from gospa.client import Client, Refused
+from gospa.client import connect as open_client
 from gospa.room import Room
+from gospa.sessions.attributes import cookie_name
 from gospa.settings import Settings, load_settings
-from gospa.testing.member import Member, Refused, until
 
-__all__ = ["Connect", "Member", "OpenApp", "Refused", "Site", "logged_in", "serve", "until"]
+__all__ = ["Connect", "OpenApp", "Refused", "Site", "cookie_of", "logged_in", "serve", "until"]
 
+PATIENCE = 40  # seconds that a client waits, for example for a state
 _numbers = itertools.count()
+
+
+async def until(
+    met: Callable[[], bool] | Callable[[], Awaitable[bool]], within: float = 40
+) -> None:
+    """Return once the condition is met; raises TimeoutError after `within` seconds."""
+    async with asyncio.timeout(within):
+        while True:
+            outcome = met()
+            if await outcome if inspect.isawaitable(outcome) else outcome:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def logged_in(app: Sanic, user: str, **values: Any) -> str:
@@ -45,7 +63,12 @@ async def logged_in(app: Sanic, user: str, **values: Any) -> str:
     record.session.log_in(user, record.session.created)
     record.session.update(values)
     assert await store.log_in(record)
-    return f"session={record.token}"
+    return f"{cookie_name(app, plain=True)}={record.token}"
+
+
+def cookie_of(client: httpx.AsyncClient) -> str:
+    """The Cookie header of an HTTP client, for a socket of the same visitor."""
+    return "; ".join(f"{name}={value}" for name, value in client.cookies.items())
 
 
 # A served application
@@ -88,16 +111,21 @@ class Site(NamedTuple):
     @asynccontextmanager
     async def connect(
         self, *, user: str = "", cookie: str = "", **options: Any
-    ) -> AsyncIterator[Member]:
-        """Open a WebSocket: of a new visitor, of a user, or of whoever has the cookie."""
+    ) -> AsyncIterator[Client]:
+        """Connect a client: of a new visitor, of a user, or of whoever has the cookie.
+
+        `options` are those of `gospa.client.connect`.
+        """
         cookie = await self.log_in(user) if user else cookie
-        async with Member.connect(self.address, cookie=cookie, **options) as member:
-            yield member
+        options = {"patience": PATIENCE, **options}
+        async with open_client(f"ws://{self.address}/ws", cookie=cookie, **options) as client:
+            yield client
 
     @asynccontextmanager
     async def http(self, *, user: str = "", **options: Any) -> AsyncIterator[httpx.AsyncClient]:
         """Open an HTTP client that keeps cookies and follows redirects, as browsers do."""
-        options = {"base_url": f"http://{self.address}", "follow_redirects": True, **options}
+        defaults = {"base_url": f"http://{self.address}", "timeout": PATIENCE}
+        options = {**defaults, "follow_redirects": True, **options}
         async with httpx.AsyncClient(**options) as client:
             if user:
                 name, _, token = (await self.log_in(user)).partition("=")
@@ -110,7 +138,7 @@ class Connect(Protocol):
 
     def __call__(
         self, *, user: str = "", cookie: str = "", **options: Any
-    ) -> AbstractAsyncContextManager[Member]: ...
+    ) -> AbstractAsyncContextManager[Client]: ...
 
 
 class OpenApp(Protocol):
@@ -134,11 +162,12 @@ class OpenApp(Protocol):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _gospa_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests see no settings of the developer's shell."""
     with pytest.MonkeyPatch.context() as patch:
         # An empty folder: loading all certificates takes 40 ms for each HTTP client.
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
+        patch.delenv("SSL_CERT_FILE", raising=False)  # it would have precedence
         patch.setenv("no_proxy", "*")  # the servers of tests are on this machine
         for name in os.environ:
             if name.startswith("GOSPA_") or name in ("REDIS_URL", "REQUIRE_SHARED"):
@@ -148,14 +177,16 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def backends(_environment: None) -> Backends:
+def backends(_gospa_environment: None) -> Backends:
     """The backends that app.py chose."""
     chosen: Backends = importlib.import_module("app").BACKENDS
     return chosen
 
 
 @pytest.fixture(scope="session")
-def prepared(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def _gospa_prepared(
+    backends: Backends, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
     """Settings with what the chosen backends need running, as the main process prepares it."""
     directory = str(tmp_path_factory.mktemp("store"))
     with contextlib.ExitStack() as stack:
@@ -163,11 +194,10 @@ def prepared(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def settings(prepared: Settings) -> Settings:
+def settings(_gospa_prepared: Settings) -> Settings:
     """Settings with a key prefix of this test's own."""
-    return load_settings(
-        {"REDIS_URL": prepared.redis_url, "GOSPA_KEY_PREFIX": f"t{os.getpid()}-{next(_numbers)}:"}
-    )
+    prefix = f"t{os.getpid()}-{next(_numbers)}:"
+    return load_settings({"REDIS_URL": _gospa_prepared.redis_url, "GOSPA_KEY_PREFIX": prefix})
 
 
 @pytest.fixture
@@ -224,7 +254,7 @@ def address(site: Site) -> str:
 
 @pytest.fixture
 def connect(site: Site) -> Connect:
-    """Opens WebSockets of the served application: see `Site.connect`."""
+    """Connects clients to the served application: see `Site.connect`."""
     return site.connect
 
 

@@ -1,42 +1,23 @@
 """A client's side of one room, without I/O: the copy of its state, and its mutations in order."""
 
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
 from gospa.live import wire
+from gospa.remote.backoff import Later, Retry
+from gospa.remote.commands import Commands, refusal
+from gospa.remote.errors import Refused
+from gospa.remote.state import ClientState
 from gospa.store.codec import encode
 
 MAX_PENDING = 500  # mutations of a room
 OVERDUE = 2.0  # seconds between looks for acknowledged commits whose state has not arrived
-RETRY = (0.3, 5.0)  # seconds: backoff while the server's store is unavailable
+LOST = frozenset({"kicked", "unauthorized"})  # codes after which a room is not shown any more
+NEVER_OF_JOIN = frozenset({"rate_limited", "unlisted"})  # codes that concern no membership
 
 Message = list[Any]
-
-
-class Refused(Exception):
-    """A request was refused; `code` is one of docs/protocol.md, or one of this client's own.
-
-    These are `invalid` and `too_large` (the server would not take the message), `overflow` (too
-    many mutations are pending), `left`, and `other_session`: the client reconnected under another
-    session, so the mutation is not sent again, although it may have been applied.
-    """
-
-    def __init__(self, code: str, text: str, room: str | None) -> None:
-        super().__init__(code, text, room)
-        self.code, self.text, self.room = code, text, room
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.text}" + (f" (room {self.room})" if self.room else "")
-
-
-def backoff(attempt: int, first: float, longest: float) -> float:
-    """Full jitter: seconds up to a bound that doubles with each attempt, from 0 on."""
-    bound = min(longest, first * 2.0 ** min(attempt, 64))
-    return random.uniform(0, bound)  # noqa: S311 - jitter, not a secret
 
 
 @dataclass(slots=True, eq=False)
@@ -66,31 +47,26 @@ class Membership:
     """
 
     def __init__(
-        self,
-        name: str,
-        details: Any,
-        send: Callable[[bytes], None],
-        later: Callable[[float, Callable[[], None]], object],
+        self, name: str, details: Any, send: Callable[[bytes], None], later: Later
     ) -> None:
         """`send` sends a frame; `later` calls a function after that many seconds."""
         self.name, self._details = name, details
         self._send, self._later = send, later
-        self.on_change: Callable[[], None] = lambda: (
-            None
-        )  # also after the first JOIN, and at the end
-        self.on_event: Callable[[str, Any, str], None] = lambda *_: None
+        # Called after each change, the first JOIN, and the end.
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_event: Callable[[str, Any, Any], None] = lambda *_: None
+        self.commands = Commands(name, send, later)
         self.version, self.tag = 0, b""
+        self.access = "full"
         self.known = False  # whether the room was ever joined
         self.error: Exception | None = None  # why it ended
-        self._fields: dict[str, Any] = {}
-        self._defaults: dict[str, Any] = {}
-        self._state: Mapping[str, Any] | None = None
+        self._state = ClientState()
         self._gap = True  # a commit is missing, or no state arrived yet
         self._stage = Stage.ABSENT
         self._rejoining = False  # was joined over this connection before
         self._mutations: dict[int, Mutation] = {}  # by number, which is their order
-        self._attempt = 0
-        self._waiting = self._checking = False
+        self._retry = Retry(later, self._again)
+        self._checking = False
 
     @property
     def joined(self) -> bool:
@@ -100,20 +76,17 @@ class Membership:
     @property
     def state(self) -> Mapping[str, Any]:
         """The newest confirmed state over its defaults: another object after each change."""
-        if self._state is None:
-            self._state = MappingProxyType({**self._defaults, **self._fields})
-        return self._state
+        return self._state.shown
 
     # Connections
 
     def resume(self, session: str | None, frame_size: int) -> None:
-        """Join over a new connection; reject mutations that it may not repeat. Sizes are bytes."""
+        """Join over a new connection; reject requests that it may not repeat. Sizes are bytes."""
         for mutation in self._unanswered():
-            if session is not None and mutation.session not in (None, session):
-                self._reject(mutation, "other_session", "the session is another one by now")
-            elif len(mutation.frame) > frame_size:
-                self._reject(mutation, "too_large", f"a message has at most {frame_size} bytes")
-        self.enter()
+            if error := refusal(mutation.frame, mutation.session, session, frame_size, self.name):
+                self._finish(mutation, error)
+        self.commands.resume(session, frame_size)
+        (self.enter if self.error is None else self._send_pending)()
 
     def enter(self) -> None:
         """Ask for the commits since the copy, or for the whole state if one is missing.
@@ -131,18 +104,37 @@ class Membership:
 
     def lose(self) -> None:
         """The connection was lost."""
-        self._stage, self._rejoining, self._waiting = Stage.ABSENT, False, False
+        self._stage, self._rejoining = Stage.ABSENT, False
+        self._retry.cancel()
+        self.commands.lose()
         for mutation in self._unanswered():
             mutation.in_progress = False
 
-    def end(self, error: Exception) -> None:
-        """Reject what has no answer with `error`, and ignore further messages."""
-        if self.error is None:
+    def end(self, error: Exception, *, recall: bool = False) -> None:
+        """Reject what has no answer with `error`, and ignore further states and events.
+
+        With `recall`, the server is asked about mutations that may have been applied before.
+        """
+        first = self.error is None
+        asked = {each.number for each in self._unanswered() if recall and each.sent}
+        sent = {each.number for each in self._unanswered() if each.in_progress}  # answered anyway
+        if first:
             self.lose()
             self.error = error
-            for mutation in list(self._mutations.values()):
+        for mutation in list(self._mutations.values()):
+            if mutation.number in asked:
+                mutation.in_progress = mutation.number in sent
+            else:
                 self._finish(mutation, error if mutation.version is None else None)
+        if first:
+            self.commands.end(error)
             self.on_change()
+            self._send_pending()
+
+    @property
+    def settled(self) -> bool:
+        """Whether no mutation waits for an answer."""
+        return not self._mutations
 
     # Mutations
 
@@ -166,7 +158,8 @@ class Membership:
             return
         match message:
             case [wire.SNAPSHOT, _, version, tag, fields, *_]:
-                self._fields, self._gap = fields, False
+                self._state.replace(fields)
+                self._gap = False
                 self._follow(version, tag)
                 if self.joined and self._acknowledged():  # the store may have lost their commits
                     self.enter()
@@ -174,50 +167,57 @@ class Membership:
                 if self._gap or parent != self.tag:
                     self._miss()
                 else:
-                    self._fields |= changed
-                    for key in deleted:
-                        self._fields.pop(key, None)
+                    self._state.apply(changed, deleted)
                     self._follow(version, tag)
-            case [wire.JOINED, _, _, tag, *more]:
-                self._arrive(tag, more[0] if more else {})
+            case [wire.JOINED, _, _, tag, defaults, collections, access, *_]:
+                self._arrive(tag, defaults, collections, access)
             case [wire.EVENT, _, name, payload, sender, *_]:
                 self.on_event(name, payload, sender)
 
     def answer(self, message: Message) -> None:
-        """Handle an ACK or ERROR for a mutation, if that is this room's and unanswered."""
+        """Handle the answer to a mutation or a command, if that is this room's and unanswered."""
+        self.commands.answer(message)
         mutation = self._mutations.get(message[1])
         if mutation is None or mutation.version is not None:
             return
         match message:
             case [wire.ACK, _, version, result, *_]:
-                self._attempt = 0
+                self._retry.succeed()
                 mutation.version, mutation.result = version, result
+                if self.error is not None:
+                    self._finish(mutation)
                 self._confirm()
                 self._check_later()
+            case [wire.ERROR, _, "unavailable" | "not_joined", *_] if self.error is not None:
+                self._finish(mutation, self.error)
             case [wire.ERROR, _, "unavailable", *_]:
                 for each in self._unanswered():  # the server takes no later one before this
                     each.in_progress &= each.number < mutation.number
-                self._retry_later()
+                self._retry.start()
             case [wire.ERROR, _, code, text, *_]:
-                self._attempt = 0
-                self._reject(mutation, code, text)
+                self._retry.succeed()
+                self._finish(mutation, Refused(code, text, self.name))
 
     def refuse(self, error: Refused) -> None:
-        """Handle an ERROR without a number: a refused JOIN, or a kick, ends the membership.
+        """Handle an ERROR without a number: a refused JOIN, or lost access, ends the membership.
 
         A JOIN that the server accepted before over this connection is repeated: the ERROR may be
         that of an event.
         """
-        joining, kicked = self._stage is Stage.JOINING, error.code == "kicked"
-        if joining and not kicked and (error.code == "unavailable" or self._rejoining):
-            self._retry_later()
-        elif joining or kicked:
-            self.end(error)
+        if error.code in NEVER_OF_JOIN:
+            return
+        joining, lost = self._stage is Stage.JOINING, error.code in LOST
+        if lost:
+            self._state = ClientState()
+        if joining and not lost and (error.code == "unavailable" or self._rejoining):
+            self._retry.start()
+        elif joining or lost:
+            self.end(error, recall=lost)
 
     # The state
 
     def _follow(self, version: int, tag: bytes) -> None:
-        self.version, self.tag, self._state = version, tag, None
+        self.version, self.tag = version, tag
         self._confirm()
         self.on_change()
 
@@ -227,20 +227,29 @@ class Membership:
         if self.joined:  # else the answer to a JOIN shows whether it still is
             self.enter()
 
-    def _arrive(self, tag: bytes, defaults: dict[str, Any]) -> None:
+    def _arrive(
+        self,
+        tag: bytes,
+        defaults: Mapping[str, Any],
+        collections: Sequence[str],
+        access: str,
+    ) -> None:
+        """Handle a JOINED, which comes again when access changes."""
         self._stage = Stage.JOINED
         if self._gap or tag != self.tag:
             self._miss()
             return
         self.known = self._rejoining = True
-        if defaults != self._defaults:
-            self._defaults, self._state = defaults, None
-        self._attempt, self._waiting = 0, False
+        self.access = access
+        self._state.describe(defaults, collections)
+        self._retry.cancel()
+        self._retry.succeed()
         for mutation in self._acknowledged():
             if mutation.asked:
                 self._finish(mutation)
         self.on_change()
         self._send_pending()
+        self.commands.join()
 
     # The order of mutations
 
@@ -252,25 +261,17 @@ class Membership:
 
     def _send_pending(self) -> None:
         """Send what is not in progress, in order; after `unavailable`, only when it is retried."""
-        if self.joined and not self._waiting:
+        if (self.joined or self.error is not None) and not self._retry.waiting:
             for mutation in self._unanswered():
                 if not mutation.in_progress:
                     mutation.sent = mutation.in_progress = True
                     self._send(mutation.frame)
 
-    def _retry_later(self) -> None:
-        if not self._waiting:
-            self._waiting = True
-            self._later(backoff(self._attempt, *RETRY), self._retry)
-            self._attempt += 1
-
-    def _retry(self) -> None:
-        if self._waiting:  # else the connection was lost, or JOINED came meanwhile
-            self._waiting = False
-            if self.joined:
-                self._send_pending()
-            else:
-                self.enter()
+    def _again(self) -> None:
+        if self.joined:
+            self._send_pending()
+        else:
+            self.enter()
 
     def _confirm(self) -> None:
         for mutation in self._acknowledged():
@@ -280,9 +281,6 @@ class Membership:
     def _finish(self, mutation: Mutation, error: Exception | None = None) -> None:
         del self._mutations[mutation.number]
         mutation.done(mutation.result, error)
-
-    def _reject(self, mutation: Mutation, code: str, text: str) -> None:
-        self._finish(mutation, Refused(code, text, self.name))
 
     def _check_later(self) -> None:
         if not self._checking and self._acknowledged():

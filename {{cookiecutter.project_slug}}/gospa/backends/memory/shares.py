@@ -1,0 +1,71 @@
+"""Who holds how much of a memory that all visitors share, so that none can fill it for others."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from gospa.errors import StoreFull
+from gospa.rates import Visitor
+from gospa.trouble import report
+
+PART = 0.25  # of what is free: a network may hold that much, and each of its sessions what is left
+
+
+class Shares:
+    """The bytes held by each session and network.
+
+    What one may hold depends on what is free: the first network gets a fifth of an empty store, and
+    each further one a part of the rest, so that later visitors find space, too.
+    """
+
+    def __init__(self, held: Iterable[Mapping[Visitor, int]] = ()) -> None:
+        self._sessions, self._networks = Counter[str](), Counter[str]()
+        for each in held:
+            self.add(each)
+
+    def check(self, added: Mapping[Visitor, int], free: float) -> None:
+        """Raise StoreFull if somebody adds more than its share."""
+        for (session, network), more in added.items():
+            if more > 0 and network:
+                left = PART * free - self._networks[network]
+                if self._sessions[session] + more > left:
+                    text = "the visitor's share of the memory for rooms is full"
+                    report("store_full", text)
+                    raise StoreFull(text)
+
+    def add(self, added: Mapping[Visitor, int]) -> None:
+        """Count bytes; negative ones are gone."""
+        for (session, network), more in added.items():
+            for counts, key in ((self._sessions, session), (self._networks, network)):
+                counts[key] += more
+                if not counts[key]:
+                    del counts[key]
+
+
+class Holders:
+    """The bytes of a room that each visitor added."""
+
+    def __init__(self) -> None:
+        self.held: Counter[Visitor] = Counter()
+        self._total = 0
+
+    def add(self, added: Mapping[Visitor, int], size: int) -> Counter[Visitor]:
+        """Count what a change of the room added, which takes `size` bytes since.
+
+        Returns by how much the bytes of each visitor changed. What one removed of others' bytes
+        comes off those who hold most.
+        """
+        before = {visitor: self.held[visitor] for visitor in added}
+        for visitor, more in added.items():
+            self._set(visitor, max(0, self.held[visitor] + more))
+        for visitor, bytes_ in self.held.most_common() if self._total > size else ():
+            before.setdefault(visitor, bytes_)
+            self._set(visitor, bytes_ - min(bytes_, self._total - size))
+            if self._total <= size:
+                break
+        return Counter({visitor: self.held[visitor] - had for visitor, had in before.items()})
+
+    def _set(self, visitor: Visitor, bytes_: int) -> None:
+        self._total += bytes_ - self.held[visitor]
+        self.held[visitor] = bytes_
+        if not bytes_:
+            del self.held[visitor]

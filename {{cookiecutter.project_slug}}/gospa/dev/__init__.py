@@ -1,0 +1,1 @@
+"""What the developers of an application run; none of it is in the image."""

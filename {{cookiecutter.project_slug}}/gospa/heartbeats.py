@@ -1,0 +1,32 @@
+"""Which workers hang: their event loops have not run for a long time."""
+
+from collections.abc import Collection
+
+STEP = 1.0  # seconds that one look counts at most
+
+
+class Heartbeats:
+    """When each worker sent its last beat.
+
+    The clock counts only while the main process looks: if the machine slept, or was too busy for
+    the main process as well, this is no worker's fault.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._clock = 0.0
+        self._looked: float | None = None
+        self._heard: dict[int, float] = {}  # by process id
+
+    def look(self, now: float, beats: Collection[int], alive: Collection[int]) -> list[int]:
+        """The process ids of workers that hang.
+
+        `beats` are those of the workers that sent one since the last look. A worker that has sent
+        none yet is still starting.
+        """
+        if self._looked is not None:
+            self._clock += min(now - self._looked, STEP)
+        self._looked = now
+        self._heard |= dict.fromkeys(beats, self._clock)
+        self._heard = {pid: heard for pid, heard in self._heard.items() if pid in alive}
+        return [pid for pid, heard in self._heard.items() if self._clock - heard > self._timeout]

@@ -1,0 +1,132 @@
+"""Wakes the rooms whose alarm is due, whoever set it: each worker looks, and one of them is first.
+
+Running an alarm deletes it in the same commit, which expects it to be there. So it runs once.
+"""
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextvars import Context
+from typing import Any, Protocol
+
+from sanic.log import logger
+
+from gospa import tasks
+from gospa.errors import StoreError, UnknownRoom
+from gospa.live.router import Router
+from gospa.room import Room
+from gospa.stats import STATS
+from gospa.store.alarms import GRACE, AlarmIndex, Entry
+from gospa.store.draft import Run
+from gospa.trouble import warn_seldom
+
+POLL = 0.5  # seconds between looks
+MOST = 200  # entries of one look, in each part of the index, besides those that are passed by,
+MOST_PASSED = 10_000  # of which it may be so many
+RETRY = 30_000  # milliseconds until an alarm that failed runs again,
+SOON = 1000  # or one for which the store failed
+FOREIGN = 60_000  # milliseconds after which an alarm of another release is looked at less often
+
+
+class Hub(Protocol):
+    """The rooms of this worker."""
+
+    router: Router
+    draining: bool
+
+    async def submit(self, key: str, room: Room[Any], run: Run, *, name: str, visit: bool) -> Any:
+        """Run a change in a room's queue; returns its result."""
+
+
+class Waker:
+    """Runs alarms that are due."""
+
+    def __init__(self, hub: Hub, index: AlarmIndex) -> None:
+        self._hub, self._index = hub, index
+        self._running: dict[str, asyncio.Task[None]] = {}  # by room
+        self._passed = 0  # entries of the last look that nothing was done with
+
+    async def run(self) -> None:
+        """Look for alarms until cancelled."""
+        try:
+            while True:
+                jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spread, not a secret
+                await asyncio.sleep(POLL * jitter)
+                if not self._hub.draining:
+                    await self._look()
+        finally:
+            await tasks.stop(*self._running.values())
+
+    async def _look(self) -> None:
+        try:
+            now, entries = await self._index.due(MOST + min(self._passed, MOST_PASSED))
+            found = {entry.room: self._room(entry.room) for entry in entries}
+            rooms = {key: room for key, room in found.items() if room is not None}
+            known = [entry for entry in entries if entry.room in rooms]
+            alarms = await self._index.stored([*dict.fromkeys(entry.room for entry in known)])
+            foreign = [entry for entry in entries if entry.room not in rooms]
+            await self._pass_by(now, foreign, known, alarms)
+        except StoreError as error:
+            warn_seldom("alarms", "alarms cannot be looked for: %s", error)
+            return
+        due = defaultdict[str, list[Entry]](list)
+        for entry in known:
+            if _is_due(alarms.get(entry.room), now):
+                due[entry.room].append(entry)
+        # These stay the first ones for a while: others are not to wait for them.
+        self._passed = len(foreign) + sum(entry.room in self._running for entry in known)
+        for key in due.keys() - self._running.keys():
+            waking = self._wake(key, rooms[key], now, due[key])
+            self._running[key] = tasks.start(waking, f"alarm of {key}", Context())
+
+    def _room(self, key: str) -> Room[Any] | None:
+        """The room, if this release has its class, and that an alarm."""
+        try:
+            room = self._hub.router.stored(key)
+        except UnknownRoom:
+            return None
+        return room if room.alarms else None
+
+    async def _pass_by(
+        self,
+        now: int,
+        foreign: Sequence[Entry],
+        known: Sequence[Entry],
+        alarms: Mapping[str, int | None],
+    ) -> None:
+        """Look at entries again later that no alarm is due for; remove those that are old."""
+        later = {each: now + FOREIGN for each in foreign if each.due <= now - FOREIGN}
+        later |= {each: now + SOON for each in known if each.room not in alarms}  # it failed
+        asked = [each for each in known if each.room in alarms]
+        idle = [each for each in asked if not _is_due(alarms[each.room], now)]
+        later |= {each: each.due + GRACE for each in idle if each.due + GRACE > now}
+        for room in {each.room for each in idle}:
+            if alarm := alarms[room]:  # it was far away, or was put off
+                await self._index.note(room, alarm)
+        if later:
+            await self._index.put_off(later)
+        if old := [each for each in idle if each not in later]:
+            await self._index.remove(old)
+
+    async def _wake(self, key: str, room: Room[Any], now: int, entries: Sequence[Entry]) -> None:
+        (alarm,) = room.alarms.values()
+        try:
+            run = alarm.bind(room, now)
+            STATS.alarms += await self._hub.submit(key, room, run, name=alarm.name, visit=True)
+        except Exception as error:  # of the store, or of the room's code
+            STATS.alarms_failed += 1
+            store = isinstance(error, StoreError)
+            delay = SOON if store else RETRY
+            text = "the alarm of room %s failed: it is run again in %d s"
+            level = logging.WARNING if store else logging.ERROR
+            logger.log(level, text, room.name, delay // 1000, exc_info=not store)
+            if not self._hub.draining:
+                await self._index.put_off(dict.fromkeys(entries, now + delay))
+        finally:
+            del self._running[key]
+
+
+def _is_due(alarm: int | None, now: int) -> bool:
+    return alarm is not None and alarm <= now

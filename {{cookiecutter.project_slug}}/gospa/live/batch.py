@@ -1,0 +1,103 @@
+"""Mutations of a room that are to share a commit."""
+
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sanic.log import logger
+
+from gospa.errors import RateLimited, StoreUnavailable
+from gospa.live.limits import Bill
+from gospa.live.sequence import Applied, MutationSequence, Outcome, known_outcome
+from gospa.store import contract
+from gospa.store.contract import NO_TAG, Known
+from gospa.store.draft import Run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mutation:
+    """A change to a room; `done` is called once, with its outcome.
+
+    Without a sequence it has no number in the store: repeated, it is applied twice.
+    """
+
+    sequence: MutationSequence | None
+    number: int
+    run: Run
+    done: Callable[[Outcome], None]
+    context: Context = field(default_factory=copy_context)  # with the ids for the log
+    name: str = "a change"  # for the log
+    bill: Bill | None = None  # of the visitor who pays for it
+    visit: bool = False  # whether it is that of hooks, so that the room has only been visited
+
+    def fail(self, outcome: Outcome) -> None:
+        """End it with this outcome; it added nothing."""
+        if self.bill is not None:
+            self.bill.refund()
+        self.settle(outcome)
+
+    def settle(self, outcome: Outcome) -> None:
+        """End it with this outcome."""
+        if self.sequence is not None:
+            self.sequence.settle(self.number, outcome)
+        try:
+            self.context.run(self.done, outcome)
+        except Exception:  # it concerns no other mutation
+            logger.exception("the outcome of a mutation cannot be reported")
+
+
+@dataclass(slots=True)
+class Batch:
+    """Mutations that are to share a commit; results and tag are those of their latest run."""
+
+    mutations: list[Mutation]
+    results: Sequence[Any] = ()
+    tag: bytes = NO_TAG
+    size: int = 0  # bytes of its message
+
+    def numbered(self, error: Exception | None) -> list[contract.Numbered]:
+        """The numbers of each source; of one mutation alone if that failed."""
+        first = {each.sequence: each.number for each in reversed(self.mutations) if each.sequence}
+        last = {each.sequence: each.number for each in self.mutations if each.sequence}
+        refused = error is not None
+        numbers = [
+            replace(each.numbered(first[each], n, refused=refused), **self._grown(each))
+            for each, n in last.items()
+        ]
+        # It is to be repeated under its number, or its visitor may store nothing more.
+        if isinstance(error, StoreUnavailable | RateLimited):
+            return [replace(each, ttl=0.0) for each in numbers]
+        return numbers
+
+    def _grown(self, sequence: MutationSequence) -> dict[str, Any]:
+        """Whose mutations those of a sequence are, and by how much they make the room larger."""
+        bills = [each.bill for each in self.mutations if each.sequence is sequence and each.bill]
+        if not bills:
+            return {}
+        return {"visitor": bills[0].visitor, "grown": sum(bill.grown for bill in bills)}
+
+    def acknowledge(self, version: int) -> None:
+        """Settle these as applied. Later calls have no effect."""
+        size = self.size / max(len(self.mutations), 1)
+        for mutation, result in zip(self._take(), self.results, strict=False):
+            mutation.settle(Applied(version, result, size))
+
+    def settle_known(self, known: Known) -> None:
+        """Settle those that the store knows. The others remain."""
+        for mutation in self._take():
+            sequence, number = mutation.sequence, mutation.number
+            outcome = known_outcome(known, sequence.source, number) if sequence else None
+            if outcome is None:
+                self.mutations.append(mutation)
+            else:
+                mutation.fail(outcome)  # what it adds was stored, and counted, before
+
+    def fail(self, error: Exception) -> None:
+        """Settle those that remain, and are not stored."""
+        for mutation in self._take():
+            mutation.fail(error)
+
+    def _take(self) -> list[Mutation]:
+        taken, self.mutations = self.mutations, []
+        return taken

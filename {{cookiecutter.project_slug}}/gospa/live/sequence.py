@@ -1,0 +1,73 @@
+"""The numbers of one source's mutations, and what became of each."""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from gospa.errors import RoomError, StoreUnavailable
+from gospa.store import contract
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A mutation is in the commit `version`; the result of a repeated one is not kept.
+
+    `size`: its part of the bytes that were sent to each member.
+    """
+
+    version: int
+    result: Any = None
+    size: float = field(default=0, compare=False)
+
+
+Outcome = Applied | Exception
+
+
+def known_outcome(known: contract.Known, source: str, number: int) -> Outcome | None:
+    """What became of a mutation according to the store's records, None if it is not in them."""
+    record = known.records.get(source, contract.Record())
+    if number > record.last:
+        return None
+    if number in record.refused:
+        return RoomError("this mutation was refused before")
+    return Applied(record.version)
+
+
+class MutationSequence:
+    """The numbers of one source's mutations in a room, over one connection.
+
+    A source is a client in its session, or an idempotency key; `source` is its name in the store,
+    which keeps its last number for `ttl` seconds and treats lower ones as repeats. So no mutation
+    may overtake one whose outcome is unknown, and each commit names the numbers that were refused.
+    Without `record_refusals`, one that was refused may be tried again under its number.
+    """
+
+    def __init__(self, source: str, ttl: float, *, record_refusals: bool = True) -> None:
+        self.source, self.ttl, self.record_refusals = source, ttl, record_refusals
+        self._done, self._unknown = 0, math.inf
+        self.refused: deque[int] = deque(maxlen=contract.MAX_REFUSED)
+
+    def numbered(self, first: int, last: int, *, refused: bool) -> contract.Numbered:
+        """The mutations from `first` to `last`, for a commit."""
+        # A refusal is recorded, so that an earlier try whose answer was lost is not applied later.
+        numbers = [number for number in self.refused if number < last] + [last] * refused
+        ttl = 0.0 if refused and not self.record_refusals else self.ttl
+        return contract.Numbered(self.source, first, last, ttl, numbers)
+
+    def blocks(self, number: int, before: int) -> bool:
+        """Whether one that is neither done nor in the batch, up to `before`, comes first."""
+        return number > self._unknown > before
+
+    def settle(self, number: int, outcome: Outcome) -> None:
+        """Record the outcome that is sent to the client."""
+        if isinstance(outcome, StoreUnavailable):
+            if number > self._done:  # else the client has its answer and will not repeat it
+                self._unknown = min(number, self._unknown)
+            return
+        if isinstance(outcome, Applied):  # the store's record has those before it
+            self.refused = deque((n for n in self.refused if n > number), contract.MAX_REFUSED)
+        else:
+            self.refused.append(number)
+        self._done = max(self._done, number)
+        self._unknown = math.inf if number == self._unknown else self._unknown

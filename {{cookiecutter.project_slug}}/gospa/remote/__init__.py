@@ -1,0 +1,1 @@
+"""Parts of the Python client (`gospa.client`): its rooms, their state, and what is sent again."""

@@ -1,0 +1,64 @@
+"""Answers to requests that fail, as the client accepts them and our own Content-Security-Policy."""
+
+from html import escape
+from math import ceil
+
+from sanic import HTTPResponse, Request
+from sanic.errorpages import RENDERERS_BY_CONTENT_TYPE, BaseRenderer, TextRenderer, guess_mime
+from sanic.handlers import ErrorHandler
+from sanic.log import logger
+from sanic.response import html, text
+
+from gospa.errors import RateLimited, RoomError, StoreError
+
+REFUSED = {"unknown_room": 404, "unknown_action": 404, "unauthorized": 403, "invalid": 400}
+
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <title>{title}</title>
+  <link rel="icon" href="data:,">
+</head>
+<body>
+  <h1>{title}</h1>
+  <p>{text}</p>
+</body>
+</html>
+"""
+
+
+class Page(BaseRenderer):
+    """A page without scripts and styles: Sanic's has both inside, which the policy forbids."""
+
+    def minimal(self) -> HTTPResponse:
+        return html(PAGE.format(title=escape(self.title), text=escape(self.text)))
+
+    def full(self) -> HTTPResponse:
+        """The traceback, while debugging."""
+        return TextRenderer(self.request, self.exception, self.debug).full()
+
+
+class ErrorPages(ErrorHandler):
+    """Sanic's, with our page instead of its own."""
+
+    def default(self, request: Request, exception: Exception) -> HTTPResponse:
+        self.log(request, exception)
+        kind = guess_mime(request, request.app.config.FALLBACK_ERROR_FORMAT)
+        renderer = Page if kind == "text/html" else RENDERERS_BY_CONTENT_TYPE.get(kind, self.base)
+        return renderer(request, exception, self.debug).render()
+
+
+async def room_refused(_: Request, error: RoomError) -> HTTPResponse:
+    """What a room or a limit refuses to a view that does not handle it."""
+    if isinstance(error, RateLimited):
+        return text(f"{error}\n", 429, {"Retry-After": str(max(1, ceil(error.wait)))})
+    return text(f"{error}\n", REFUSED.get(error.code, 409))
+
+
+async def store_failed(_: Request, error: StoreError) -> HTTPResponse:
+    logger.warning("a request failed with a store error: %s", error)
+    return text("Try again in a moment.\n", 503, headers={"Retry-After": "1"})

@@ -1,0 +1,110 @@
+"""Sanic's HTTP protocol, with turns for pipelined requests and times that no byte extends.
+
+Sanic answers all requests that it has received in one go, and its time-outs begin again with every
+byte.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from sanic.exceptions import BadRequest, PayloadTooLarge
+from sanic.http import Http, Stage
+from sanic.server.protocols.websocket_protocol import WebSocketProtocol
+
+TURN = 64  # pieces of a body that are read before others have their turn
+LINGER = 2.0  # seconds for a client to read a refusal while it still sends
+
+
+class TooSlow(BadRequest):
+    """A request that has not arrived in time. Sanic also expects a BadRequest after its answer."""
+
+    status_code = 408
+
+
+class Requests(Http):
+    """The requests of one connection."""
+
+    __slots__ = ("_pieces", "due")
+
+    def init_for_request(self) -> None:
+        super().init_for_request()  # type: ignore[no-untyped-call]
+        self.due: float | None = None  # by when all of what is read now has to be there
+        self._pieces = 0
+
+    def limit_time(self, timeout: float | None = None) -> None:
+        """What is read from now on has to arrive within `timeout`, or `request_timeout`."""
+        seconds = timeout or self.protocol.app.ctx.settings.request_timeout
+        self.due = asyncio.get_running_loop().time() + seconds
+
+    def limit_body(self, size: float, timeout: float | None) -> None:
+        """Set the limits of a body. Raises PayloadTooLarge if it is known to be larger."""
+        self.request_max_size = size
+        if timeout is None:
+            self.due = None
+        else:
+            self.limit_time(timeout)
+        known: int = self.request_bytes or 0
+        if known > size:
+            self.expecting_continue = False  # no "100 Continue" for it
+            raise PayloadTooLarge(f"the body may have up to {size} bytes", quiet=True)
+
+    async def http1_request_header(self) -> None:
+        self.limit_time()
+        await super().http1_request_header()  # type: ignore[no-untyped-call]
+        self.limit_time()
+        if self.recv_buffer:  # another request, or a body and perhaps another one
+            await asyncio.sleep(0)
+
+    async def read(self) -> bytes | None:
+        self._pieces += 1
+        if self._pieces % TURN == 0:
+            await asyncio.sleep(0)
+        try:
+            return await super().read()
+        except PayloadTooLarge:
+            if self.stage is not Stage.HANDLER:  # the client was told
+                await self._linger()
+            raise
+
+    async def discard_body(self) -> None:
+        """Read what a route did not, as Sanic does, but log nothing and keep no piece meanwhile."""
+        try:
+            with suppress(BadRequest, PayloadTooLarge):
+                while self.request_body:
+                    await self.read()
+        finally:
+            if self.request_body:  # the client is too slow, sends too much, or has gone
+                self.keep_alive, self.request_body = False, None
+
+    async def _linger(self) -> None:
+        """Discard what the client still sends, or closing would reset the connection.
+
+        The client might lose the answer: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+        """
+        self.limit_time(LINGER)
+        with suppress(TooSlow):
+            while True:
+                self.recv_buffer.clear()
+                await self._receive_more()
+
+
+class HttpProtocol(WebSocketProtocol):
+    """A connection of the public port."""
+
+    HTTP_CLASS = Requests
+    operators = False  # whether it is one of the port for operators
+
+    async def receive_more(self) -> None:
+        """Wait for data, up to the time that the request has."""
+        try:
+            async with asyncio.timeout_at(self._http.due):
+                await super().receive_more()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            self._http.keep_alive = False
+            raise TooSlow("the request did not arrive in time") from None
+
+
+class OperatorsProtocol(HttpProtocol):
+    """A connection of the port for operators (GOSPA_HEALTH_ADDRESS)."""
+
+    operators = True
