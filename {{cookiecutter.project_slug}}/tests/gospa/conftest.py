@@ -5,19 +5,22 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import hypothesis
 import pytest
 from sanic import Blueprint
 
+from gospa import Rooms, rooms_of, trouble
 from gospa.app import Backends, Extra
 from gospa.pubsub import PubSub
 from gospa.room import Room
-from gospa.settings import Settings
+from gospa.settings import Settings, load_settings
 from gospa.stats import STATS, Stats
 from gospa.store.contract import StateStore
 from gospa.testing import OpenApp, Site
+from tests.gospa.raw_client import ConnectRaw, raw_client
 from tests.gospa.rooms import ROOMS
 
 EXTRAS: Sequence[Extra] = importlib.import_module("app").EXTRAS
@@ -48,6 +51,18 @@ def open_app(open_app: OpenApp) -> OpenApp:
 
 
 @pytest.fixture
+def connect_raw(site: Site) -> ConnectRaw:
+    """Opens WebSockets of the served application, over which a test sends any message."""
+    return partial(raw_client, site)
+
+
+@pytest.fixture
+def rooms(site: Site) -> Rooms:
+    """The rooms of the served application, as the application calls them."""
+    return rooms_of(site.app)
+
+
+@pytest.fixture
 async def pubsub(settings: Settings, backends: Backends) -> AsyncIterator[PubSub]:
     async with backends.pubsub.open(settings) as pubsub:
         yield pubsub
@@ -59,6 +74,19 @@ async def store(
 ) -> AsyncIterator[StateStore]:
     async with backends.state.open(settings, pubsub) as store:
         yield store
+
+
+@pytest.fixture(scope="module")
+def shared_settings(_gospa_prepared: Settings, request: pytest.FixtureRequest) -> Settings:
+    """Settings for a server that a file's tests share, with a key prefix of that file's own."""
+    prefix = f"m{os.getpid()}-{request.path.stem}:"
+    return load_settings({"REDIS_URL": _gospa_prepared.redis_url, "GOSPA_KEY_PREFIX": prefix})
+
+
+@pytest.fixture(autouse=True)
+def _trouble() -> None:
+    """Each test has its own first line of a trouble in the log."""
+    trouble.forget()
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ def render() -> str:
     hints = get_type_hints(Settings, include_extras=True)
     lines = []
     for field in msgspec.structs.fields(Settings):
+        if field.name == "application":  # of `app.py`
+            continue
         variable = settings.variable_of(field.name)
         words = " ".join(texts[field.name].removeprefix(f"{variable}: ").split())
         said = words[:1].upper() + words[1:] + _choices(hints[field.name])

@@ -3,6 +3,8 @@
 import gc
 from collections import deque
 
+import pytest
+
 from gospa.app import GC_THRESHOLDS
 
 
@@ -19,6 +21,7 @@ class Connection:
         type(self).alive -= 1
 
 
+@pytest.mark.slow
 def test_what_is_left_of_those_who_came_and_went_is_found_in_time() -> None:
     before, present, most = gc.get_threshold(), 40_000, 0
     gc.collect()

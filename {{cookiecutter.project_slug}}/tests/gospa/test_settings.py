@@ -72,6 +72,41 @@ def test_what_cannot_be_used_is_named_with_a_remedy(variable: str, value: str) -
     assert re.search("has to|Change it", str(refusal.value))
 
 
+def test_cookies_are_never_insecure_in_production() -> None:
+    with pytest.raises(SettingsError, match="GOSPA_INSECURE_COOKIES"):
+        load_settings({"GOSPA_PRODUCTION": "true", "GOSPA_INSECURE_COOKIES": "true"})
+
+
+@pytest.mark.parametrize("form", ["redis", "rediss+cluster", "redis+sentinel", "unix"])
+@pytest.mark.parametrize(
+    "password", ["s3cr/et", "s3cr?et", "s3cr#et", "12/s3cret", "a@s3/cr", "#s3cr"]
+)
+def test_a_password_that_is_not_encoded_is_refused_and_not_told(form: str, password: str) -> None:
+    for url in (f"{form}://app:{password}@host:6379/0", f"{form}://:{password}@host/main"):
+        with pytest.raises(SettingsError, match="%2F %3F %23") as refusal:
+            load_settings({"REDIS_URL": url})
+        assert "s3" not in str(refusal.value)
+        assert "cr" not in str(refusal.value).replace("encoded", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "redis://app:s3cr%2Fet%23%3F%40@host:6379/0",
+            "redis://app:a:b@c@host/0",
+            "unix:///a@b?db=0",
+        ),
+        *(
+            "redis+sentinel://u:p@a,b:1/main/0?sentinel_password=x%40y",
+            "rediss://h?ssl_ca_certs=/a/b",
+        ),
+    ],
+)
+def test_a_password_that_is_encoded_is_taken(url: str) -> None:
+    assert load_settings({"REDIS_URL": url}).redis_url == url
+
+
 def test_an_unknown_variable_of_ours_is_refused_with_the_name_that_was_meant() -> None:
     with pytest.raises(SettingsError, match="did you mean GOSPA_ALLOWED_ORIGINS"):
         load_settings({"GOSPA_ALOWED_ORIGIN": "x"})
@@ -90,3 +125,26 @@ def test_the_reference_is_that_of_these_settings() -> None:
     assert REFERENCE.read_text(encoding="utf-8") == render(), (
         "python -m tests.gospa.settings_reference"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"GOSPA_ROOM_TTL": "3"}, "GOSPA_ROOM_TTL"),
+        ({"GOSPA_HEAD_CHECK_INTERVAL": "1e7"}, "GOSPA_HEAD_CHECK_INTERVAL"),
+        ({"GOSPA_STORE_TIMEOUT": "20"}, "GOSPA_STORE_TIMEOUT"),
+        ({"GOSPA_MUTATION_TTL": "1"}, "GOSPA_MUTATION_TTL"),
+        ({"GOSPA_BYTES_PER_SECOND": "1024"}, "GOSPA_FRAME_SIZE"),
+        ({"GOSPA_HANG_TIMEOUT": "29"}, "GOSPA_HANG_TIMEOUT=29"),
+        ({"GOSPA_PRODUCTION": "true", "GOSPA_INSECURE_COOKIES": "true"}, "GOSPA_INSECURE_COOKIES"),
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_each_other_are_refused(given: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        load_settings(given)
+
+
+@pytest.mark.parametrize("value", ["0", "30", "45.5"])
+def test_the_time_until_a_worker_hangs_may_be_none(value: str) -> None:
+    assert load_settings({"GOSPA_HANG_TIMEOUT": value}).hang_timeout == float(value)

@@ -1,11 +1,11 @@
 """Which workers are replaced, and when; tests/gospa/process has it happen for real."""
 
-import multiprocessing
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 
+from gospa.lifeline import Lifeline
 from gospa.supervisor import DELAYS, STEADY, Supervisor
 
 NAME = "Sanic-Server-0-0"
@@ -42,7 +42,7 @@ class Scene(NamedTuple):
 def scene() -> Scene:
     manager = Manager()
     app: Any = SimpleNamespace(manager=manager)
-    supervisor = Supervisor(app, multiprocessing.Event())
+    supervisor = Supervisor(app, Lifeline(), stop_timeout=15, hang_timeout=60)
     supervisor.check(0)
     return Scene(manager, supervisor)
 

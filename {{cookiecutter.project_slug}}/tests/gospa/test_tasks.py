@@ -1,5 +1,7 @@
 import asyncio
 import logging
+import threading
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -67,3 +69,38 @@ async def test_stopping_waits_for_the_end() -> None:
     await asyncio.sleep(0)
     await tasks.stop(*running)
     assert ended == [True, True]
+
+
+async def test_work_on_many_things_is_spread_over_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(asyncio, "sleep", AsyncMock(side_effect=pauses.append))
+    steps = [step async for step in tasks.spread(range(2 * tasks.BATCH + 50), 3)]
+    assert [len(step) for step in steps] == [tasks.BATCH, tasks.BATCH, 50]
+    assert [item for step in steps for item in step] == list(range(2 * tasks.BATCH + 50))
+    assert pauses == [1, 1, 1]
+
+
+async def test_work_on_nothing_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(asyncio, "sleep", AsyncMock(side_effect=pauses.append))
+    nothing: list[int] = []
+    assert [step async for step in tasks.spread(nothing, 3)] == [[]]
+    assert pauses == [3]
+
+
+async def test_a_thread_gives_its_result_or_error_and_holds_nothing_up() -> None:
+    assert await tasks.in_thread(lambda: 1) == 1
+    with pytest.raises(ZeroDivisionError):
+        await tasks.in_thread(lambda: 1 // 0)
+    assert await tasks.in_thread(lambda: threading.current_thread().daemon)
+
+
+async def test_who_no_longer_waits_for_a_thread_is_not_told() -> None:
+    go_on = threading.Event()
+    waiting = asyncio.ensure_future(tasks.in_thread(go_on.wait))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    go_on.set()
+    assert await tasks.in_thread(lambda: 2) == 2

@@ -1,14 +1,22 @@
-"""The fixtures and clients that are offered to all tests."""
+"""The fixtures that are offered to all tests."""
 
 import httpx
 import pytest
 from sanic import Sanic
 
+from gospa import testing
 from gospa.app import Backends, create_app
 from gospa.settings import Settings
 from gospa.testing import Connect, OpenApp, Refused, Site, serve
 from tests.gospa.rooms import ROOMS
 from tests.gospa.views import blueprint
+
+
+def test_no_fixture_has_an_undocumented_name_that_a_users_test_may_choose() -> None:
+    fixtures = {name for name, value in vars(testing).items() if type(value) is type(testing.site)}
+    own = {name for name in fixtures if not name.startswith("_gospa_")}
+    assert "site" in own
+    assert [name for name in own if f"| `{name}` " not in str(testing.__doc__)] == []
 
 
 async def test_listeners_run_in_order(settings: Settings, backends: Backends) -> None:
@@ -48,16 +56,23 @@ async def test_members_are_visitors_or_users(connect: Connect) -> None:
         await ann.join("users")
 
 
+async def test_a_client_does_not_wait_for_ever(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testing, "PATIENCE", 0.5)
+    with pytest.raises(TimeoutError):  # on a slow machine already while it joins
+        async with connect() as ann:
+            await (await ann.join("sheet/a")).until(lambda state: state["count"] == 1)
+
+
 async def test_events_are_heard_in_their_order_and_once(connect: Connect) -> None:
     async with connect() as ann, connect() as bob:
-        for member in (ann, bob):
-            await member.join("sheet/a")
+        here, there = await ann.join("sheet/a"), await bob.join("sheet/a")
         for number in range(3):
-            await ann.emit("sheet/a", "typing", number)
-        await ann.call("sheet/a", "add")
-        await bob.sees("sheet/a", lambda state: state["count"] == 1)
-        assert [await bob.hears("sheet/a", "typing") for _ in range(3)] == [0, 1, 2]
-        assert bob.events == []
+            await here.send("typing", number)
+        await here.call("add")
+        await there.until(lambda state: state["count"] == 1)
+        assert [(await there.next_event("typing")).payload for _ in range(3)] == [0, 1, 2]
 
 
 async def test_an_http_client_keeps_its_session(open_app: OpenApp) -> None:

@@ -3,6 +3,7 @@
 import os
 
 from sanic import Blueprint, HTTPResponse, Request
+from sanic.log import logger
 from sanic.response import empty, json
 
 from gospa.sessions.cookie import log_in, log_out, log_out_everywhere, session_of
@@ -23,12 +24,26 @@ async def visit(request: Request) -> HTTPResponse:
     return json({"visits": session["visits"], "pid": os.getpid()})
 
 
+@blueprint.get("/spin")
+async def spin(_: Request) -> HTTPResponse:
+    """Never answer, nor let the worker do anything else."""
+    logger.warning("worker %s computes for ever", os.getpid())
+    while True:
+        pass
+
+
 async def whoami(request: Request) -> HTTPResponse:
     """Tell what is known of the client."""
     return json({"address": request.remote_addr, "scheme": request.scheme, "host": request.host})
 
 
 blueprint.add_route(whoami, "/whoami", methods=["GET", "POST"])
+
+
+@blueprint.post("/form")
+async def form(request: Request) -> HTTPResponse:
+    """Tell the names of a form's fields."""
+    return json({"fields": sorted(request.form or {})})
 
 
 @blueprint.post("/log-in/<user>")

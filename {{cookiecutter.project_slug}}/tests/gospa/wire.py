@@ -7,6 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgpack
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.gospa.raw_client import RawClient
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 HEAD = (
@@ -83,3 +87,11 @@ async def open_wire(address: str) -> AsyncIterator[Wire]:
         yield Wire(reader, writer)
     finally:
         writer.close()
+
+
+async def refusal_of(address: str, **options: Any) -> Any:
+    """The answer to a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as refusal:
+        async with RawClient.connect(address, **options):
+            pass
+    return refusal.value.response

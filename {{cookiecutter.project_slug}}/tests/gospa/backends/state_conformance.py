@@ -1,7 +1,11 @@
-"""The conformance suite of state stores: subclass it, with fixtures `pubsub` and `store`."""
+"""The conformance suite of state stores: subclass it, with fixtures `pubsub`, `store`, `brief`.
+
+`brief` is a store that keeps rooms for BRIEF.
+"""
 
 import asyncio
 import os
+import time
 from typing import Any
 
 import pytest
@@ -23,8 +27,7 @@ from gospa.store.contract import (
     channel,
 )
 from gospa.testing import until
-
-ROOM = "sheet/a"
+from tests.gospa.backends.alarm_conformance import ROOM, AlarmConformance
 
 
 def change(**options: Any) -> Change:
@@ -46,6 +49,13 @@ def change(**options: Any) -> Change:
     )
 
 
+async def epochs(store: StateStore) -> dict[str, bytes]:
+    """The epochs of the room's collections."""
+    loaded = await store.load(ROOM)
+    assert loaded is not None
+    return dict(loaded.epochs)
+
+
 async def record(store: StateStore, source: str) -> Record | None:
     """What a store has recorded of a source."""
     exists = await store.load(ROOM) is not None
@@ -54,7 +64,7 @@ async def record(store: StateStore, source: str) -> Record | None:
     return outcome.records[source] if isinstance(outcome, Known) else None
 
 
-class StateStoreConformance:
+class StateStoreConformance(AlarmConformance):
     async def test_a_room_never_changed_is_none(self, store: StateStore) -> None:
         assert await store.load(ROOM) is None
         assert await store.latest_tags([ROOM]) == {ROOM: NO_TAG}
@@ -96,6 +106,38 @@ class StateStoreConformance:
             await store.commit(room, change(exists=False, set={"a": 1}, source="c", numbers=1))
         await store.delete("sheet/b")
         assert {name async for name in store.names()} == rooms - {"sheet/b"}
+
+    async def test_a_room_that_was_only_visited_is_deleted_once_it_is_empty(
+        self, store: StateStore, pubsub: PubSub
+    ) -> None:
+        published: list[bytes] = []
+        await pubsub.subscribe(channel(ROOM), published.append, lambda: None)
+        await store.commit(ROOM, change(exists=False, set={"a/1": 1, "%b": 1}, visit=True))
+        await store.commit(ROOM, change(delete=("a/1",), visit=True))
+        assert await store.load(ROOM) is not None
+        await store.commit(ROOM, change(delete=("%b",), visit=True))
+        assert await store.load(ROOM) is None
+        assert [name async for name in store.names()] == []
+        assert await store.commit(ROOM, change(set={"a/1": 1}, visit=True)) == Moved(None)
+        await until(lambda: len(published) == 3)
+
+    async def test_a_room_that_somebody_changed_is_kept_though_it_is_empty(
+        self, store: StateStore
+    ) -> None:
+        await store.commit(ROOM, change(exists=False, set={"a": 1}, visit=True))
+        await store.commit(ROOM, change(set={"b": 1}))
+        await store.commit(ROOM, change(delete=("a", "b"), visit=True))
+        loaded = await store.load(ROOM)
+        assert loaded is not None
+        assert (loaded.version, loaded.fields) == (3, {})
+
+    async def test_a_question_makes_no_room_and_changes_none(self, store: StateStore) -> None:
+        await store.commit(ROOM, change(exists=False, visit=True))
+        assert await store.load(ROOM) is None
+        await store.commit(ROOM, change(exists=False, set={"a": 1}, visit=True))
+        await store.commit(ROOM, change())  # as for a refusal
+        await store.commit(ROOM, change(delete=("a",), visit=True))
+        assert await store.load(ROOM) is None
 
     async def test_keys_that_are_not_named_stay(self, store: StateStore) -> None:
         await store.commit(ROOM, change(exists=False, set={"a": 1, "b": 1, "c": 1}))
@@ -161,6 +203,137 @@ class StateStoreConformance:
         assert outcome == Moved(await store.load(ROOM))
         outcome = await store.commit(ROOM, change(set={"a": 2}, expect_tag=one.tag))
         assert isinstance(outcome, Commit)
+
+    async def test_a_commit_that_creates_or_deletes_an_item_sets_its_collections_epoch(
+        self, store: StateStore
+    ) -> None:
+        first = change(exists=False, set={"notes/a": 1, "notes/b": 1, "log/a": 1, "n": 1})
+        await store.commit(ROOM, first)
+        assert await epochs(store) == {"notes": first.tag, "log": first.tag}
+        for step in ({"set": {"notes/c": 1}}, {"delete": ["notes/a"]}, {"set": {"notes/a": 1}}):
+            latest = change(**step)
+            await store.commit(ROOM, latest)
+            assert await epochs(store) == {"notes": latest.tag, "log": first.tag}
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            {"set": {"notes/a": 2}},
+            {"set": {"n": 2, "new": 1}, "delete": ["m"]},
+            {"delete": ["notes/never there", "gone/a"]},
+            {"set": {"notes/a": 1, "n": 1}, "delete": ["notes/x"]},
+            {"set": {"notes": 1}},
+            {},
+        ],
+    )
+    async def test_nothing_else_sets_an_epoch(
+        self, store: StateStore, step: dict[str, Any]
+    ) -> None:
+        first = change(exists=False, set={"notes/a": 1, "n": 1, "m": 1})
+        await store.commit(ROOM, first)
+        assert isinstance(await store.commit(ROOM, change(**step)), Commit)
+        assert await epochs(store) == {"notes": first.tag}
+
+    @pytest.mark.parametrize("id", ["a/b", "/", "é", "\x00", ".", "#", "x" * 300])
+    async def test_the_first_slash_ends_the_name_of_the_collection(
+        self, store: StateStore, id: str
+    ) -> None:
+        first = change(exists=False, set={f"notes/{id}": 1})
+        await store.commit(ROOM, first)
+        assert await epochs(store) == {"notes": first.tag}
+        last = change(delete=[f"notes/{id}"], expect_epochs={"notes": first.tag})
+        await store.commit(ROOM, last)
+        assert await epochs(store) == {"notes": last.tag}
+
+    async def test_an_expected_epoch_has_to_be_the_collections(self, store: StateStore) -> None:
+        """`b""` is that of a collection that never had an item."""
+        first = change(exists=False, set={"notes/a": 1})
+        await store.commit(ROOM, first)
+        wrong: list[dict[str, bytes]] = [
+            {"notes": b""},
+            {"notes": b"?"},
+            {"log": first.tag},
+            {"notes": first.tag, "log": b"elsewise"},
+        ]
+        for expected in wrong:
+            for changed in ({"n": 1}, {}):  # a change, or a question
+                outcome = await store.commit(ROOM, change(set=changed, expect_epochs=expected))
+                assert outcome == Moved(await store.load(ROOM))
+        held = {"notes": first.tag, "log": b""}
+        assert await store.commit(ROOM, change(expect_epochs=held)) == Commit(1, first.tag)
+        counted = change(set={"log/a": 1}, expect_epochs=held)
+        assert await store.commit(ROOM, counted) == Commit(2, first.tag)
+        assert await store.commit(ROOM, change(set={"log/b": 1}, expect_epochs=held)) == Moved(
+            await store.load(ROOM)
+        )
+
+    async def test_whose_ids_moved_is_told_the_room_also_where_values_differ(
+        self, store: StateStore
+    ) -> None:
+        await store.commit(ROOM, change(exists=False, set={"notes/a": 1}))
+        both = change(set={"n": 1}, expect={"notes/a": b"x"}, expect_epochs={"notes": b"elsewise"})
+        assert await store.commit(ROOM, both) == Moved(await store.load(ROOM))
+
+    async def test_a_room_that_begins_again_has_no_epochs_of_before(
+        self, store: StateStore
+    ) -> None:
+        await store.commit(ROOM, change(exists=False, set={"notes/a": 1}))
+        await store.delete(ROOM)
+        again = change(exists=False, set={"n": 1}, expect_epochs={"notes": b""})
+        assert await store.commit(ROOM, again) == Commit(1, NO_TAG)
+        assert await epochs(store) == {}
+
+    async def test_only_the_first_of_those_that_counted_the_same_is_applied(
+        self, store: StateStore
+    ) -> None:
+        """So a limit is never passed, and who adds without counting is never held up."""
+        await store.commit(ROOM, change(exists=False, set={"notes/a": 1}))
+        counted = (await epochs(store))["notes"]
+        outcomes = await asyncio.gather(
+            *(
+                store.commit(ROOM, change(set={f"notes/{n}": 1}, expect_epochs={"notes": counted}))
+                for n in range(5)
+            ),
+            *(store.commit(ROOM, change(set={f"log/{n}": 1})) for n in range(5)),
+        )
+        kinds = [type(outcome) for outcome in outcomes]
+        assert (kinds[:5].count(Commit), kinds[:5].count(Moved)) == (1, 4)
+        assert kinds[5:] == [Commit] * 5
+
+    async def test_a_room_that_begins_again_counts_on_if_it_is_clocked(
+        self, store: StateStore
+    ) -> None:
+        before = time.time_ns() // 1000 - 60_000_000
+        versions = []
+        for _ in range(2):
+            first = change(exists=False, set={"a": 1}, clocked=True, source=f"{_}", numbers=1)
+            outcome = await store.commit(ROOM, first)
+            assert isinstance(outcome, Commit)
+            next_ = change(set={"a": 2}, clocked=True)
+            later = await store.commit(ROOM, next_)
+            assert isinstance(later, Commit)
+            assert later.parent == first.tag
+            assert await record(store, f"{_}") == Record(1, outcome.version, first.tag)
+            versions += [outcome.version, later.version]
+            await store.delete(ROOM)
+        assert before < versions[0] < versions[1] < versions[2] < before + 600_000_000
+        assert versions == sorted(versions)
+
+    async def test_a_clocked_room_that_lost_commits_goes_on_above_them(
+        self, store: StateStore
+    ) -> None:
+        """As after a failover: the store is back at an older state, and goes on from there."""
+        first = change(exists=False, set={"a": 1}, clocked=True)
+        await store.commit(ROOM, first)
+        lost = await store.commit(ROOM, change(set={"a": 2}, clocked=True))
+        assert isinstance(lost, Commit)
+        await store.delete(ROOM)
+        old = change(exists=False, set={"a": 1})  # in version 1
+        await store.commit(ROOM, old)
+        outcome = await store.commit(ROOM, change(set={"a": 3}, clocked=True))
+        assert isinstance(outcome, Commit)
+        assert outcome.version > lost.version
+        assert outcome.parent == old.tag
 
     async def test_a_sources_number_is_applied_once(self, store: StateStore) -> None:
         first = change(exists=False, set={"a": 1}, source="c", numbers=1)

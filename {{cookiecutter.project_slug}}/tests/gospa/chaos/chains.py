@@ -2,11 +2,14 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.gospa.chaos.rooms import Ranges, items, lines
+from gospa.store.content import NO_EPOCH
+from gospa.store.contract import NO_TAG
+from tests.gospa.chaos.ranges import Ranges
+from tests.gospa.chaos.rooms import COLLECTIONS, items_of
 
 ALWAYS = float("-inf")
 
@@ -20,12 +23,15 @@ class State:
     total: int
     lines: dict[str, Ranges] = field(repr=False)
     items: dict[str, int] = field(repr=False)
+    ids: dict[str, frozenset[str]] = field(repr=False)  # of each collection
     parent: bytes | None = None
     seen: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, version: int, tag: bytes, fields: dict[str, Any]) -> "State":
-        return cls(version, tag, fields.get("total", 0), lines(fields), items(fields))
+    def of(cls, version: int, tag: bytes, fields: Mapping[str, Any]) -> "State":
+        lines, items = items_of(fields, "lines"), items_of(fields, "items")
+        ids = {name: frozenset(items_of(fields, name)) for name in COLLECTIONS}
+        return cls(version, tag, fields.get("total", 0), lines, items, ids)
 
 
 class Chain:
@@ -71,6 +77,18 @@ class Chain:
             found.add(at.tag)
             at = self.parent(at)
         return found
+
+    def epoch(self, tag: bytes, collection: str) -> bytes | None:
+        """The last commit up to this one that changed which items there are; None if not shown."""
+        at = self._states.get(tag)
+        while at is not None:
+            first, before = at.parent == NO_TAG, self.parent(at)
+            if first and not at.ids[collection]:
+                return NO_EPOCH
+            if first or (before and before.ids[collection] != at.ids[collection]):
+                return at.tag
+            at = before
+        return None
 
     def forget_all_but(self, tag: bytes) -> None:
         """Keep just this state."""

@@ -25,6 +25,7 @@ WINDOW = 8  # changes of one room that may be under way at once
 AGAIN = (0.1, 0.4)  # seconds before something refused for the moment is tried again
 SILENCE = 15  # seconds after which the worker may hang: connect to another
 COME_BACK = (0.05, 0.5)  # seconds before connecting again
+LATER = ("unavailable", "busy")  # errors after which it tries again
 AT_ONCE = 0.3  # chance of connecting again without a pause
 RESTLESS = 0.01  # chance of a new connection after an answer
 
@@ -194,6 +195,8 @@ class ChaosClient:
                 self._follow(room, patch)
             case [3, mid, version, result, *_]:
                 await self._acknowledge(mid, version, result)
+            case [9, mid, result, *_]:
+                await self._acknowledge(mid, None, result)
             case [4, mid, code, text, room]:
                 self._refuse(mid, code, text, room)
             case [8, room, _, tag, *_]:
@@ -251,18 +254,19 @@ class ChaosClient:
     async def _send_mutation(self, mutation: Mutation) -> None:
         mutation.sent += 1
         call = mutation.kind, mutation.arguments
-        await self._send(2, mutation.mid, mutation.room, *call)
+        kind = 7 if mutation.is_command else 2
+        await self._send(kind, mutation.mid, mutation.room, *call)
 
-    async def _acknowledge(self, mid: int, version: int, result: Any) -> None:
+    async def _acknowledge(self, mid: int | bytes, version: int | None, result: Any) -> None:
         if mutation := self._take(mid):
             self._truth.acknowledge(mutation, version, result)
             self.views[mutation.room].sight.acknowledged(mutation)
             if self._rng.random() < self.restless:
                 self.disconnect()
 
-    def _refuse(self, mid: int | None, code: str, text: str, room: str) -> None:
+    def _refuse(self, mid: int | bytes | None, code: str, text: str, room: str) -> None:
         self._truth.counts[f"errors: {code}"] += 1
-        if code == "unavailable":
+        if code in LATER:
             self._try_again(room)
         elif mid is None:
             self._truth.violate(Kind.WRONG, f"joining {room} was refused: {code}")
@@ -287,7 +291,7 @@ class ChaosClient:
         if self._websocket:
             await self._websocket.send(msgpack.packb(list(message)))
 
-    def _take(self, mid: int) -> Mutation | None:
+    def _take(self, mid: int | bytes) -> Mutation | None:
         """The pending mutation of that number, pending no more."""
         for view in self.views.values():
             for mutation in view.pending:

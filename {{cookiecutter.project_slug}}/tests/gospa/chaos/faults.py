@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gospa.testing import until
+from tests.gospa.chaos.alarms import Alarms
 from tests.gospa.chaos.callers import Caller
 from tests.gospa.chaos.chains import ALWAYS
 from tests.gospa.chaos.client import RESTLESS, ChaosClient
@@ -33,7 +34,7 @@ class World:
     store: Store
     proxy: Proxy
     clients: Sequence[AnyClient]
-    callers: Sequence[Caller]
+    callers: Sequence[Caller | Alarms]
     rooms: Sequence[str]
     truth: Truth
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from tests.gospa.chaos.chains import Chain, State
 from tests.gospa.chaos.mutation import Mutation
-from tests.gospa.chaos.rooms import AllLines, Ranges, held, holds, lacking
+from tests.gospa.chaos.ranges import AllLines, held, holds, lacking
 from tests.gospa.chaos.truth import Doubt, Kind, Truth
 
 LOST = "changes lost with the store"
@@ -28,9 +28,6 @@ class _Case:
     def __init__(self, truth: Truth, finals: AllLines) -> None:
         self._truth, self._finals = truth, finals
         self._counts = truth.counts
-
-    def _line(self, room: str, client: str) -> Ranges:
-        return self._finals[room].get(client, [])
 
     def _covered(self, mutation: Mutation, at: float | None = None) -> bool:
         """Whether the store may have lost this change, by that time."""
@@ -63,8 +60,9 @@ class _Case:
             self._judge_change(mutation)
 
     def _judge_change(self, mutation: Mutation) -> None:
-        kept = holds(self._line(mutation.room, mutation.client), mutation.number)
+        kept = mutation.kept(self._finals[mutation.room])
         self._counts["changes" if mutation.writes else "questions"] += 1
+        self._counts["commands among them"] += mutation.is_command
         if mutation.unknown:
             self._counts["changes of unknown outcome"] += 1
         elif mutation.refused:
@@ -163,7 +161,8 @@ class _Case:
     def _known(self, doubt: Doubt, number: int) -> Mutation:
         """A client's change: of this round, or acknowledged before it."""
         for each in self._truth.open:
-            if (each.client, each.room, each.number) == (doubt.client, doubt.room, number):
+            place = each.client, each.room, each.number
+            if place == (doubt.client, doubt.room, number) and not each.is_command:
                 return each
         before = self._truth.rested
         return Mutation(doubt.client, doubt.room, number, issued=before, acknowledged=before)

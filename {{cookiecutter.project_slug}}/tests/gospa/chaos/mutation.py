@@ -3,12 +3,17 @@
 import itertools
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.gospa.chaos.rooms import AllLines, holds
+from tests.gospa.chaos.ranges import AllLines, Ranges, holds
+from tests.gospa.chaos.rooms import FIRST, SECOND
 
 TOGGLES = ("put", "take")
+PASSES = ("enter", "leave")
+ORDER = "order"
+ORDERED = ("lines", "ledger")  # rooms that have this command
 # These refusals are not recorded in the store at once: an earlier try may be applied after them.
 UNRECORDED = ("store_full", "conflict")
 
@@ -17,13 +22,14 @@ UNRECORDED = ("store_full", "conflict")
 class Mutation:
     """The `number`-th of this client in this room, `mid` on the wire.
 
+    A command has numbers of its own, and bytes as its id on the wire.
     `before`, in a shelf, is the last change that was asked for of the item in question.
     """
 
     client: str
     room: str
     number: int
-    mid: int = 0
+    mid: int | bytes = 0
     kind: str = "add"
     owner: str = ""  # of the item to find
     filler: str = field(default="", repr=False)
@@ -44,6 +50,10 @@ class Mutation:
         return self.kind != "find"
 
     @property
+    def is_command(self) -> bool:
+        return self.kind == ORDER
+
+    @property
     def arguments(self) -> dict[str, Any]:
         if not self.writes:
             return {"owner": self.owner}
@@ -52,7 +62,14 @@ class Mutation:
     @property
     def doubtful(self) -> bool:
         """Whether it may be applied or not, whatever was answered."""
+        if self.is_command:  # it was refused at any of its steps
+            return self.unknown or self.refused is not None
         return self.unknown or (self.refused in UNRECORDED and self.sent > 1)
+
+    def kept(self, lines: Mapping[str, Ranges]) -> bool:
+        """Whether it is in the lines of its room: a command with both of its steps."""
+        steps = (FIRST, SECOND) if self.is_command else ("",)
+        return all(holds(lines.get(self.client + step, []), self.number) for step in steps)
 
     @property
     def basis(self) -> "Mutation | None":
@@ -97,7 +114,7 @@ class Shelves:
 
 
 class Author:
-    """Makes up the changes of one client."""
+    """Makes up the changes of one client; some of them are commands."""
 
     def __init__(self, client: str, shelves: Shelves, rng: random.Random) -> None:
         self.client = client
@@ -111,12 +128,21 @@ class Author:
         if settled and self._rng.random() < 0.3:
             before = self._rng.choice(settled)
             return Mutation(self.client, room, 0, mid, "find", owner=before.client, before=before)
-        numbers = self._numbers.setdefault(room, itertools.count(1))
-        mutation = Mutation(self.client, room, next(numbers), mid)
+        kind = room.partition("/")[0]
+        if kind in ORDERED and self._rng.random() < 0.1:
+            number = self._next(f"{ORDER} {room}")
+            mutation = Mutation(self.client, room, number, self._rng.randbytes(16), ORDER)
+        else:
+            mutation = Mutation(self.client, room, self._next(room), mid)
         mutation.filler = "x" * self._rng.choice((0, 100, 5000))
-        if room.startswith("shelf/"):
+        if kind == "pool":
+            mutation.kind = self._rng.choice(PASSES)
+        elif kind == "shelf":
             place = room, self.client
             mutation.before = self._shelves.last.get(place)
             mutation.kind = TOGGLES[(mutation.number + 1) % 2]
             self._shelves.last[place] = mutation
         return mutation
+
+    def _next(self, sequence: str) -> int:
+        return next(self._numbers.setdefault(sequence, itertools.count(1)))

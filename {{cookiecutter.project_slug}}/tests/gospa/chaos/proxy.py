@@ -67,8 +67,12 @@ class Proxy:
     async def close(self) -> None:
         for server in self._servers:
             server.close()
-        self.cut()
-        await until(lambda: not self._writers)
+
+        def none_is_left() -> bool:
+            self.cut()  # also one that was just being made
+            return not self._writers
+
+        await until(none_is_left)
 
     def cut(self) -> None:
         """Break all connections, in the middle of whatever they carry."""

@@ -9,6 +9,7 @@ from gospa.client import Client, ClientRoom, Closed, Refused, connect
 from gospa.store.contract import NO_TAG
 from tests.gospa.chaos.client import RESTLESS, WINDOW
 from tests.gospa.chaos.mutation import Author, Mutation
+from tests.gospa.chaos.rooms import flat
 from tests.gospa.chaos.sight import Sight
 from tests.gospa.chaos.truth import Truth
 from tests.gospa.relay import Relay, relay
@@ -59,7 +60,7 @@ class PythonClient:
     def rest(self) -> None:
         """All was judged."""
         for name, room in self._rooms.items():
-            self._sights[name].rest(self._author.client, room.state)
+            self._sights[name].rest(self._author.client, flat(room.state))
 
     def disconnect(self) -> None:
         """Lose the connection; the next is to any host."""
@@ -100,7 +101,7 @@ class PythonClient:
         sight = self._sights[room.name]
         async for state in room.changes():
             if state is room.state:  # else a newer one follows, whose version the room has by now
-                sight.shown((room.version, room.tag), state)
+                sight.shown((room.version, room.tag), flat(state))
 
     async def _write(self) -> None:
         while True:
@@ -116,7 +117,8 @@ class PythonClient:
 
     async def _call(self, room: ClientRoom, mutation: Mutation) -> None:
         try:
-            result = await room.call(mutation.kind, **mutation.arguments)
+            request = room.run if mutation.is_command else room.call
+            result = await request(mutation.kind, **mutation.arguments)
         except Refused as error:
             if error.code == "other_session":
                 self._lose(mutation)
@@ -128,7 +130,9 @@ class PythonClient:
             self._lose(mutation)
         else:
             self._truth.acknowledge(mutation, None, result)
-            self._sights[room.name].returned(mutation, (room.version, room.tag), room.state)
+            if room.membership.error is None:  # else its effect may not have arrived before the end
+                head = room.version, room.tag
+                self._sights[room.name].returned(mutation, head, flat(room.state))
             if self._rng.random() < self.restless:
                 self.disconnect()
 

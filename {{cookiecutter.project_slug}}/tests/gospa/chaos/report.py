@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tests.gospa.chaos.faults import faults_of
 from tests.gospa.chaos.truth import Kind, Truth
 
-ROOMS = ["lines/one", "ledger/one", "ledger/two", "shelf/one"]
+ROOMS = ["lines/one", "ledger/one", "ledger/two", "shelf/one", "pool/one"]
 TOGETHER = 3  # faults at most that are injected at the same time
 
 
@@ -75,6 +75,7 @@ class Report:
             "|---|---:|",
             *(f"| {what} | {count} |" for what, count in sorted(counts.items())),
             f"| different states shown | {self.truth.states} |",
+            *self._lateness(),
             f"| messages dropped, delayed or doubled | {self.damaged} |",
             *(f"| workers' counter: {name} | {count} |" for name, count in self._sums().items()),
             f"| largest memory of a worker, MB: at first | {self.memory[0]} |",
@@ -84,6 +85,16 @@ class Report:
         if self.truth.violations:
             said.append(f"in the round of {', '.join(self.last)}:")
         return "\n".join([*said, *(text for _, text in self.truth.violations[:20])])
+
+    def _lateness(self) -> list[str]:
+        """How late alarms ran, also while the store could not be had."""
+        late = sorted(self.truth.lateness)
+        return [
+            f"| alarms ran late by at most, s: {share:.0%} of them "
+            f"| {late[round(share * (len(late) - 1))]:.2f} |"
+            for share in (0.5, 0.9, 0.99, 1.0)
+            if late
+        ]
 
     def _sums(self) -> Counter[str]:
         sums = Counter[str]()

@@ -1,140 +1,250 @@
-"""Rooms whose states show by themselves whether they can be true."""
+"""Rooms whose states show by themselves whether they can be true.
 
+A state is checked as it is on the wire: a flat map, in which an item has the key
+`<collection>/<id>`.
+"""
+
+import time
+from collections.abc import Mapping
 from typing import Any
 
-from gospa import Draft, Room, RoomError, Session, action
+from msgspec import Struct
 
-Ranges = list[list[int]]  # [first, last] of numbers that follow each other
-AllLines = dict[str, dict[str, Ranges]]  # by room and client
+from gospa import Access, Caller, Items, Room, RoomError, Session, State, action, alarm, command
+from tests.gospa.chaos.ranges import Ranges, add_number, held, holds
 
-ITEM = "item:"  # begins the key of a client's item
-OTHERS = ("doubled", "filler", "total")  # keys that are no client's
-
-
-def add_number(ranges: Ranges, number: int) -> None:
-    """Add a number to ranges that do not hold it."""
-    if ranges and ranges[-1][1] == number - 1:
-        ranges[-1][1] = number
-    else:
-        ranges.append([number, number])
-        ranges.sort()
+KEPT = 8  # lines of the log
+PLACES = 5  # in a pool
+FIRST, SECOND = ".1", ".2"  # end the names of the lines to which the steps of a command add
 
 
-def holds(ranges: Ranges, number: int) -> bool:
-    return any(first <= number <= last for first, last in ranges)
+class Entry(Struct, frozen=True):
+    client: str
+    number: int
 
 
-def held(ranges: Ranges) -> int:
-    """How many numbers the ranges hold."""
-    return sum(last - first + 1 for first, last in ranges)
+class LinesState(State):
+    lines: Items[Ranges] = Items()
+    doubled: list[Entry] = []
+    filler: str = ""
+    log: Items[Entry] = Items(keep=KEPT)
 
 
-def lacking(before: Ranges, after: Ranges) -> Ranges:
-    """The numbers of the first ranges that the second ones do not hold."""
-    found: Ranges = []
-    for first, last in before:
-        at = first
-        for start, end in sorted(after):
-            if end >= at and start <= last:
-                if start > at:
-                    found.append([at, start - 1])
-                at = end + 1
-        if at <= last:
-            found.append([at, last])
-    return found
+class LedgerState(LinesState):
+    total: int = 0
 
 
-class Lines(Room):
+class ShelfState(LinesState):
+    items: Items[int] = Items()
+
+
+class PoolState(LinesState):
+    size: int = 0
+    places: Items[Entry] = Items()
+
+
+class Open:
+    """A room that everybody may enter."""
+
+    async def authorize(self, session: Session) -> Access:
+        return Access.FULL
+
+
+class Lines(Open, Room[LinesState]):
     """Each client adds numbers to a line of its own: writers never touch each other's keys."""
 
     pattern = "lines/<name>"
 
-    async def authorize(self, session: Session) -> bool:
-        return True
-
     @action
-    def add(self, state: Draft, client: str, number: int, filler: str = "") -> list[int]:
+    def add(self, state: LinesState, client: str, number: int, filler: str = "") -> list[int]:
         """Add a number; returns how many the client has."""
-        return [self._append(state, client, number, filler)]
+        state.log.append(Entry(client, number))
+        return [_add(state, client, number, filler)]
 
-    @staticmethod
-    def _append(state: Draft, client: str, number: int, filler: str) -> int:
-        line: Ranges = state.setdefault(client, [])
-        if holds(line, number):
-            state["doubled"] = [*state.get("doubled", []), [client, number]]
-        else:
-            add_number(line, number)
-        state["filler"] = filler
-        return held(line)
+    @command
+    async def order(self, caller: Caller, client: str, number: int, filler: str = "") -> None:
+        """Add a number to two lines, in two commits."""
+        await caller.call(Lines.add, client + FIRST, number, filler)
+        await caller.call(Lines.add, client + SECOND, number)
 
 
-class Ledger(Lines):
+class Ledger(Open, Room[LedgerState]):
     """The same with a total, over which all writers contend: it has to fit in every state."""
 
     pattern = "ledger/<name>"
-    initial = {"total": 0}
 
     @action
-    def add(self, state: Draft, client: str, number: int, filler: str = "") -> list[int]:
+    def add(self, state: LedgerState, client: str, number: int, filler: str = "") -> list[int]:
         """Add a number; returns how many the client and all clients have."""
-        own = self._append(state, client, number, filler)
-        state["total"] += 1
-        return [own, state["total"]]
+        own = _add(state, client, number, filler)
+        state.total += 1
+        return [own, state.total]
+
+    @command
+    async def order(self, caller: Caller, client: str, number: int, filler: str = "") -> None:
+        """Add a number to two lines, in two commits."""
+        await caller.call(Ledger.add, client + FIRST, number, filler)
+        await caller.call(Ledger.add, client + SECOND, number)
 
 
-class Shelf(Lines):
+class Shelf(Open, Room[ShelfState]):
     """Each client puts an item there and takes it away; whoever finds it otherwise is refused."""
 
     pattern = "shelf/<name>"
 
     @action
-    def put(self, state: Draft, client: str, number: int, filler: str = "") -> list[int]:
-        if ITEM + client in state:
+    def put(self, state: ShelfState, client: str, number: int, filler: str = "") -> list[int]:
+        if client in state.items:
             raise RoomError("the item is there")
-        state[ITEM + client] = number
-        return [self._append(state, client, number, filler)]
+        state.items[client] = number
+        return [_add(state, client, number, filler)]
 
     @action
-    def take(self, state: Draft, client: str, number: int, filler: str = "") -> list[int]:
-        if ITEM + client not in state:
+    def take(self, state: ShelfState, client: str, number: int, filler: str = "") -> list[int]:
+        if client not in state.items:
             raise RoomError("the item is not there")
-        del state[ITEM + client]
-        return [self._append(state, client, number, filler)]
+        del state.items[client]
+        return [_add(state, client, number, filler)]
 
     @action
-    def find(self, state: Draft, owner: str) -> int:
+    def find(self, state: ShelfState, owner: str) -> int:
         """Change nothing; returns the number under which the owner's item was put."""
-        if ITEM + owner not in state:
+        if owner not in state.items:
             raise RoomError("the item is not there")
-        number: int = state[ITEM + owner]
-        return number
+        return state.items[owner]
 
 
-ROOMS = [Lines, Ledger, Shelf]
+class Pool(Open, Room[PoolState]):
+    """Clients share a few places. Their number is kept as well: it has to fit in every state.
+
+    Who enters reads how many are taken, and no value that others write: the collection's epoch
+    alone has the action run again when another one came first.
+    """
+
+    pattern = "pool/<name>"
+
+    @action
+    def enter(self, state: PoolState, client: str, number: int, filler: str = "") -> list[int]:
+        if len(state.places) >= PLACES:
+            raise RoomError("the pool is full")
+        state.places.append(Entry(client, number))
+        state.size = len(state.places)
+        return [_add(state, client, number, filler)]
+
+    @action
+    def leave(self, state: PoolState, client: str, number: int, filler: str = "") -> list[int]:
+        """Have the one who came first leave."""
+        for id in state.places:
+            del state.places[id]
+            break
+        else:
+            raise RoomError("the pool is empty")
+        state.size = len(state.places)
+        return [_add(state, client, number, filler)]
 
 
-def lines(state: dict[str, Any]) -> dict[str, Ranges]:
-    """The line of each client in a state."""
-    return {
-        key: line for key, line in state.items() if key not in OTHERS and not key.startswith(ITEM)
-    }
+class Rung(Struct, frozen=True):
+    times: int
+    late: float  # seconds
 
 
-def items(state: dict[str, Any]) -> dict[str, int]:
-    """The item of each client that has one there."""
-    return {key[len(ITEM) :]: item for key, item in state.items() if key.startswith(ITEM)}
+class TimerState(State):
+    pending: str = ""
+    due: float = 0.0
+    rung: Items[Rung] = Items()
+    strays: int = 0
 
 
-def contradiction(state: dict[str, Any]) -> str | None:
-    """What in this state cannot be, whatever happened; None if nothing."""
+class Timer(Open, Room[TimerState]):
+    """Notes which of its alarms ran, and how late by the clock of this machine."""
+
+    pattern = "timer/<name>"
+
+    @action(server=True)
+    def arm(self, state: TimerState, token: str, after: float) -> None:
+        state.pending, state.due = token, time.time() + after
+        state.wake(after=after)
+
+    @alarm
+    def ring(self, state: TimerState) -> None:
+        token, late = state.pending, time.time() - state.due
+        if not token:
+            state.strays += 1
+            return
+        before = state.rung[token].times if token in state.rung else 0
+        state.rung[token] = Rung(before + 1, late)
+        state.pending = ""
+
+
+def _add(state: LinesState, client: str, number: int, filler: str) -> int:
+    line = state.lines.setdefault(client, [])
+    if holds(line, number):
+        state.doubled.append(Entry(client, number))
+    else:
+        add_number(line, number)
+    state.filler = filler
+    return held(line)
+
+
+ROOMS: list[type[Room]] = [Lines, Ledger, Shelf, Pool, Timer]
+KINDS = {kind.pattern.partition("/")[0]: kind for kind in ROOMS}
+COLLECTIONS = {name for kind in ROOMS for name in kind.state.schema().collections}
+UNSET: Mapping[str, Any] = {
+    "total": 0,
+    "size": 0,
+    "filler": "",
+    "doubled": [],
+    "pending": "",
+    "due": 0.0,
+    "strays": 0,
+}
+
+
+def flat(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state as it is on the wire, without what has its default, from one with collections."""
+    found: dict[str, Any] = {}
+    for key, value in state.items():
+        if key in COLLECTIONS:
+            found |= {f"{key}/{id}": item for id, item in value.items()}
+        elif key not in UNSET or value != UNSET[key]:
+            found[key] = value
+    return found
+
+
+def nested(state: State) -> dict[str, Any]:
+    """A state with its collections, for `flat`."""
+    schema = type(state).schema()
+    fields = {name: getattr(state, name) for name in schema.fields}
+    return fields | {name: dict(getattr(state, name)) for name in schema.collections}
+
+
+def items_of(state: Mapping[str, Any], collection: str) -> dict[str, Any]:
+    """The items of a collection in a flat state."""
+    start = f"{collection}/"
+    return {key[len(start) :]: item for key, item in state.items() if key.startswith(start)}
+
+
+def line_of(state: Mapping[str, Any], client: str) -> Ranges:
+    """The line of a client in a flat state."""
+    line: Ranges = state.get(f"lines/{client}", [])
+    return line
+
+
+def contradiction(state: Mapping[str, Any]) -> str | None:
+    """What in this flat state cannot be, whatever happened; None if nothing."""
     if state.get("doubled"):
         return f"applied twice: {state['doubled']}"
     if "total" in state:
-        entries = sum(held(line) for line in lines(state).values())
+        entries = sum(held(line) for line in items_of(state, "lines").values())
         if entries != state["total"]:
             return f"the total is {state['total']}, but there are {entries} entries"
-    for client, number in items(state).items():
-        line: Ranges = state.get(client, [])
+    for client, number in items_of(state, "items").items():
+        line = line_of(state, client)
         if not line or line[-1][1] != number:
             return f"the item of {client} was put as {number}, but its changes are {line}"
+    places, size = len(items_of(state, "places")), state.get("size", 0)
+    if places > PLACES or places != size:
+        return (
+            f"{places} of {PLACES} places are taken, and the number of these is said to be {size}"
+        )
     return None

@@ -18,18 +18,20 @@ from pathlib import Path
 from unittest.mock import patch
 
 import gospa.client
-import gospa.membership
+import gospa.remote.backoff
 from gospa.settings import Settings
 from gospa.store.codec import unpack_fields
 from gospa.testing import until
+from tests.gospa.chaos.alarms import Alarms
 from tests.gospa.chaos.callers import Caller
 from tests.gospa.chaos.client import ChaosClient
+from tests.gospa.chaos.epochs import check_epochs
 from tests.gospa.chaos.faults import FAULTS, AnyClient, World
 from tests.gospa.chaos.judge import judge
 from tests.gospa.chaos.proxy import run_proxy
 from tests.gospa.chaos.python_client import PythonClient
 from tests.gospa.chaos.report import ROOMS, Options, Report
-from tests.gospa.chaos.rooms import lines
+from tests.gospa.chaos.rooms import items_of
 from tests.gospa.chaos.safeguards import SAFEGUARDS
 from tests.gospa.chaos.store import STORES, run_store
 from tests.gospa.chaos.truth import Kind, Truth
@@ -50,7 +52,9 @@ async def run(options: Options, directory: Path) -> Report:
         servers = [stack.enter_context(_host(url, options, directory)) for url in store.urls]
         for server in servers:
             await server.ready()
-        clients, callers = _users(options, [server.address for server in servers], report.truth)
+        addresses = [server.address for server in servers]
+        clients, callers = _users(options, addresses, report.truth)
+        callers.append(Alarms(addresses, report.truth, options.rng("alarms")))
         stack.enter_context(_impatient())
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(each.run()) for each in (*clients, *callers)]
@@ -79,7 +83,7 @@ def _host(url: str, options: Options, directory: Path) -> contextlib.AbstractCon
 
 def _users(
     options: Options, addresses: Sequence[str], truth: Truth
-) -> tuple[list[AnyClient], list[Caller]]:
+) -> tuple[list[AnyClient], list[Caller | Alarms]]:
     """The clients of both kinds, and the callers."""
     clients: list[AnyClient] = []
     for number in range(options.clients):
@@ -95,7 +99,7 @@ def _impatient() -> Iterator[None]:
     """Have clients of `gospa.client` try again as soon as the others do."""
     with (
         patch.object(gospa.client, "RECONNECT", (0.05, 0.5)),
-        patch.object(gospa.membership, "RETRY", (0.1, 0.5)),
+        patch.object(gospa.remote.backoff, "UNAVAILABLE", (0.1, 0.5)),
     ):
         yield
 
@@ -108,7 +112,7 @@ async def _disturb(world: World, servers: Sequence[Server], report: Report) -> N
         over = number > 0 and time.monotonic() - began > report.options.seconds
         if over or world.truth.violations:
             break
-        await _round(world, number, report)
+        await _round(world, servers, number, report)
         report.memory.append(_memory(world))
         for server in [*servers] * 3 * report.options.workers:  # which worker answers is chance
             said = await server.report()
@@ -117,7 +121,7 @@ async def _disturb(world: World, servers: Sequence[Server], report: Report) -> N
         report.seconds = time.monotonic() - began
 
 
-async def _round(world: World, number: int, report: Report) -> None:
+async def _round(world: World, servers: Sequence[Server], number: int, report: Report) -> None:
     """Work undisturbed for a moment, then through some faults, then come to rest."""
     rng = report.options.rng(f"round {number}")
     names = report.last = report.options.choose(rng)
@@ -132,9 +136,10 @@ async def _round(world: World, number: int, report: Report) -> None:
         user.writing = False
     over = time.monotonic()
     await _agree(world, report.options.bound)
-    stored = {room: await world.store.fields(room) for room in world.rooms}
-    finals = {room: lines(unpack_fields(fields)) for room, fields in stored.items()}
-    judge(world.truth, finals, {room: (await world.store.head(room))[1] for room in world.rooms})
+    stored = {room: await world.store.snapshot(room) for room in world.rooms}
+    await check_epochs(world.truth, stored, [*servers] * 2 * report.options.workers)
+    finals = {room: items_of(unpack_fields(each.fields), "lines") for room, each in stored.items()}
+    judge(world.truth, finals, {room: each.tag for room, each in stored.items()})
     for user in users:
         user.rest()
     for name in names:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from gospa.backends.redis import state
-from gospa.live.local_room import LocalRoom
+from gospa.live.follower import Follower
 from gospa.live.mutations import MutationQueue
 from gospa.live.replica import Link, Replica
 from gospa.live.wire import Patch
@@ -14,6 +14,14 @@ from gospa.store.contract import Change, Commit, Outcome
 _apply = Replica.apply
 _commit: Callable[[MutationQueue, Change], Awaitable[Outcome]] = MutationQueue._commit  # noqa: SLF001
 NUMBER_CHECK = b"known = known or tonumber(first) <= record[2]"
+EPOCH_CHECK = b"moved = moved or (redis.call('HGET', room, '#' .. ARGV[i]) or '') ~= ARGV[i + 1]"
+
+
+def _without(line: bytes) -> None:
+    """Take a line out of the script."""
+    assert line in state.SCRIPT
+    state.SCRIPT = state.SCRIPT.replace(line, b"")
+    state.DIGEST = hashlib.sha1(state.SCRIPT, usedforsecurity=False).hexdigest()
 
 
 def _without_parents() -> None:
@@ -27,18 +35,21 @@ def _without_parents() -> None:
 
 def _without_numbers() -> None:
     """Apply a mutation again that the store knows."""
-    assert NUMBER_CHECK in state.SCRIPT
-    state.SCRIPT = state.SCRIPT.replace(NUMBER_CHECK, b"")
-    state.DIGEST = hashlib.sha1(state.SCRIPT, usedforsecurity=False).hexdigest()
+    _without(NUMBER_CHECK)
+
+
+def _without_epochs() -> None:
+    """Apply what depends on which items there are, whatever others have added or removed."""
+    _without(EPOCH_CHECK)
 
 
 def _without_heads() -> None:
     """Believe that the replica is at the store's commit."""
 
-    async def compare(self: LocalRoom, tag: bytes, since: bytes) -> None:
+    async def compare(self: Follower, tag: bytes, since: bytes) -> None:
         """Compare nothing."""
 
-    LocalRoom.compare = compare  # type: ignore[method-assign]
+    Follower.compare = compare  # type: ignore[method-assign]
 
 
 def _without_questions() -> None:
@@ -47,7 +58,7 @@ def _without_questions() -> None:
     async def commit(self: MutationQueue, change: Change) -> Outcome:
         if change:
             return await _commit(self, change)
-        return Commit(self._current().version)
+        return Commit(self._newest.version)
 
     MutationQueue._commit = commit  # type: ignore[method-assign]  # noqa: SLF001
 
@@ -55,15 +66,16 @@ def _without_questions() -> None:
 def _without_joins() -> None:
     """Show a client that joins the replica as it is."""
 
-    async def catch_up(self: LocalRoom, version: int, tag: bytes | None) -> None:
+    async def catch_up(self: Follower, version: int, tag: bytes | None) -> None:
         """Load nothing."""
 
-    LocalRoom.catch_up = catch_up  # type: ignore[method-assign]
+    Follower.catch_up = catch_up  # type: ignore[method-assign]
 
 
 SAFEGUARDS: dict[str, Callable[[], None]] = {
     "parents": _without_parents,
     "numbers": _without_numbers,
+    "epochs": _without_epochs,
     "heads": _without_heads,
     "questions": _without_questions,
     "joins": _without_joins,

@@ -7,7 +7,8 @@ from typing import Any
 
 from gospa.store.contract import NO_TAG
 from tests.gospa.chaos.mutation import Mutation
-from tests.gospa.chaos.rooms import Ranges, add_number, holds, lacking
+from tests.gospa.chaos.ranges import Ranges, add_number, holds, lacking
+from tests.gospa.chaos.rooms import line_of
 from tests.gospa.chaos.truth import Doubt, Kind, Truth
 
 ACKNOWLEDGED = b"acknowledged"  # the tag of a commit whose version alone is known
@@ -90,7 +91,7 @@ class Sight:
     def rest(self, client: str, state: Mapping[str, Any]) -> None:
         """All was judged: what is in the state now is what is due."""
         self.client = client
-        self._own = [list(each) for each in state.get(client, [])]
+        self._own = [list(each) for each in line_of(state, client)]
         self._ahead.clear()
         self._floor = 0
 
@@ -110,8 +111,7 @@ class Sight:
 
     def _check_own(self, state: Mapping[str, Any], *tags: bytes) -> None:
         self._truth.counts["looks for own changes in states"] += bool(self._own)
-        line: Ranges = state.get(self.client, [])
-        if missing := lacking(self._own, line):
+        if missing := lacking(self._own, line_of(state, self.client)):
             self._own = lacking(self._own, missing)
             text = f"{self._who} was shown {self._room} without its changes {missing}"
             found = (missing[0][0], missing[-1][1])
@@ -120,6 +120,7 @@ class Sight:
     def _owe(self, mutation: Mutation) -> None:
         if (
             mutation.writes
+            and not mutation.is_command
             and mutation.client == self.client
             and not holds(self._own, mutation.number)
         ):

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.asyncio import RedisCluster
 
-from gospa.store.contract import NO_TAG, channel
+from gospa.store.contract import NO_TAG, Snapshot, channel
 from gospa.testing import until
 from tests.gospa.chaos.proxy import Proxy
 from tests.gospa.redis_servers import PERSISTENT, ClusterServers, RedisServer, Sentinels
@@ -73,9 +73,15 @@ class Store:
         head: bytes | None = await self.client.hget(self.key(room), "h")
         return (int.from_bytes(head[1:9]), head[9:]) if head else (0, NO_TAG)
 
-    async def fields(self, room: str) -> dict[str, bytes]:
+    async def snapshot(self, room: str) -> Snapshot:
+        """The whole room; see commit.lua."""
         stored = await self.client.hgetall(self.key(room))
-        return {name[1:].decode(): raw for name, raw in stored.items() if name[:1] == b"."}
+        head = stored.get(b"h", bytes(9) + NO_TAG)
+        values, epochs = dict[str, bytes](), dict[str, bytes]()
+        for name, raw in stored.items():
+            if name[:1] in b".#":
+                (values if name[:1] == b"." else epochs)[name[1:].decode()] = raw
+        return Snapshot(int.from_bytes(head[1:9]), head[9:], values, epochs)
 
     async def close(self) -> None:
         await self._server.close()

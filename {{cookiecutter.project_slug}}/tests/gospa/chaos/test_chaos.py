@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.gospa.chaos.faults import faults_of
+from tests.gospa.chaos.ranges import add_number, held, holds, lacking
 from tests.gospa.chaos.report import Options
-from tests.gospa.chaos.rooms import add_number, contradiction, held, holds, lacking
+from tests.gospa.chaos.rooms import PLACES, contradiction, flat
 from tests.gospa.chaos.run import run
 from tests.gospa.chaos.safeguards import SAFEGUARDS
 from tests.gospa.chaos.truth import Kind
@@ -48,9 +49,10 @@ async def test_a_store_of_several_servers_may_change_under_load(
 MISSING = {
     "parents": (Options(faults=["messages_dropped"], pace=0.02), {Kind.WRONG}),
     "numbers": (Options(faults=["clients_vanished"], pace=0.02), {Kind.DOUBLED}),
+    "epochs": (Options(faults=["messages_delayed"], pace=0.02), {Kind.WRONG}),
     # With few changes, as the next one would show that the room was lost.
     "heads": (Options(faults=["room_evicted"], pace=1.0), {Kind.APART}),
-    "questions": (Options(faults=["subscribers_late"]), {Kind.UNTRUE}),
+    "questions": (Options(faults=["subscribers_late"]), {Kind.UNTRUE, Kind.KEPT}),
     "joins": (Options(faults=["subscribers_late"]), {Kind.BACK, Kind.HIDDEN}),
 }
 
@@ -107,12 +109,34 @@ def test_ranges_hold_what_was_added() -> None:
 
 
 def test_a_total_that_does_not_fit_is_a_contradiction() -> None:
-    assert contradiction({"total": 3, "a": [[1, 2]], "b": [[5, 5]], "filler": ""}) is None
-    assert contradiction({"total": 4, "a": [[1, 2]], "b": [[5, 5]], "filler": ""})
-    assert contradiction({"a": [[1, 1]], "doubled": [["a", 1]]})
+    state = {"lines/a": [[1, 2]], "lines/b": [[5, 5]], "filler": ""}
+    assert contradiction({**state, "total": 3}) is None
+    assert contradiction({**state, "total": 4})
+
+
+def test_what_was_added_twice_is_a_contradiction() -> None:
+    assert contradiction({"lines/a": [[1, 1]], "doubled": [{"client": "a", "number": 1}]})
 
 
 def test_an_item_that_does_not_fit_is_a_contradiction() -> None:
-    assert contradiction({"a": [[1, 3]], "item:a": 3}) is None
-    assert contradiction({"a": [[1, 4]], "item:a": 3})
-    assert contradiction({"item:a": 3})
+    assert contradiction({"lines/a": [[1, 3]], "items/a": 3}) is None
+    assert contradiction({"lines/a": [[1, 4]], "items/a": 3})
+    assert contradiction({"items/a": 3})
+
+
+@pytest.mark.parametrize(
+    ("taken", "size", "fits"),
+    [(2, 2, True), (2, 3, False), (PLACES, PLACES, True), (PLACES + 1, PLACES + 1, False)],
+)
+def test_more_places_than_there_are_or_another_size_are_a_contradiction(
+    taken: int, size: int, *, fits: bool
+) -> None:
+    state = {f"places/{n}": {"client": "a", "number": n} for n in range(taken)}
+    assert (contradiction({**state, "size": size}) is None) is fits
+
+
+def test_a_state_is_the_same_with_its_collections_as_maps_and_with_its_defaults() -> None:
+    state = {"lines/a": [[1, 1]], "lines/b/c": [[2, 2]], "filler": "x"}
+    assert flat(state) == state
+    nested = {"lines": {"a": [[1, 1]], "b/c": [[2, 2]]}, "log": {}, "filler": "x", "total": 0}
+    assert flat(nested) == state

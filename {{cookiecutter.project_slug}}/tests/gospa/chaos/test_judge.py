@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from gospa.store.contract import NO_TAG
+from gospa.store.contract import NO_TAG, Snapshot
 from tests.gospa.chaos.chains import ALWAYS
+from tests.gospa.chaos.epochs import check_chain
 from tests.gospa.chaos.judge import LOST_CHAIN, SPLIT, judge
-from tests.gospa.chaos.mutation import Author, Mutation
+from tests.gospa.chaos.mutation import ORDER, Author, Mutation
 from tests.gospa.chaos.sight import Sight
 from tests.gospa.chaos.truth import Kind, Truth
 
@@ -65,6 +66,20 @@ class TestChanges:
         self.issue(truth)
         judge(truth, {"a": {}})
         assert kinds(truth) == [Kind.SILENT]
+
+    @pytest.mark.parametrize(("second", "expected"), [([[1, 1]], []), ([], [Kind.LOST])])
+    def test_a_command_is_there_with_both_of_its_steps(
+        self, truth: Truth, second: list[list[int]], expected: list[Kind]
+    ) -> None:
+        self.issue(truth, acknowledged=2.0).kind = ORDER
+        judge(truth, {"a": {"c.1": [[1, 1]], "c.2": second}})
+        assert kinds(truth) == expected
+
+    def test_one_that_was_refused_may_be_there_in_part(self, truth: Truth) -> None:
+        mutation = self.issue(truth)
+        mutation.kind, mutation.refused = ORDER, "conflict"
+        judge(truth, {"a": {"c.1": [[1, 1]]}})
+        assert not truth.violations
 
     @pytest.mark.parametrize("line", [[], [[1, 1]]])
     def test_what_nobody_can_know_may_be_either(self, truth: Truth, line: list[list[int]]) -> None:
@@ -150,13 +165,25 @@ class TestStates:
         sight = self.show(truth)
         self.acknowledge(truth, sight, 3)
         sight.shown((2, tag(2)), {"x": 2})
-        sight.shown((4, tag(4)), {"c": [[1, 1]]})
+        sight.shown((4, tag(4)), {"lines/c": [[1, 1]]})
         self.judge(truth, [[1, 1]])
         assert not truth.violations
         self.acknowledge(truth, sight, 4)
         sight.shown((5, tag(5)), {"x": 5})
         self.judge(truth, [[1, 1]])
         assert kinds(truth) == [Kind.HIDDEN]
+
+    def test_unless_the_store_lost_it_and_not_a_command_of_that_number(self, truth: Truth) -> None:
+        sight = self.show(truth)
+        command = Mutation("c", "a", 1, kind=ORDER)
+        truth.open.append(command)
+        self.acknowledge(truth, sight, 3)
+        truth.lost(ALWAYS, "a")
+        truth.acknowledge(command, None, None)
+        command.issued = LATER
+        sight.shown((3, tag(3)), {"x": 3})
+        judge(truth, {"a": {"c.1": [[1, 1]], "c.2": [[1, 1]]}}, {"a": tag(3)})
+        assert not truth.violations
 
     def test_and_in_every_snapshot_after_a_join(self, truth: Truth) -> None:
         sight = self.show(truth)
@@ -172,8 +199,8 @@ class TestStates:
         self.acknowledge(truth, sight, 4)
         sight.rejoin()
         sight.shown((3, tag(3)), {"x": 3}, tag(2))
-        sight.shown((4, tag(4)), {"c": [[1, 1]]}, tag(3))
-        sight.joined({"c": [[1, 1]]})
+        sight.shown((4, tag(4)), {"lines/c": [[1, 1]]}, tag(3))
+        sight.joined({"lines/c": [[1, 1]]})
         self.judge(truth, [[1, 1]])
         assert not truth.violations
 
@@ -248,14 +275,41 @@ class TestAnswers:
     def test_results_fit_the_state_of_their_version(
         self, truth: Truth, result: list[int], *, fits: bool
     ) -> None:
-        state: dict[str, Any] = {"c": [[1, 1]], "d": [[1, 5]], "total": 6}
+        state: dict[str, Any] = {"lines/c": [[1, 1]], "lines/d": [[1, 5]], "total": 6}
         truth.shown("d", "ledger/x", (4, tag(4)), state)
-        truth.shown("d", "ledger/x", (5, tag(5)), {**state, "c": [[1, 2]], "total": 7}, tag(4))
+        truth.shown(
+            "d", "ledger/x", (5, tag(5)), {**state, "lines/c": [[1, 2]], "total": 7}, tag(4)
+        )
         mutation = Mutation("c", "ledger/x", 2)
         truth.open.append(mutation)
         truth.acknowledge(mutation, 5, result)
         judge(truth, {"ledger/x": {"c": [[1, 2]], "d": [[1, 5]]}})
         assert kinds(truth) == ([] if fits else [Kind.RESULT])
+
+
+class TestEpochs:
+    """A place was taken at commit 2, and something else was changed at commit 3."""
+
+    def judge(self, truth: Truth, epoch: int, *, first: int = 1) -> None:
+        states: dict[int, dict[str, Any]] = {1: {}, 2: {"places/x": 1}}
+        states[3] = {**states[2], "filler": "x"}
+        for version in range(first, 4):
+            state, parent = states[version], tag(version - 1)
+            truth.shown("c", "pool/x", (version, tag(version)), state, parent)
+        truth.violations.clear()  # such a state has no size
+        epochs = {"places": tag(epoch)} if epoch else {}
+        check_chain(truth, "pool/x", Snapshot(3, tag(3), {}, epochs))
+
+    @pytest.mark.parametrize(("epoch", "fits"), [(2, True), (1, False), (3, False), (0, False)])
+    def test_it_is_that_of_the_last_commit_that_changed_which_items_there_are(
+        self, truth: Truth, epoch: int, *, fits: bool
+    ) -> None:
+        self.judge(truth, epoch)
+        assert kinds(truth) == ([] if fits else [Kind.EPOCH])
+
+    def test_one_of_which_no_commit_was_shown_may_be_any(self, truth: Truth) -> None:
+        self.judge(truth, 1, first=3)
+        assert not truth.violations
 
 
 def tag(version: int) -> bytes:

@@ -11,7 +11,8 @@ import msgpack
 
 from tests.gospa.chaos.chains import ALWAYS, Chain, State
 from tests.gospa.chaos.mutation import Mutation, Shelves
-from tests.gospa.chaos.rooms import AllLines, contradiction
+from tests.gospa.chaos.ranges import AllLines
+from tests.gospa.chaos.rooms import contradiction, flat
 
 
 class Kind(StrEnum):
@@ -26,6 +27,7 @@ class Kind(StrEnum):
     HIDDEN = "acknowledged changes not shown"
     RESULT = "results that do not fit their state"
     UNTRUE = "untrue refusals and answers"
+    EPOCH = "epochs that differ"
     APART = "no agreement"
 
 
@@ -83,6 +85,7 @@ class Truth:
         self.losses: list[Loss] = []
         self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
+        self.lateness: list[float] = []  # of alarms, in seconds
         self.shelves = Shelves()
         self.doubts: list[Doubt] = []
         self.chains: defaultdict[str, Chain] = defaultdict(Chain)
@@ -106,7 +109,7 @@ class Truth:
         """A client displays this: it has to be possible, and the same for all at this commit."""
         self.counts["states shown"] += 1
         (version, tag), chain = head, self.chains[room]
-        state = {key: value for key, value in state.items() if (key, value) != ("total", 0)}
+        state = flat(state)
         digest = hash(msgpack.packb(sorted(state.items())))
         if self._states.setdefault((room, tag), digest) != digest:
             text = f"{who} was shown another state of {room} than others at {tag.hex()}"

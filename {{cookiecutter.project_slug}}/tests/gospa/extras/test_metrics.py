@@ -4,8 +4,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import time
 from pathlib import Path
 
 import httpx
@@ -15,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gospa.extras.metrics import WIDTH, Table, exposition
 from gospa.settings import Settings
 from gospa.stats import Stats
-from gospa.testing import Member, until
+from gospa.testing import until
 from tests.gospa.process.server import launch
+from tests.gospa.raw_client import ConnectRaw
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana.json"
 
@@ -30,15 +30,13 @@ def samples(exposition: str) -> dict[str, float]:
     }
 
 
-async def test_work_shows_in_the_metrics(
-    address: str, connect: Callable[[], AbstractAsyncContextManager[Member]]
-) -> None:
+async def test_work_shows_in_the_metrics(address: str, connect_raw: ConnectRaw) -> None:
     async def told() -> dict[str, float]:
         async with httpx.AsyncClient() as client:
             return samples((await client.get(f"http://{address}/health/metrics")).text)
 
     before = await told()
-    async with connect() as member, connect() as other:
+    async with connect_raw() as member, connect_raw() as other:
         await member.join("sheet/a")
         await other.join("sheet/a")
         for _ in range(5):
@@ -154,6 +152,26 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
         for name in re.findall(r"gospa_\w+", target["expr"])
     }
     assert asked == known
+
+
+def test_a_page_is_made_once_a_second_however_often_it_is_asked_for(
+    stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    table = Table([0.0] * 2 * WIDTH, 0)
+
+    def committed() -> float:
+        return samples(table.page().decode())["gospa_commits_total commit"]
+
+    now = 5.0
+    stats.committed = 1
+    assert committed() == 1
+    stats.committed = 2
+    now = 5.9
+    assert committed() == 1
+    now = 6.1
+    assert committed() == 2
 
 
 @pytest.mark.slow

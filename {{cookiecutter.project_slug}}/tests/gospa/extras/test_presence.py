@@ -1,332 +1,352 @@
-"""Lists of members, kept by two workers on one store of the chosen backend."""
+"""Lists of who is in a room."""
 
 import os
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import pytest
 
-import app as chosen
-from gospa import rooms_of, tasks
-from gospa.app import create_app
-from gospa.errors import StoreUnavailable
+from gospa import Rooms
 from gospa.extras import presence
-from gospa.extras.presence import LocalMembers
-from gospa.live.hub import Hub
-from gospa.live.requests import member_id
-from gospa.live.router import Router
-from gospa.pubsub import PubSub
-from gospa.sessions.session import new_session
-from gospa.settings import Settings
-from gospa.store.codec import unpack_fields
-from gospa.store.contract import Change, Outcome, StateStore
-from gospa.testing import Member, OpenApp, serve, until
-from gospa.testing import Refused as Denied
+from gospa.live import reviews, visits
+from gospa.live.seat import MAX_DETAILS
+from gospa.rooms import MEMBERS
+from gospa.sessions.session import LONGEST_USER
+from gospa.stats import Stats
+from gospa.testing import OpenApp, Refused, Site, until
+from tests.gospa.extras.listing import PEOPLE, TABS, Party, Seen, Tabs, has, id_of, listed
+from tests.gospa.raw_client import RawClient, raw_client
 from tests.gospa.rooms import ROOMS
-
-LIST = "sheet/a#members"
-
-Connect = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "REVIEW", 0.05)
-    monkeypatch.setattr(presence, "LEASE", 1.0)
-
-
-class Worker:
-    """A hub that reviews its rooms and lists until it is killed."""
-
-    def __init__(self, store: StateStore, pubsub: PubSub, settings: Settings) -> None:
-        router = Router(ROOMS)
-        router.derive(presence.SUFFIX, presence.Members)
-        self.hub = Hub(store, pubsub, router, settings)
-        self.tasks = [
-            tasks.start(self.hub.watch_tags(), "tags"),
-            tasks.start(presence.watch(self.hub), "presence"),
-        ]
-
-    async def open(self) -> None:
-        self.room = await self.hub.enter(LIST, new_session(0))
-
-    @property
-    def members(self) -> LocalMembers:
-        assert isinstance(self.room.members, LocalMembers)
-        return self.room.members
-
-    def lists(self) -> dict[str, Any]:
-        """The details of each member, as this worker knows them."""
-        entries = unpack_fields(self.room.replica.snapshot.fields)
-        return {member: entry["details"] for member, entry in entries.items()}
-
-    async def kill(self) -> None:
-        await tasks.stop(*self.tasks)
-
-
-class Faulty:
-    """A store that can be away for commits."""
-
-    def __init__(self, store: StateStore) -> None:
-        self.away = False
-        self.changes: list[Change] = []
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    async def commit(self, room: str, change: Change) -> Outcome:
-        if self.away:
-            raise StoreUnavailable("it is away")
-        self.changes.append(change)
-        return await self._store.commit(room, change)
+    monkeypatch.setattr(reviews, "REVIEW", 0.05)
+    monkeypatch.setattr(visits, "LEASE", 0.2)
 
 
 @pytest.fixture
-def faulty(store: StateStore) -> Faulty:
-    return Faulty(store)
+async def site(open_app: OpenApp) -> AsyncIterator[Site]:
+    async with open_app([*ROOMS, Tabs, Party], presence_size=3) as site:
+        yield site
 
 
-@pytest.fixture
-async def workers(
-    faulty: Any, pubsub: PubSub, settings: Settings
-) -> AsyncIterator[tuple[Worker, Worker]]:
-    one, other = Worker(faulty, pubsub, settings), Worker(faulty, pubsub, settings)
-    for worker in (one, other):
-        await worker.open()
-    yield one, other
-    for worker in (one, other):
-        await worker.kill()
-        await worker.room.mutations.idle.wait()
-        await worker.room.close()
+async def test_members_see_who_is_there_and_what_each_claims(site: Site) -> None:
+    cookie = await site.log_in("ann", name="Ann")
+    async with raw_client(site, cookie=cookie) as ann, raw_client(site) as visitor:
+        await ann.join(TABS, claims={"name": "the queen"})
+        await visitor.join(TABS)
+        state = await visitor.sees(TABS, has(2, id_of(ann), id_of(visitor)))
+        assert listed(state) == {
+            id_of(ann): {
+                "user": "ann",
+                "info": {"name": "Ann"},
+                "claims": {"name": "the queen"},
+                "tabs": 1,
+            },
+            id_of(visitor): {"user": None, "info": {}, "claims": None, "tabs": 1},
+        }
 
 
-async def test_members_of_all_workers_are_listed_on_each(workers: tuple[Worker, Worker]) -> None:
-    one, other = workers
-    one.members.enter("ann", "connection 1", {"name": "Ann"})
-    other.members.enter("bob", "connection 2", None)
-    for worker in workers:
-        await until(lambda worker=worker: worker.lists() == {"ann": {"name": "Ann"}, "bob": None})
+async def test_who_leaves_or_is_gone_is_not_listed(site: Site) -> None:
+    async with raw_client(site) as one:
+        await one.join(TABS)
+        async with raw_client(site) as other:
+            await other.join(TABS)
+            await one.sees(TABS, has(2, id_of(one), id_of(other)))
+            await other.send(1, TABS)
+            await one.sees(TABS, has(1, id_of(one)))
+            await other.join(TABS)
+            await one.sees(TABS, has(2, id_of(one), id_of(other)))
+        await one.sees(TABS, has(1, id_of(one)))
 
 
-async def test_lists_leave_no_numbers_of_mutations_in_the_store(
-    workers: tuple[Worker, Worker], faulty: Faulty
+async def test_a_list_without_members_is_deleted(site: Site) -> None:
+    store = site.app.ctx.hub.store
+
+    async def stored() -> list[str]:
+        return [name async for name in store.names()]
+
+    async with raw_client(site) as one:
+        await one.join("sheet/a")
+        for _ in range(2):
+            await one.join(TABS)
+            await one.sees(TABS, has(1, id_of(one)))
+            assert await stored() == [TABS]  # and not the room that was only looked at
+            await one.send(1, TABS)
+
+            async def deleted() -> bool:
+                return await stored() == []
+
+            await until(deleted)
+
+
+async def test_what_a_member_claims_later_replaces_what_it_claimed(site: Site) -> None:
+    async with raw_client(site) as one, raw_client(site) as other:
+        await other.join(TABS)
+        for claims in ("Ann", "Anna"):
+            await one.join(TABS, claims=claims)
+        await other.sees(
+            TABS, lambda state: listed(state).get(id_of(one), {}).get("claims") == "Anna"
+        )
+        assert other.states[TABS]["count"] == 2
+
+
+async def test_all_are_counted_and_only_the_first_are_shown(site: Site, rooms: Rooms) -> None:
+    async with raw_client(site) as first:
+        await first.join(TABS)
+        await first.sees(TABS, has(1, id_of(first)))
+        clients = [raw_client(site) for _ in range(4)]
+        entered = [await each.__aenter__() for each in clients]
+        for client in entered:
+            await client.join(TABS)
+        state = await first.sees(TABS, lambda state: state["count"] == 5)
+        assert len(listed(state)) == 3
+        members = await rooms.members("tabs")
+        assert (members.count, len(members.people)) == (5, 3)
+        hidden = next(each for each in entered if id_of(each) not in listed(state))
+        await hidden.send(1, TABS)
+        await first.sees(TABS, lambda state: state["count"] == 4)
+        for each in clients:
+            await each.__aexit__(None, None, None)
+        await first.sees(TABS, has(1, id_of(first)))
+
+
+def counts(members: int) -> Seen:
+    return lambda state: state["count"] == members
+
+
+async def test_who_is_counted_and_not_shown_is_told_and_that_is_logged_once(
+    site: Site, stats: Stats, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for worker in workers:
-        worker.members.enter("ann", worker, 1)
-    await until(lambda: all(worker.members.settled for worker in workers))
-    assert not any(change.mutations for change in faulty.changes)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw_client(site)) for _ in range(5)]
+        for number, client in enumerate(clients):
+            await client.join(TABS)
+            await clients[0].sees(TABS, counts(number + 1))
+        for hidden in clients[3:]:
+            told = await hidden.until(lambda message: message[0] == 4)
+            assert told[1:3] == [None, "unlisted"]
+            assert told[4] == TABS
+            await hidden.sees(TABS, lambda state: state["count"] == 5)
+        assert stats.unlisted == 2
+        assert caplog.text.count("some members are not listed") == 1
+        await clients[0].send(1, TABS)
+        await clients[1].sees(TABS, lambda state: id_of(clients[0]) not in listed(state))
+        await clients[0].join(TABS)
+        await clients[1].sees(TABS, lambda state: id_of(clients[0]) in listed(state))
 
 
-async def test_what_a_member_tells_later_replaces_what_it_told(
-    workers: tuple[Worker, Worker],
+async def test_a_full_list_removes_who_left_and_lists_who_came_later(
+    open_app: OpenApp, stats: Stats, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one, other = workers
-    for name in ("Ann", "Anna", "Anne"):
-        one.members.enter("ann", "connection 1", name)
-    await until(lambda: other.lists() == {"ann": "Anne"})
+    """What its members say of themselves takes all the space that the room has."""
+    claims = "x" * 900
+    async with (
+        open_app([Tabs], room_size=16 * 1024) as site,
+        AsyncExitStack() as stack,
+        raw_client(site) as ann,
+    ):
+        await ann.join(TABS, claims=claims)
+        await ann.sees(TABS, has(1, id_of(ann)))
+        crowd = [await stack.enter_async_context(raw_client(site)) for _ in range(20)]
+        for each in crowd:
+            await each.join(TABS, claims=claims)
+        await until(lambda: stats.unlisted >= 5)
+        bob = await stack.enter_async_context(raw_client(site))
+        await bob.join(TABS, claims=claims)
+        told = await bob.until(lambda message: message[0] == 4)
+        assert told[1:3] == [None, "unlisted"]
+        assert id_of(ann) in listed(bob.states[TABS])
+        for each in [ann, *crowd]:
+            await each.send(1, TABS)
+        await bob.sees(TABS, has(1, id_of(bob)))
+        assert caplog.text.count("some members are not listed") == 1
+        assert "Traceback" not in caplog.text
 
 
-async def test_a_member_is_listed_until_its_last_connection_here_leaves(
-    workers: tuple[Worker, Worker],
+async def test_a_full_list_lists_who_says_little(open_app: OpenApp, stats: Stats) -> None:
+    async with open_app([Tabs], room_size=16 * 1024) as site, AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(raw_client(site)) for _ in range(20)]
+        for each in crowd:
+            await each.join(TABS, claims="x" * 900)
+        await until(lambda: stats.unlisted > 0)
+        quiet = await stack.enter_async_context(raw_client(site))
+        await quiet.join(TABS)
+        await quiet.sees(TABS, lambda state: id_of(quiet) in listed(state))
+
+
+async def test_a_room_may_list_each_user_once_with_the_tabs(site: Site) -> None:
+    async with raw_client(site) as visitor, raw_client(site, user="ann") as ann:
+        for client in (visitor, ann):
+            await client.join(PEOPLE)
+        async with raw_client(site, user="ann") as again:
+            await again.join(PEOPLE, claims="on the phone")
+            state = await ann.sees(PEOPLE, lambda state: state["count"] == 3)
+            assert sorted(listed(state)) == sorted([id_of(visitor), "user:ann"])
+            assert listed(state)["user:ann"]["tabs"] == 2
+            assert listed(state)[id_of(visitor)]["tabs"] == 1
+            await again.send(1, PEOPLE)
+            await ann.sees(PEOPLE, has(2, id_of(visitor), "user:ann"))
+            assert listed(ann.states[PEOPLE])["user:ann"]["tabs"] == 1
+            await again.join(PEOPLE)
+            await ann.sees(PEOPLE, lambda state: listed(state)["user:ann"]["tabs"] == 2)
+        await ann.sees(PEOPLE, has(2, id_of(visitor), "user:ann"))
+
+
+@pytest.mark.parametrize("length", [100, 101, LONGEST_USER])
+async def test_a_user_is_listed_whatever_the_name(site: Site, length: int) -> None:
+    user = "\u00e9" * length
+    async with raw_client(site, user=user) as one, raw_client(site, user=user) as other:
+        for client in (one, other):
+            await client.join(PEOPLE)
+        state = await one.sees(PEOPLE, lambda state: state["count"] == 2)
+        assert [(each["user"], each["tabs"]) for each in listed(state).values()] == [(user, 2)]
+
+
+@pytest.mark.parametrize(("room", "key"), [(TABS, None), (PEOPLE, "user:ann")])
+async def test_a_visitor_who_logs_in_becomes_the_user(
+    site: Site, monkeypatch: pytest.MonkeyPatch, room: str, key: str | None
 ) -> None:
-    one, other = workers
-    one.members.enter("ann", "old connection", "old")
-    one.members.enter("ann", "new connection", "new")
-    one.members.leave("ann", "old connection")
-    await until(lambda: other.lists() == {"ann": "new"})
-    one.members.leave("ann", "new connection")
-    await until(lambda: other.lists() == {})
+    monkeypatch.setattr(visits, "LEASE", 3600.0)
+    client = os.urandom(16)
+    async with raw_client(site) as watching:
+        await watching.join(room)
+        async with raw_client(site, client=client) as visitor:
+            await visitor.join(room)
+            await watching.sees(room, has(2, id_of(watching), id_of(visitor)))
+        async with raw_client(site, client=client, user="ann") as ann:
+            await ann.join(room)
+            shown = key or id_of(ann)
+            await watching.sees(
+                room, lambda state: listed(state).get(shown, {}).get("user") == "ann"
+            )
+            await watching.sees(room, has(2, id_of(watching), shown))
+            await ann.send(1, room)
+            await watching.sees(room, has(1, id_of(watching)))
 
 
-async def test_a_member_that_came_back_elsewhere_stays_when_its_old_connection_ends(
-    workers: tuple[Worker, Worker],
-) -> None:
-    one, other = workers
-    one.members.enter("ann", "old connection", "here")
-    await until(lambda: other.lists() == {"ann": "here"})
-    other.members.enter("ann", "new connection", "there")
-    await until(lambda: one.lists() == {"ann": "there"})
-    one.members.leave("ann", "old connection")
-    await until(lambda: one.members.settled)
-    assert one.lists() == other.lists() == {"ann": "there"}
-
-
-async def test_members_of_a_worker_that_died_go_when_its_lease_has_ended(
-    workers: tuple[Worker, Worker],
-) -> None:
-    one, other = workers
-    one.members.enter("ann", "connection 1", "Ann")
-    other.members.enter("bob", "connection 2", "Bob")
-    await until(lambda: other.lists() == {"ann": "Ann", "bob": "Bob"})
-    await one.kill()
-    await until(lambda: other.lists() == {"bob": "Bob"})
-
-
-async def test_members_of_a_worker_that_only_slept_come_back(
-    workers: tuple[Worker, Worker],
-) -> None:
-    one, other = workers
-    other.members.enter("ann", "connection 1", "Ann")
-    await until(lambda: one.lists() == {"ann": "Ann"})
-    one.members.review(set(one.members.workers().values()))
-    await until(lambda: one.room.replica.version == 3)  # listed, removed, listed again
-    await until(lambda: one.lists() == other.lists() == {"ann": "Ann"})
-
-
-async def test_a_list_that_the_store_lost_is_made_again(
-    workers: tuple[Worker, Worker], faulty: Faulty
-) -> None:
-    one, other = workers
-    one.members.enter("ann", "connection 1", "Ann")
-    other.members.enter("bob", "connection 2", "Bob")
-    await until(lambda: one.lists() == other.lists() == {"ann": "Ann", "bob": "Bob"})
-    await faulty.delete(LIST)
-
-    async def made_again() -> bool:
-        stored = await faulty.load(LIST)
-        return stored is not None and set(stored.fields) == {"ann", "bob"}
-
-    await until(made_again)
-    await until(lambda: one.lists() == other.lists() == {"ann": "Ann", "bob": "Bob"})
-
-
-async def test_who_left_while_the_store_was_away_goes_when_it_is_back(
-    workers: tuple[Worker, Worker], faulty: Faulty
-) -> None:
-    one, other = workers
-    one.members.enter("ann", "connection 1", "Ann")
-    await until(lambda: other.lists() == {"ann": "Ann"})
-    faulty.away = True
-    one.members.leave("ann", "connection 1")
-    await one.room.mutations.idle.wait()
-    assert not one.room.unused, "it would forget that Ann left"
-    faulty.away = False
-    await until(lambda: one.lists() == other.lists() == {})
-    await until(lambda: one.room.unused)
+async def test_members_of_all_workers_are_listed_on_each(site: Site, open_app: OpenApp) -> None:
+    if not site.app.ctx.backends.state.shared:
+        pytest.skip("workers share nothing")
+    async with (
+        open_app([Tabs], presence_size=3) as other,
+        raw_client(site) as ann,
+        raw_client(other) as bob,
+    ):
+        for client in (ann, bob):
+            await client.join(TABS)
+        for client in (ann, bob):
+            await client.sees(TABS, has(2, id_of(ann), id_of(bob)))
 
 
 async def test_clients_of_a_worker_that_stops_stay_listed_as_they_will_be_back_elsewhere(
-    settings: Settings,
+    open_app: OpenApp,
 ) -> None:
-    app = create_app("stopping", chosen.BACKENDS, ROOMS, settings, extras=[presence])
-    async with serve(app) as address, Member.connect(address) as member:
-        await member.join(LIST)
-        await member.sees(LIST, lambda state: len(state) == 1)
-        hub, local = app.ctx.hub, app.ctx.hub.rooms[LIST]
-        await hub.drain()
-        await app.ctx.connections.close()
+    async with open_app([Tabs]) as site, raw_client(site) as member:
+        await member.join(TABS)
+        await member.sees(TABS, has(1, id_of(member)))
+        local = site.app.ctx.hub.rooms[TABS]
+        await site.app.ctx.hub.drain()
+        await site.app.ctx.connections.close()
         await local.mutations.idle.wait()
-        stored = await hub.store.load(LIST)
-        assert list(stored.fields) == [member.welcome[2]]
+        stored = await site.app.ctx.hub.store.load(TABS)
+        assert f"people/{id_of(member)}" in stored.fields
 
 
-async def test_clients_see_who_is_in_a_room_while_they_are_connected(connect: Connect) -> None:
-    async with connect() as one:
-        async with connect() as two:
-            await one.send(0, LIST, None, None, {"name": "Ann"})
-            await two.send(0, LIST, None, None, {"name": "Bob"})
-            seen = await one.sees(LIST, lambda state: len(state) == 2)
-            assert seen == {
-                member.welcome[2]: {
-                    "pid": os.getpid(),
-                    "worker": seen[member.welcome[2]]["worker"],
-                    "details": {"name": name},
-                }
-                for member, name in ((one, "Ann"), (two, "Bob"))
-            }
-            await two.send(1, LIST)
-            await one.sees(LIST, lambda state: len(state) == 1)
-            await two.join(LIST)
-            await one.sees(LIST, lambda state: len(state) == 2)
-        await one.sees(LIST, lambda state: list(state) == [one.welcome[2]])
-
-
-async def test_a_client_has_the_same_name_for_others_over_all_its_connections(
-    connect: Connect,
-) -> None:
-    client = os.urandom(16)
-    async with connect(client=client) as one:
-        first = one.welcome[2]
-    async with connect(client=client) as again:
-        assert again.welcome[2] == first == member_id(client)
-    assert client.hex() not in first
-
-
-async def test_a_room_without_presence_does_not_tell_who_is_in_it(connect: Connect) -> None:
-    async with connect() as member:
-        for room in ("my#members", "sheet/a#others", "sheet/a#members#members", "#members"):
-            with pytest.raises(Denied, match="unknown_room"):
+async def test_a_room_without_presence_does_not_tell_who_is_in_it(site: Site) -> None:
+    async with raw_client(site) as member:
+        for room in ("my#members", "tabs#others", f"{TABS}#members", "#members", "tabs#"):
+            with pytest.raises(Refused, match="unknown_room"):
                 await member.join(room)
 
 
-async def test_a_list_of_members_takes_neither_writes_nor_events(connect: Connect) -> None:
-    async with connect() as member:
-        await member.join(LIST)
-        with pytest.raises(Denied, match="invalid"):
-            await member.write(LIST, somebody={"details": "else"})
-        await member.send(4, LIST, "typing", None)
+async def test_a_list_is_for_those_who_may_be_in_the_room(site: Site) -> None:
+    async with raw_client(site, cookie=await site.log_in("bob", banned=True)) as bob:
+        with pytest.raises(Refused, match="unauthorized"):
+            await bob.join(TABS)
+
+
+async def test_a_list_of_members_takes_nothing_from_clients(site: Site) -> None:
+    async with raw_client(site) as member:
+        await member.join(TABS)
+        for values in ({"count": 7}, {"people/x": {"user": "ann"}}, {"$workers/x": 1}):
+            with pytest.raises(Refused, match="invalid"):
+                await member.write(TABS, **values)
+        for name in ("joined", "left", "updated"):
+            with pytest.raises(Refused, match="unknown_action"):
+                await member.call(TABS, name)
+        await member.emit(TABS, "typing")
         assert (await member.until(lambda message: message[0] == 4))[2] == "invalid"
 
 
-async def test_details_are_short(member: Member) -> None:
-    await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
-    assert (await member.until(lambda message: message[0] == 4))[2] == "invalid"
-    assert await member.join("sheet/a")
+async def test_a_join_that_was_refused_lists_nobody_and_may_be_tried_again(site: Site) -> None:
+    async with raw_client(site) as member:
+        with pytest.raises(Refused, match="invalid"):
+            await member.join(TABS, claims="x" * MAX_DETAILS)
+        with pytest.raises(Refused, match="not_joined"):
+            await member.call(TABS, "add")
+        await until(lambda: TABS not in site.app.ctx.hub.rooms)
+        await member.join(TABS, claims="x")
+        await member.sees(TABS, has(1, id_of(member)))
 
 
-async def test_a_join_that_was_refused_leaves_nothing_behind(member: Member) -> None:
-    await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
-    with pytest.raises(Denied, match="not_joined"):
-        await member.call(LIST, "add")
+# The application sees it and decides it
 
 
-async def test_who_was_refused_for_its_details_may_try_again(open_app: OpenApp) -> None:
-    async with open_app() as (app, address), Member.connect(address) as member:
-        await member.send(0, LIST, None, None, "x" * presence.MAX_DETAILS)
-        await member.receive()
-        await until(lambda: LIST not in app.ctx.hub.rooms)
-        await member.join(LIST)
-        await member.sees(LIST, lambda listed: len(listed) == 1)
+def lists(rooms: Rooms, *expected: RawClient) -> Callable[[], Awaitable[bool]]:
+    async def same() -> bool:
+        members = await rooms.members("tabs")
+        return set(members.people) == {id_of(each) for each in expected}
+
+    return same
 
 
-@pytest.fixture
-async def member(connect: Connect) -> AsyncIterator[Member]:
-    async with connect() as member:
-        yield member
-
-
-async def test_the_application_sees_who_is_in_a_room_and_removes_them(open_app: OpenApp) -> None:
-    async with open_app() as site, site.connect() as ann, site.connect() as bob:
-        rooms = rooms_of(site.app)
+async def test_the_application_sees_who_is_in_a_room_and_removes_them(
+    site: Site, rooms: Rooms
+) -> None:
+    async with raw_client(site) as ann, raw_client(site) as bob:
         for member in (ann, bob):
-            await member.join("sheet/a")
-            await member.join(LIST)
-
-        async def listed(*members: str) -> bool:
-            return set(await rooms.members("sheet/a")) == set(members)
-
-        await until(lambda: listed(ann.welcome[2], bob.welcome[2]))
-        await rooms.kick("sheet/a", member=bob.welcome[2])
+            await member.join("tabs")
+            await member.join(TABS)
+        await until(lists(rooms, ann, bob))
+        await rooms.kick("tabs", member=id_of(bob))
         kicked = [await bob.until(lambda message: message[0] == 4) for _ in range(2)]
-        assert {message[4] for message in kicked} == {"sheet/a", LIST}
-        await until(lambda: listed(ann.welcome[2]))
+        assert {message[4] for message in kicked} == {"tabs", TABS}
+        await until(lists(rooms, ann))
         assert [name async for name in rooms.names()] == []
 
 
-async def test_who_is_in_the_list_alone_is_removed_with_the_others(open_app: OpenApp) -> None:
-    async with open_app() as site, site.connect() as ann:
-        rooms = rooms_of(site.app)
-        await ann.join(LIST)
+async def test_who_is_in_the_list_alone_is_removed_with_the_others(
+    site: Site, rooms: Rooms
+) -> None:
+    async with raw_client(site) as ann:
+        await ann.join(TABS)
+        await until(lists(rooms, ann))
+        await rooms.kick("tabs", member=id_of(ann))
+        await ann.until(lambda message: message[:3] == [4, None, "kicked"] and message[4] == TABS)
+        await until(lists(rooms))
 
-        async def listed() -> bool:
-            return bool(await rooms.members("sheet/a"))
 
-        await until(listed)
-        await rooms.kick("sheet/a", member=ann.welcome[2])
-        await ann.until(lambda message: message[:3] == [4, None, "kicked"] and message[4] == LIST)
+async def test_who_may_no_longer_be_in_the_room_is_removed_from_both(
+    site: Site, rooms: Rooms
+) -> None:
+    cookie = await site.log_in("bob")
+    async with raw_client(site, cookie=cookie) as bob:
+        for room in ("tabs", TABS):
+            await bob.join(room)
+        await until(lists(rooms, bob))
+        record = await site.app.ctx.sessions.load(cookie.partition("=")[2])
+        record.session["banned"] = True
+        await site.app.ctx.sessions.save(record)
+        site.app.ctx.session_watch.on_gap()
+        lost = [await bob.until(lambda message: message[0] == 4) for _ in range(2)]
+        assert {(message[2], message[4]) for message in lost} == {
+            ("unauthorized", "tabs"),
+            ("unauthorized", TABS),
+        }
+        await until(lists(rooms))
 
-        async def empty() -> bool:
-            return not await listed()
 
-        await until(empty)
+def test_the_names_of_lists_are_those_that_the_application_knows() -> None:
+    assert presence.SUFFIX == MEMBERS

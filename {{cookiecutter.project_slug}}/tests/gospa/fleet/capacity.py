@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from gospa.settings import Settings
-from gospa.testing import Member, until
+from gospa.testing import until
 from tests.gospa.process.server import Server, launch
+from tests.gospa.raw_client import RawClient
 from tests.gospa.redis_servers import PERSISTENT, RedisServer
 
 IDLE = 2000  # connections
 MANY = {
     "GOSPA_CONNECTIONS_PER_ADDRESS": "10000",
     "GOSPA_HANDSHAKES_PER_SECOND": "1e6",
+    "GOSPA_REQUESTS_PER_SECOND": "1e6",
     "GOSPA_FRAMES_PER_SECOND": "1e6",
+    "GOSPA_FANOUT_PER_SECOND": "1e12",
+    "GOSPA_EVENTS_PER_SECOND": "1e9",
 }
 MEMBERS = 500  # of one room
 COMMITS = 10_000
@@ -55,17 +59,17 @@ async def cost(
 
 
 @contextlib.asynccontextmanager
-async def members(server: Server, rooms: list[str]) -> AsyncIterator[list[Member]]:
+async def members(server: Server, rooms: list[str]) -> AsyncIterator[list[RawClient]]:
     """One member for each of the names."""
     async with contextlib.AsyncExitStack() as stack:
         found = []
         for room in rooms:
-            found.append(await stack.enter_async_context(Member.connect(server.address)))
+            found.append(await stack.enter_async_context(RawClient.connect(server.address)))
             await found[-1].join(room)
         yield found
 
 
-async def add(member: Member, room: str, times: int) -> None:
+async def add(member: RawClient, room: str, times: int) -> None:
     for _ in range(times):
         await member.call(room, "add")
 
@@ -128,7 +132,7 @@ async def _listen(port: int) -> None:
         pass
 
 
-async def _drain(member: Member) -> None:
+async def _drain(member: RawClient) -> None:
     while True:
         await member.websocket.recv()
 

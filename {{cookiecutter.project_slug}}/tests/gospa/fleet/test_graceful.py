@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from gospa.settings import Settings
-from gospa.testing import Member, until
+from gospa.testing import until
 from tests.gospa.fleet.crowd import Visitor
 from tests.gospa.process.server import STOP_TIMEOUT, Server, launch
+from tests.gospa.raw_client import RawClient
 from tests.gospa.serving import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -49,7 +50,7 @@ async def assert_nothing_lost_or_doubled(server: Server, visitors: list[Visitor]
     acknowledged = Counter[str]()
     for visitor in visitors:
         acknowledged[visitor.room] += visitor.done
-    async with Member.connect(server.address) as member:
+    async with RawClient.connect(server.address) as member:
         counts = {}
         for room in ROOMS:
             counts[room] = (await member.join(room))["count"]

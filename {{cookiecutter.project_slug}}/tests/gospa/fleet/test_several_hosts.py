@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from gospa.settings import Settings
-from gospa.testing import Member, Refused, until
+from gospa.testing import Refused, until
 from tests.gospa.fleet.network import Host
 from tests.gospa.process.server import Server, launch
+from tests.gospa.raw_client import RawClient
 from tests.gospa.redis_servers import PERSISTENT, RedisServer
 
 pytestmark = pytest.mark.slow
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 ROOM = "sheet/a"
 
 
-async def _change_together(here: Member, there: Member, times: int) -> None:
+async def _change_together(here: RawClient, there: RawClient, times: int) -> None:
     """Both change a room that they are new to, and see all that the other does."""
     members = here, there
     for member in members:
@@ -30,7 +31,7 @@ async def _change_together(here: Member, there: Member, times: int) -> None:
     await _see(members, 2 * times)
 
 
-async def _add(member: Member, times: int) -> None:
+async def _add(member: RawClient, times: int) -> None:
     """Change it so often, each time until that is acknowledged."""
     for _ in range(times):
         member.number += 1
@@ -43,7 +44,7 @@ async def _add(member: Member, times: int) -> None:
                 assert refusal.code == "unavailable"  # noqa: PT017
 
 
-async def _see(members: tuple[Member, Member], count: int) -> None:
+async def _see(members: tuple[RawClient, RawClient], count: int) -> None:
     for member in members:
         await member.sees(ROOM, lambda state: state["count"] == count)
     assert members[0].heads[ROOM] == members[1].heads[ROOM]
@@ -106,7 +107,7 @@ async def test_one_that_is_cut_off_from_the_store_says_so_and_catches_up(
 
         await until(is_so)
 
-    async with Member.connect(one.address) as here, Member.connect(other.address) as there:
+    async with RawClient.connect(one.address) as here, RawClient.connect(other.address) as there:
         await _change_together(here, there, 10)
         async with asyncio.TaskGroup() as under_way:
             with networks.store.cut("store0"):

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgpack
 
-from gospa.action import Member
+from gospa.live.unsent import Unsent
 from gospa.live.writer import Writer
 
 NO_DEFAULTS: dict[str, Any] = {}  # before JOINED
@@ -23,9 +23,8 @@ class Screen(asyncio.Transport):
         self.defaults = NO_DEFAULTS
         self.shown: list[dict[str, Any]] = []  # every state that was ever shown
         self.tag = b""
-        self.writer = Writer(self)
-        self.member = Member()
-        self.kicked: list[str] = []
+        self.writer = Writer(self, Unsent(2**30), self.close)
+        self._fragments = b""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -37,11 +36,12 @@ class Screen(asyncio.Transport):
         self.writes.append(bytes(data))
         rest = bytes(data)
         while rest:
-            message, rest = _first_frame(rest)
-            self._follow(msgpack.unpackb(message, timestamp=3))
-
-    def kick(self, room: str) -> None:
-        self.kicked.append(room)
+            ends = rest[0] & 0x80
+            payload, rest = _first_frame(rest)
+            self._fragments += payload
+            if ends:
+                message, self._fragments = self._fragments, b""
+                self._follow(msgpack.unpackb(message, timestamp=3))
 
     def resume(self, before: "Screen") -> None:
         """Go on from what another connection of this client showed."""
@@ -62,7 +62,7 @@ class Screen(asyncio.Transport):
                 self.stored, self.tag = {**self.stored, **changed}, tag
                 for key in deleted:
                     self.stored.pop(key, None)
-            case [8, _, _, _, defaults]:
+            case [8, _, _, _, defaults, _, _]:
                 self.defaults = defaults
         self.state = {**self.defaults, **self.stored}
         if self.defaults is not NO_DEFAULTS:
@@ -71,7 +71,7 @@ class Screen(asyncio.Transport):
 
 def _first_frame(data: bytes) -> tuple[bytes, bytes]:
     """The payload of an unmasked frame, and what follows it."""
-    assert data[0] == 0x82, "not one whole binary frame"
+    assert data[0] in (0x82, 0x02, 0x00, 0x80), "not a binary frame"
     start, length = 2, data[1]
     if length == 126:
         start, length = 4, int.from_bytes(data[2:4])

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import msgspec
@@ -20,13 +20,17 @@ from websockets.server import ServerProtocol
 import app as chosen
 from gospa.app import create_app
 from gospa.live import connections, socket, writer
+from gospa.live.batch import Mutation
 from gospa.live.connection import MAX_FRAMES, SLICE, Connection
-from gospa.live.mutations import Applied, Mutation
 from gospa.live.requests import BACKLOG
+from gospa.live.sequence import Applied
+from gospa.live.unsent import Unsent
+from gospa.member import Access
 from gospa.sessions.session import new_session
 from gospa.settings import Settings
 from gospa.stats import Stats
-from gospa.testing import Member, serve, until
+from gospa.testing import serve, until
+from tests.gospa.raw_client import RawClient
 from tests.gospa.rooms import ROOMS, Sheet
 
 
@@ -42,14 +46,18 @@ async def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         yield app
 
 
-async def close_code(member: Member) -> int | None:
+async def close_code(member: RawClient) -> int | None:
     with contextlib.suppress(ConnectionClosed):
         await member.until(lambda _: False)
     return member.websocket.close_code
 
 
+@pytest.mark.slow
 async def test_only_who_answers_no_ping_is_closed(app: Sanic) -> None:
-    async with Member.connect(app.ctx.address) as answers, Member.connect(app.ctx.address) as gone:
+    async with (
+        RawClient.connect(app.ctx.address) as answers,
+        RawClient.connect(app.ctx.address) as gone,
+    ):
         gone.websocket.transport.pause_reading()
         await until(lambda: len(app.ctx.connections) == 1)
         await answers.join("sheet/a")
@@ -58,10 +66,15 @@ async def test_only_who_answers_no_ping_is_closed(app: Sanic) -> None:
 
 
 async def test_who_takes_nothing_for_long_is_cut_off(app: Sanic, stats: Stats) -> None:
-    async with Member.connect(app.ctx.address) as member:
+    async with RawClient.connect(app.ctx.address) as member:
         member.websocket.transport.pause_reading()
         (connection,) = app.ctx.connections
-        await until(lambda: bool(connection.send(bytes(64 * 1024)) or connection.writer.full_since))
+
+        def full() -> bool:
+            connection.send(bytes(64 * 1024))
+            return connection.writer.full_since is not None or stats.stuck > 0
+
+        await until(full)
         await until(lambda: not app.ctx.connections)
         assert stats.stuck == 1
         member.websocket.transport.abort()  # it would wait for what it does not read
@@ -97,6 +110,9 @@ class Transport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 class Room:
     """A room that is open, in which nothing is done before the test says so.
@@ -105,8 +121,10 @@ class Room:
     """
 
     def __init__(self) -> None:
-        self.room = Sheet("sheet/a", {})
-        self.members = None
+        self.key = "sheet/a"
+        self.audience = 1
+        self.room = Sheet(self.key, {})
+        self.visits = None
         self.mutations = self
         self.waiting: list[Mutation] = []
         self.asked: list[int] = []
@@ -114,16 +132,19 @@ class Room:
     async def catch_up(self, *_: object) -> None:
         pass
 
-    def join(self, *_: object) -> None:
+    def join(self, *_: object) -> int:
+        return 0
+
+    def leave(self, *_: object) -> None:
         pass
 
     def submit(self, mutation: Mutation) -> None:
         self.asked.append(mutation.number)
         self.waiting.append(mutation)
 
-    async def send_event(self, _: str, payload: int, __: str) -> None:
+    async def publish(self, _: str, event: bytes) -> None:
         await asyncio.sleep(0)
-        self.asked.append(payload)
+        self.asked.append(msgpack.unpackb(event)[3])
 
 
 def frame(*message: object) -> bytes:
@@ -133,16 +154,74 @@ def frame(*message: object) -> bytes:
 PING, PONG = Frame(Opcode.PING, b"").serialize(mask=True), b"\x8a\x00"
 
 
-def connect(settings: Settings, transport: Transport, enter: Any = None) -> Connection:
-    """A connection of a hub that lets into rooms by `enter`."""
+def connect(settings: Settings, transport: Transport, room: Room | None = None) -> Connection:
+    """A connection of a hub that has this room."""
+
+    async def enter(*_: object) -> tuple[Room | None, Access]:
+        await asyncio.sleep(0)
+        return room, Access.FULL
+
     stub: Any = SimpleNamespace(
         settings=settings,
         server={},
+        unsent=Unsent(settings.unsent_size),
         draining=False,
+        outdated=frozenset(),
         enter=enter,
+        pubsub=room,
     )
     protocol = ServerProtocol(state=State.OPEN)
     return Connection(stub, new_session(0), transport, protocol)
+
+
+class Clock:
+    """The time of a connection's loop."""
+
+    def __init__(self) -> None:
+        self.now = asyncio.get_running_loop().time()
+
+    def time(self) -> float:
+        return self.now
+
+
+def silent(settings: Settings) -> tuple[Connection, Transport, Clock]:
+    """The connection of a client that said HELLO, and the time there, which a test lets pass."""
+    transport, clock = Transport(), Clock()
+    connection = connect(settings, transport)
+    connection._loop = cast("Any", clock)  # noqa: SLF001
+    connection.data_received(frame(6, bytes(16)))
+    transport.written.clear()
+    return connection, transport, clock
+
+
+ASKED = b"\x89\x00"  # PING, from the server
+
+
+async def test_who_answers_pings_stays(settings: Settings) -> None:
+    connection, transport, clock = silent(settings)
+    for number in range(1, 6):
+        for _ in range(4):
+            clock.now += settings.ping_interval / 3
+            connection.check_heartbeat()
+        assert transport.written == [ASKED] * number
+        connection.data_received(Frame(Opcode.PONG, b"").serialize(mask=True))
+    assert not transport.closed
+
+
+async def test_a_client_is_closed_for_a_ping_that_it_did_not_answer_in_time_and_only_then(
+    settings: Settings,
+) -> None:
+    """However long the worker itself stood still."""
+    connection, transport, clock = silent(settings)
+    clock.now += 1000 * settings.ping_interval
+    connection.check_heartbeat()
+    clock.now += settings.ping_interval
+    connection.check_heartbeat()
+    assert (transport.written, transport.closed) == ([ASKED], False)
+    clock.now += 1
+    connection.check_heartbeat()
+    assert transport.closed
+    assert transport.written[1][2:4] == (4000).to_bytes(2)
 
 
 async def test_a_crowd_of_frames_leaves_others_their_turns(settings: Settings) -> None:
@@ -172,11 +251,7 @@ async def test_what_waits_for_its_turn_is_dropped_with_the_connection(settings: 
 
 async def test_while_much_is_under_way_nothing_more_is_read(settings: Settings) -> None:
     room, transport = Room(), Transport()
-
-    async def enter(*_: object) -> Room:
-        return room
-
-    connection = connect(settings, transport, enter)
+    connection = connect(settings, transport, room)
     connection.data_received(frame(6, bytes(16)) + frame(0, "sheet/a", None, None))
     calls = [frame(2, number, "sheet/a", "add", {}) for number in range(1, BACKLOG + 2)]
     for call in calls[:BACKLOG]:
@@ -219,13 +294,11 @@ class Client:
 
     def __init__(self, sent: bytes) -> None:
         self.room, self.transport = Room(), Transport()
-        self.connection = connect(Settings(frames_per_second=1e9), self.transport, self._enter)
+        self.connection = connect(
+            Settings(frames_per_second=1e9, events_per_second=1e9), self.transport, self.room
+        )
         self._left = frame(6, bytes(16)) + frame(0, "sheet/a", None, None) + sent
         self._full = False
-
-    async def _enter(self, *_: object) -> Room:
-        await asyncio.sleep(0)
-        return self.room
 
     async def do(self, step: int | str) -> None:
         match step:

@@ -1,10 +1,8 @@
 """What a client is shown and told over time while it moves between workers that are behind."""
 
 import asyncio
-import itertools
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -14,54 +12,38 @@ from hypothesis import strategies as some
 
 from gospa.app import Backends
 from gospa.errors import RoomError
-from gospa.live.local_room import LocalRoom, RoomContext
-from gospa.live.mutations import Applied, Mutation, MutationQueue, MutationSequence, Outcome
-from gospa.pubsub import OnGap, OnMessage, PubSub, Subscription
+from gospa.live.batch import Mutation
+from gospa.live.local_room import LocalRoom
+from gospa.live.mutations import MutationQueue, QueueOptions
+from gospa.live.newest import Newest
+from gospa.live.replica import Replica
+from gospa.live.sequence import Applied, MutationSequence, Outcome
 from gospa.settings import Settings
 from gospa.store import contract
+from gospa.store.codec import pack, unpack
 from gospa.store.contract import ABSENT, Change, StateStore
 from gospa.store.draft import Draft
-from tests.gospa.live.screen import Screen
-from tests.gospa.rooms import Sheet
+from tests.gospa.live.late import NAMES, opened
+from tests.gospa.live.worker import Seat
 
-NAMES = (f"sheet/{number}" for number in itertools.count())
 WORKERS, CLIENTS = 2, 3
-
-
-class Late:
-    """A bus whose messages wait until they are delivered, in order."""
-
-    connected = True
-
-    def __init__(self, pubsub: PubSub) -> None:
-        self.publish = pubsub.publish
-        self._pubsub = pubsub
-        self._waiting: deque[bytes] = deque()
-
-    async def subscribe(self, channel: str, on_message: OnMessage, on_gap: OnGap) -> Subscription:
-        self._receive = on_message
-        return await self._pubsub.subscribe(channel, self._waiting.append, on_gap)
-
-    def deliver(self, count: int) -> None:
-        for _ in range(min(count, len(self._waiting))):
-            self._receive(self._waiting.popleft())
 
 
 class Client:
     """Puts something that is its own into the room, and takes it away."""
 
     def __init__(self, number: int) -> None:
-        self.key = f"own:{number}"
+        self.key = f"own/{number}"
         self.put = 0  # the number under which it is there; 0 if it is not
         self.newest = 0  # version that was shown or acknowledged
         self._number = 0
-        self._screen = Screen()
+        self._screen = Seat()
         self._seen = 0  # messages that were checked
         self._shown = 0  # version
 
     async def move(self, room: LocalRoom, *, forgets: bool) -> None:
         """Join over a new connection; with or without the tag of what it was shown."""
-        before, self._screen, self._seen = self._screen, Screen(), 0
+        before, self._screen, self._seen = self._screen, Seat(), 0
         self._screen.resume(before)
         self._sequence = MutationSequence(self.key, 60)
         self._room, tag = room, None if forgets else before.tag
@@ -86,12 +68,12 @@ class Client:
         number, there = self._number, bool(self.put)
 
         def change(draft: Draft) -> int:
-            if (self.key in draft) != there:
+            if (draft.get(self.key) is not None) != there:
                 raise RoomError("it is not as its client left it")
             if there:
-                del draft[self.key]
+                draft.delete(self.key)
             else:
-                draft[self.key] = number
+                draft.set(self.key, pack(number))
             return number
 
         outcome = await self._call(self._sequence, number, change)
@@ -104,9 +86,10 @@ class Client:
         """Ask for what another client has there, which is known here from elsewhere."""
 
         def find(draft: Draft) -> int:
-            if other.key not in draft:
+            raw = draft.get(other.key)
+            if raw is None:
                 raise RoomError("it is not there")
-            return int(draft[other.key])
+            return int(unpack(raw))
 
         outcome = await self._call(None, 1, find)
         if other.put:
@@ -121,23 +104,6 @@ class Client:
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._room.mutations.submit(Mutation(sequence, number, run, done.set_result))
         return await done
-
-
-@asynccontextmanager
-async def opened(
-    name: str, store: StateStore, pubsub: PubSub
-) -> AsyncIterator[list[tuple[LocalRoom, Late]]]:
-    """The room in each worker."""
-    workers = []
-    async with AsyncExitStack() as stack:
-        for number in range(WORKERS):
-            late = Late(pubsub)
-            context = RoomContext(str(number), store, late, lambda: None)
-            room = LocalRoom(name, Sheet(name, {"name": "a"}), context)
-            stack.push_async_callback(room.close)
-            await room.open()
-            workers.append((room, late))
-        yield workers
 
 
 Step = tuple[Any, ...]
@@ -156,7 +122,7 @@ async def play(settings: Settings, backends: Backends, steps: Sequence[Step]) ->
     async with AsyncExitStack() as stack:
         pubsub = await stack.enter_async_context(backends.pubsub.open(settings))
         store = await stack.enter_async_context(backends.state.open(settings, pubsub))
-        workers = await stack.enter_async_context(opened(next(NAMES), store, pubsub))
+        workers = await stack.enter_async_context(opened(next(NAMES), store, pubsub, WORKERS))
         clients = [Client(number) for number in range(CLIENTS)]
         for number, client in enumerate(clients):
             await client.move(workers[number % WORKERS][0], forgets=True)
@@ -203,7 +169,8 @@ async def test_what_was_refused_is_not_applied_by_an_earlier_try(store: StateSto
 
     async def run(who: str, action: Callable[[Draft], Any], to: Any, connection: str = "") -> None:
         snapshot = await store.load(name) or ABSENT
-        queue = MutationQueue(name, name, {}, to, lambda: snapshot)
+        newest = Newest(lambda: Replica(snapshot), lambda patch, message: None)
+        queue = MutationQueue(name, name, to, newest, QueueOptions())
         sequence = MutationSequence(who, 60)
         settle = partial(outcomes.__setitem__, connection or who)
         queue.submit(Mutation(sequence, 1, action, settle))
@@ -211,17 +178,20 @@ async def test_what_was_refused_is_not_applied_by_an_earlier_try(store: StateSto
         await queue.close()
 
     def take(draft: Draft) -> None:
-        if "item" not in draft:
+        if draft.get("item") is None:
             raise RoomError("it is not there")
-        del draft["item"]
+        draft.delete("item")
 
-    await run("one", lambda draft: draft.update(item=1), store)
+    def put(draft: Draft) -> None:
+        draft.set("item", pack(1))
+
+    await run("one", put, store)
     first = asyncio.create_task(run("client", take, slow, "first"))
     await slow.sent.wait()
     await run("other", take, store)
     await run("client", take, store, "second")
     assert isinstance(outcomes["second"], RoomError)
-    await run("again", lambda draft: draft.update(item=1), store)
+    await run("again", put, store)
     slow.through.set()
     await first
     assert isinstance(outcomes["first"], RoomError), outcomes["first"]

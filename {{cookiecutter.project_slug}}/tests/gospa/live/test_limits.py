@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gospa.live import limits
-from gospa.live.connection import BURST, charge
+from gospa import rates
 from gospa.live.limits import ConnectionLimits, TooMany
+from gospa.rates import BURST
 from gospa.settings import Settings
 
 ANN = "192.0.2.1"
@@ -14,13 +14,8 @@ ANN = "192.0.2.1"
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, in seconds."""
     time = [0.0]
-    monkeypatch.setattr(limits, "monotonic", lambda: time[0])
+    monkeypatch.setattr(rates, "monotonic", lambda: time[0])
     return time
-
-
-def test_a_charge_after_a_pause_counts_from_now_and_else_from_what_was_charged() -> None:
-    assert charge(10.0, now=30.0, amount=4, rate=2) == 32.0
-    assert charge(35.0, now=30.0, amount=4, rate=2) == 37.0
 
 
 def admitted(connections: ConnectionLimits, address: str, count: int) -> int:
@@ -58,7 +53,7 @@ def test_no_more_is_admitted_than_the_rate_and_the_burst(
     connections = ConnectionLimits(Settings(handshakes_per_second=rate))
     now, taken = 0.0, 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "monotonic", lambda: now)
+        patch.setattr(rates, "monotonic", lambda: now)
         for pause, count in steps:
             now += pause
             taken += admitted(connections, ANN, count)
@@ -76,3 +71,16 @@ def test_connections_are_counted_until_they_are_closed() -> None:
         connections.admit("one", "192.0.2.2")
     connections.remove("one", ANN)
     connections.admit("one", ANN)
+
+
+def test_an_ipv6_network_counts_as_one_address() -> None:
+    connections = ConnectionLimits(Settings(connections_per_address=1, handshakes_per_second=0.1))
+    connections.add("one", "2001:db8::1")
+    with pytest.raises(TooMany, match="connections from this address"):
+        connections.admit("two", "2001:db8::2")
+    connections.admit("two", "2001:db8:0:1::1")
+    connections.remove("one", "2001:db8::3")
+    connections.admit("two", "2001:db8::2")
+    connections.admit_handshake("::ffff:192.0.2.1")
+    with pytest.raises(TooMany, match="handshakes"):
+        connections.admit_handshake("192.0.2.1")

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import math
 import weakref
 from collections.abc import Callable
 from contextvars import Context, ContextVar
@@ -12,12 +11,19 @@ from typing import Any
 import msgpack
 import pytest
 
-from gospa.errors import RoomError, StoreError, StoreFull, StoreUnavailable
+from gospa import Items, State
+from gospa.errors import RoomError, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gospa.live import mutations, wire
-from gospa.live.mutations import Applied, Mutation, MutationQueue, MutationSequence, Outcome
-from gospa.live.requests import error_message
+from gospa.live.answers import error_message
+from gospa.live.batch import Mutation
+from gospa.live.mutations import MutationQueue, QueueOptions
+from gospa.live.newest import Newest
+from gospa.live.replica import Replica
+from gospa.live.sequence import Applied, MutationSequence, Outcome
+from gospa.state import values_of
 from gospa.store import contract
 from gospa.store.codec import pack_fields, unpack_fields
+from gospa.store.content import UNKNOWN_EPOCH, Content
 from gospa.store.contract import (
     ABSENT,
     NO_TAG,
@@ -29,10 +35,30 @@ from gospa.store.contract import (
     Record,
     Snapshot,
 )
+from gospa.store.draft import Draft, Run
 
-DEFAULTS = pack_fields({"count": 0, "title": "new"})
 TTL = 60.0
-Draft = Any
+
+
+class Counted(State):
+    count: int = 0
+    title: str = "new"
+    notes: Items[str] = Items()
+
+
+Act = Callable[[Counted], Any]
+
+
+def on(act: Act) -> Run:
+    """A function of the state as one of a draft."""
+
+    def run(draft: Draft) -> Any:
+        state = Counted.of(draft)
+        result = act(state)
+        values_of(state).finish()
+        return result
+
+    return run
 
 
 class Store:
@@ -53,8 +79,9 @@ class Store:
         before = self.snapshot or ABSENT
         if not change:
             return Commit(before.version, before.tag)
-        kept = {k: v for k, v in before.fields.items() if k not in change.delete}
-        self.snapshot = Snapshot(before.version + 1, change.tag, {**kept, **change.set})
+        content = Content(before.fields, before.epochs)
+        content.apply(change.set, change.delete, change.tag)
+        self.snapshot = Snapshot(before.version + 1, change.tag, *content.copied())
         return Commit(self.snapshot.version, before.tag)
 
     @property
@@ -71,33 +98,33 @@ class Store:
 class Room:
     """A queue, whose worker's replica never hears of anything."""
 
-    def __init__(self, limit: float = math.inf) -> None:
+    def __init__(self, **options: Any) -> None:
         self.store = Store()
-        self.queue = MutationQueue(
-            *("a", "a", DEFAULTS, self.store, lambda: ABSENT),  # type: ignore[arg-type]
-            limit=limit,
-        )
+        replica = Replica(ABSENT)
+        newest = Newest(lambda: replica, lambda patch, message: None)
+        store: Any = self.store
+        self.queue = MutationQueue("a", "a", store, newest, QueueOptions(**options))
         self.answers: list[list[Any]] = []
         self.number = 0
         self.sequence = MutationSequence("c", TTL)
 
-    def submit(self, run: Callable[[Draft], Any]) -> None:
+    def submit(self, run: Act) -> None:
         self.number += 1
         self.repeat(self.number, run)
 
-    def repeat(self, number: int, run: Callable[[Draft], Any]) -> None:
+    def repeat(self, number: int, run: Act) -> None:
         keep = partial(self._keep, number)
-        self.queue.submit(Mutation(self.sequence, number, run, keep))
+        self.queue.submit(Mutation(self.sequence, number, on(run), keep))
 
-    async def together(self, *runs: Callable[[Draft], Any]) -> list[list[Any]]:
+    async def together(self, *runs: Act) -> list[list[Any]]:
         """Each by a client of its own, as mutation 1, 2, ...; returns their answers."""
         for number, run in enumerate(runs, 1):
             sequence, keep = MutationSequence(f"c{number}", TTL), partial(self._keep, number)
-            self.queue.submit(Mutation(sequence, number, run, keep))
+            self.queue.submit(Mutation(sequence, number, on(run), keep))
         await self.queue.idle.wait()
         return self.answers
 
-    async def run(self, run: Callable[[Draft], Any]) -> list[Any]:
+    async def run(self, run: Act) -> list[Any]:
         self.submit(run)
         await self.queue.idle.wait()
         return self.answers[-1]
@@ -116,37 +143,36 @@ def room() -> Room:
     return Room()
 
 
-def add(draft: Draft) -> int:
-    draft["count"] += 1
-    return int(draft["count"])
+def add(state: Counted) -> int:
+    state.count += 1
+    return state.count
 
 
-def refuse_all(_: Draft) -> None:
+def refuse_all(_: Counted) -> None:
     raise RoomError("not now")
 
 
-def look(draft: Draft) -> int:
-    return int(draft["count"])
+def look(state: Counted) -> int:
+    return state.count
 
 
-async def test_defaults_are_read_but_not_stored(room: Room) -> None:
+async def test_the_first_mutation_creates_the_room_with_what_it_sets(room: Room) -> None:
     assert await room.run(add) == [3, 1, 1, 1]
     assert room.store.state == {"count": 1}
-    assert room.store.changes[0].exists is False
+    assert (room.store.changes[0].exists, room.store.changes[0].expect) == (False, {})
 
 
-async def test_a_deleted_key_has_its_default_again(room: Room) -> None:
-    def retitle(draft: Draft) -> None:
-        draft["title"] = "other"
+async def test_what_is_read_is_expected(room: Room) -> None:
+    def rename_if_few(state: Counted) -> None:
+        if len(state.notes) < 9 and "x" not in state.notes:
+            state.title = "few"
 
-    def untitle(draft: Draft) -> list[str]:
-        before = draft["title"]
-        del draft["title"]
-        return [before, draft["title"]]
-
-    await room.run(retitle)
-    assert (await room.run(untitle))[3] == ["other", "new"]
-    assert room.store.state == {}
+    room.store.snapshot = Snapshot(7, b"othertag", {}, {"notes": b"tag-0005"})
+    room.store.outcomes = [Moved(room.store.snapshot)]
+    await room.run(rename_if_few)
+    (_, change) = room.store.changes
+    assert (change.exists, change.expect, change.expect_tag) == (True, {"notes/x": None}, None)
+    assert change.expect_epochs == {"notes": b"tag-0005"}
 
 
 async def test_one_after_another_each_sees_what_the_one_before_did(room: Room) -> None:
@@ -158,8 +184,8 @@ async def test_one_after_another_each_sees_what_the_one_before_did(room: Room) -
 
 
 async def test_those_of_different_clients_that_wait_share_a_commit(room: Room) -> None:
-    def rename(draft: Draft) -> None:
-        draft["title"] = f"at {draft['count']}"
+    def rename(state: Counted) -> None:
+        state.title = f"at {state.count}"
 
     answers = await room.together(add, add, rename, look)
     assert answers == [[3, 1, 1, 1], [3, 2, 1, 2], [3, 3, 1, None], [3, 4, 1, 2]]
@@ -184,7 +210,7 @@ async def test_a_repeat_does_not_share_the_commit_of_the_first(
     for number in numbers:
         room.repeat(number, add)
     other_connection = MutationSequence("c", TTL)
-    room.queue.submit(Mutation(other_connection, 6, add, lambda _: None))
+    room.queue.submit(Mutation(other_connection, 6, on(add), lambda _: None))
     await room.queue.idle.wait()
     assert [[each.last for each in change.mutations] for change in room.store.changes] == [
         *([number] for number in numbers),
@@ -201,11 +227,11 @@ async def test_those_that_lost_together_run_again_together(room: Room) -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 async def test_one_that_fails_fails_alone(room: Room, place: int) -> None:
-    def refuse(draft: Draft) -> None:
-        draft["count"] = 99
+    def refuse(state: Counted) -> None:
+        state.count = 99
         raise RoomError("no")
 
-    runs: list[Callable[[Draft], Any]] = [add, add]
+    runs: list[Act] = [add, add]
     runs.insert(place, refuse)
     answers = await room.together(*runs)
     assert [answer[:2] for answer in answers] == [[4 if i == place else 3, i + 1] for i in range(3)]
@@ -253,10 +279,10 @@ async def test_what_changes_nothing_is_answered_on_the_newest_values_and_writes_
     ]
 
 
-def refuse_above_one(draft: Draft) -> None:
-    if draft["count"] > 1:
+def refuse_above_one(state: Counted) -> None:
+    if state.count > 1:
         raise RoomError("too many")
-    draft["count"] += 1
+    state.count += 1
 
 
 async def test_a_refusal_is_true_of_the_newest_values_in_the_store(room: Room) -> None:
@@ -270,19 +296,19 @@ async def test_a_refusal_is_true_of_the_newest_values_in_the_store(room: Room) -
 
 
 async def test_a_refusal_over_the_rooms_size_is_true_of_the_whole_room() -> None:
-    room = Room(limit=100)
+    room = Room(size=100)
     room.store.snapshot = Snapshot(7, b"othertag", pack_fields({"count": 5}))
     room.store.outcomes = [Moved(room.store.snapshot)]
 
-    def write(draft: Draft) -> None:
-        draft["text"] = "x" * 100
+    def write(state: Counted) -> None:
+        state.title = "x" * 100
 
-    assert (await room.run(write))[:3] == [4, 1, "invalid"]
+    assert (await room.run(write))[:3] == [4, 1, "internal"]
     assert [change.expect_tag for change in room.store.changes] == [None, b"othertag"]
 
 
 async def test_a_repeat_is_acknowledged_whatever_its_action_says_by_then(room: Room) -> None:
-    def refuse(draft: Draft) -> None:
+    def refuse(state: Counted) -> None:
         raise RoomError("there is a note with this id")
 
     room.store.outcomes = [Known({"c": Record(1, 5)})]
@@ -290,7 +316,7 @@ async def test_a_repeat_is_acknowledged_whatever_its_action_says_by_then(room: R
 
 
 async def test_a_refusal_waits_for_a_store_that_is_away(room: Room) -> None:
-    def refuse(draft: Draft) -> None:
+    def refuse(state: Counted) -> None:
         raise RoomError("no")
 
     room.store.outcomes = [StoreUnavailable("away")]
@@ -305,21 +331,42 @@ async def test_who_lost_runs_again_on_the_values_that_differ(room: Room) -> None
     assert [change.attempt for change in room.store.changes] == [0, 1, 2]
 
 
-async def test_after_a_conflict_an_action_that_reads_all_keys_gets_the_whole_room(
-    room: Room,
-) -> None:
-    """The state that it ran on is mixed of several, so no tag stands for it."""
+async def test_after_a_conflict_over_an_item_who_counts_gets_the_whole_room(room: Room) -> None:
+    """A conflict tells that the item is there, and not what else came or went."""
 
-    def add_and_list(draft: Draft) -> list[str]:
-        draft["count"] += 1
-        return sorted(draft)
+    def add_to(state: Counted) -> int:
+        state.notes["a"] = state.notes.get("a", "") + "!"
+        return len(state.notes)
+
+    room.store.snapshot = Snapshot(7, b"othertag", {}, {"notes": b"tag-0005"})
+    both = Snapshot(9, b"tag-0009", pack_fields({"notes/a": "x", "notes/b": ""}), {"notes": b"9"})
+    room.store.outcomes = [
+        Moved(room.store.snapshot),
+        Conflict(pack_fields({"notes/a": "x"})),
+        Moved(both),
+    ]
+    assert (await room.run(add_to))[3] == 2
+    epochs = [change.expect_epochs.get("notes") for change in room.store.changes]
+    assert epochs == [None, b"tag-0005", UNKNOWN_EPOCH, b"9"]
+
+
+async def test_after_a_conflict_a_refusal_over_the_rooms_size_gets_the_whole_room() -> None:
+    """The state that it ran on is mixed of several, so no tag stands for it."""
+    room = Room(size=150)
+
+    def write(state: Counted) -> None:
+        state.count += 1
+        state.title = "x" * 100
 
     room.store.snapshot = Snapshot(7, b"othertag", pack_fields({"count": 40}))
-    room.store.outcomes = [Moved(room.store.snapshot), Conflict(pack_fields({"count": 50}))]
-    await room.run(add_and_list)
-    await room.run(add_and_list)
+    room.store.outcomes = [
+        Moved(room.store.snapshot),
+        Conflict(pack_fields({"count": 50})),
+        Moved(room.store.snapshot),
+    ]
+    assert (await room.run(write))[:3] == [4, 1, "internal"]
     tags = [change.expect_tag for change in room.store.changes]
-    assert tags == [None, b"othertag", NO_TAG, NO_TAG]
+    assert tags == [None, b"othertag", NO_TAG, b"othertag"]
 
 
 async def test_a_room_that_is_gone_meanwhile_begins_again(room: Room) -> None:
@@ -371,7 +418,7 @@ async def test_what_the_store_did_not_answer_is_not_overtaken(room: Room) -> Non
 
 
 async def test_the_store_is_told_which_were_refused(room: Room) -> None:
-    def refuse(draft: Draft) -> None:
+    def refuse(state: Counted) -> None:
         raise RoomError("no")
 
     await room.run(refuse)
@@ -408,27 +455,22 @@ async def test_one_that_was_put_off_and_then_refused_holds_nothing_up(room: Room
 
 
 async def test_an_action_that_refuses_or_fails_changes_nothing(room: Room) -> None:
-    def refuse(draft: Draft) -> None:
-        draft["count"] = 99
+    def refuse(state: Counted) -> None:
+        state.count = 99
         raise RoomError("not now")
 
-    def fail(draft: Draft) -> None:
-        draft["count"] = 99
+    def fail(state: Counted) -> None:
+        state.count = 99
         raise ZeroDivisionError
 
-    def give_what_state_cannot_hold(draft: Draft) -> None:
-        draft["count"] = object()
-
-    def return_what_cannot_be_sent(draft: Draft) -> object:
-        draft["count"] = 99
-        return object()
+    def give_what_state_cannot_hold(state: Counted) -> None:
+        state.title = "\ud800"
 
     assert await room.run(refuse) == [4, 1, "refused", "not now", "a"]
     assert (await room.run(fail))[:3] == [4, 2, "internal"]
-    assert (await room.run(give_what_state_cannot_hold))[:3] == [4, 3, "invalid"]
-    assert (await room.run(return_what_cannot_be_sent))[:3] == [4, 4, "invalid"]
+    assert (await room.run(give_what_state_cannot_hold))[:3] == [4, 3, "internal"]
     assert room.store.commits == []
-    assert await room.run(add) == [3, 5, 1, 1]
+    assert await room.run(add) == [3, 4, 1, 1]
 
 
 async def test_what_is_seen_published_is_done_though_the_store_gives_no_answer(
@@ -449,7 +491,7 @@ async def test_what_is_seen_published_is_done_though_the_store_gives_no_answer(
 
 
 async def test_a_refusal_whose_text_is_not_unicode_stops_nothing(room: Room) -> None:
-    def refuse(_: Draft) -> None:
+    def refuse(_: Counted) -> None:
         raise RoomError("no item \ud800")
 
     assert await room.run(refuse) == [wire.ERROR, 1, "refused", "no item ?", "a"]
@@ -460,8 +502,8 @@ async def test_an_outcome_that_cannot_be_told_stops_no_other(room: Room) -> None
     def fail(_: Outcome) -> None:
         raise OSError("nobody is told")
 
-    room.queue.submit(Mutation(MutationSequence("d", TTL), 1, refuse_all, fail))
-    async with asyncio.timeout(1):
+    room.queue.submit(Mutation(MutationSequence("d", TTL), 1, on(refuse_all), fail))
+    async with asyncio.timeout(40):
         assert await room.run(add) == [wire.ACK, 1, 1, 1]
 
 
@@ -490,7 +532,7 @@ async def test_a_closed_queue_leaves_no_task_and_nobody_waiting(
 async def test_mutations_without_a_number_share_a_commit_and_leave_no_record(room: Room) -> None:
     outcomes: list[Outcome] = []
     for _ in range(3):
-        room.queue.submit(Mutation(None, 0, add, outcomes.append))
+        room.queue.submit(Mutation(None, 0, on(add), outcomes.append))
     await room.queue.idle.wait()
     assert outcomes == [Applied(1, 1), Applied(1, 2), Applied(1, 3)]
     assert [change.mutations for change in room.store.changes] == [[]]
@@ -498,7 +540,7 @@ async def test_mutations_without_a_number_share_a_commit_and_leave_no_record(roo
 
 @pytest.mark.parametrize(("run", "refused"), [(look, []), (add, []), (refuse_all, [1])])
 async def test_every_outcome_is_recorded_so_that_no_lost_try_is_applied_after_it(
-    room: Room, run: Callable[[Draft], Any], refused: list[int]
+    room: Room, run: Act, refused: list[int]
 ) -> None:
     await room.run(run)
     (change,) = room.store.changes
@@ -507,13 +549,29 @@ async def test_every_outcome_is_recorded_so_that_no_lost_try_is_applied_after_it
 
 @pytest.mark.parametrize(("run", "recorded"), [(look, True), (add, True), (refuse_all, False)])
 async def test_a_refused_call_leaves_no_record_of_its_key(
-    room: Room, run: Callable[[Draft], Any], recorded: bool
+    room: Room, run: Act, recorded: bool
 ) -> None:
     sequence = MutationSequence("once", TTL, record_refusals=False)
-    room.queue.submit(Mutation(sequence, 1, run, lambda _: None))
+    room.queue.submit(Mutation(sequence, 1, on(run), lambda _: None))
     await room.queue.idle.wait()
     (change,) = room.store.changes
     assert bool(change.mutations[0].ttl) is recorded
+
+
+async def test_an_action_that_takes_long_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    room = Room(slow=0.0)
+    room.queue.submit(Mutation(None, 0, on(add), lambda _: None, name="add"))
+    await room.queue.idle.wait()
+    assert "add in room a took" in caplog.text
+
+
+@pytest.mark.parametrize("clocked", [True, False])
+async def test_a_room_that_is_saved_has_the_store_begin_with_its_clock(clocked: bool) -> None:
+    room = Room(clocked=clocked)
+    await room.run(add)
+    assert [change.clocked for change in room.store.changes] == [clocked]
 
 
 async def test_the_queue_keeps_nothing_of_the_request_that_came_first(room: Room) -> None:
@@ -530,3 +588,29 @@ async def test_the_queue_keeps_nothing_of_the_request_that_came_first(room: Room
     del context, kept
     gc.collect()
     assert seen() is None
+
+
+async def test_a_record_that_cannot_be_read_harms_its_own_source_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room, commit = Room(), Store.commit
+
+    async def refuse(store: Store, key: str, change: Change) -> contract.Outcome:
+        if any(mutations.source == "spoilt" for mutations in change.mutations):
+            raise StoreCorrupt("the record of a source")
+        return await commit(store, key, change)
+
+    monkeypatch.setattr(Store, "commit", refuse)
+    outcomes = dict[str, Outcome]()
+    for source in ("a", "spoilt", "b", "c"):
+        settle = partial(outcomes.__setitem__, source)
+        room.queue.submit(Mutation(MutationSequence(source, TTL), 1, on(increase), settle))
+    await asyncio.wait_for(room.queue.idle.wait(), 30)
+    assert isinstance(outcomes.pop("spoilt"), StoreCorrupt)
+    assert all(isinstance(each, Applied) for each in outcomes.values())
+    assert room.store.state["count"] == 3
+    await room.queue.close()
+
+
+def increase(state: Counted) -> None:
+    state.count += 1

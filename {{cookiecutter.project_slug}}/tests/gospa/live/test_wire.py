@@ -8,12 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gospa.live import wire
+from gospa.member import Member
 from gospa.store.codec import pack, pack_fields
-from gospa.store.contract import Snapshot, splice
+from gospa.store.content import HIDDEN
+from gospa.store.contract import splice
 
 tags = st.binary(min_size=8, max_size=8)
 versions = st.integers(min_value=1, max_value=2**64 - 1)
-fields = st.dictionaries(st.text(max_size=20), st.integers() | st.text() | st.binary()).map(
+keys = st.text(max_size=20).filter(lambda key: not key.startswith(HIDDEN))
+fields = st.dictionaries(keys, st.integers() | st.text() | st.binary()).map(
     lambda values: {k: v for k, v in values.items() if not isinstance(v, int) or abs(v) < 2**63}
 )
 
@@ -34,6 +37,7 @@ def unpacked(message: bytes) -> list[Any]:
         ([4, "sheet/a", "wave", [1, None]], wire.Send("sheet/a", "wave", [1, None])),
         ([5], wire.Ping()),
         ([6, bytes(16)], wire.Hello(bytes(16))),
+        ([7, bytes(16), "a", "buy", {"x": 1}], wire.Run(bytes(16), "a", "buy", {"x": 1})),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -58,7 +62,7 @@ def test_any_value_is_a_request_or_a_wire_error(value: Any) -> None:
         assert isinstance(wire.parse(msgpack.packb(value)), wire.Request)
 
 
-@given(versions, tags, tags, fields, st.lists(st.text(max_size=10)))
+@given(versions, tags, tags, fields, st.lists(keys))
 def test_what_the_store_publishes_is_a_patch_as_the_protocol_has_it(
     version: int, parent: bytes, tag: bytes, changed: dict[str, Any], deleted: list[str]
 ) -> None:
@@ -84,16 +88,21 @@ def test_any_bytes_published_are_a_patch_or_a_wire_error(message: bytes) -> None
 
 def test_messages_of_the_server_are_as_the_protocol_has_them() -> None:
     tag = os.urandom(8)
-    state = Snapshot(7, tag, pack_fields({"a": [1, None], "b": {"c": b"\xff"}}))
-    assert unpacked(wire.snapshot("r", state)) == [
+    state = pack_fields({"a": [1, None], "b": {"c": b"\xff"}})
+    assert unpacked(wire.snapshot("r", 7, tag, state)) == [
         0,
         "r",
         7,
         tag,
         {"a": [1, None], "b": {"c": b"\xff"}},
     ]
-    assert unpacked(wire.event("r", "wave", {"x": 1}, "ann")) == [2, "r", "wave", {"x": 1}, "ann"]
+    assert unpacked(wire.event("r", "wave", {"x": 1}, None)) == [2, "r", "wave", {"x": 1}, None]
+    ann = Member("a1", "ann", info={"name": "Ann"}, claims="the queen")
+    sender = {"id": "a1", "user": "ann", "info": {"name": "Ann"}}
+    assert unpacked(wire.event("r", "wave", 1, ann)) == [2, "r", "wave", 1, sender]
     assert unpacked(wire.ack(3, 7, "done")) == [3, 3, 7, "done"]
+    assert unpacked(wire.done(bytes(16), [1])) == [9, bytes(16), [1]]
+    assert unpacked(wire.error("busy", "wait", mutation=bytes(16), room="r"))[1] == bytes(16)
     assert unpacked(wire.error("invalid", "no", mutation=3, room="r")) == [
         4,
         3,
@@ -107,10 +116,18 @@ def test_messages_of_the_server_are_as_the_protocol_has_them() -> None:
     assert unpacked(wire.bye(wire.RESTART, 500)) == [6, 1012, 500]
     assert unpacked(wire.pong()) == [7]
     defaults = {"count": pack(0)}
-    assert unpacked(wire.joined("r", 7, tag, defaults)) == [8, "r", 7, tag, {"count": 0}]
+    joined = wire.joined("r", 7, tag, defaults, (["notes"], "read"))
+    assert unpacked(joined) == [8, "r", 7, tag, {"count": 0}, ["notes"], "read"]
 
 
-def test_a_kick_is_read_and_anything_else_is_none() -> None:
-    assert wire.read_kick(wire.kick("ann", None)) == wire.Kick("ann", None)
-    for other in (b"", b"\x93\x20", b"\x93\x20\x01\x02", wire.event("a", "b", None, "")):
-        assert wire.read_kick(other) is None
+def test_what_is_hidden_is_not_published() -> None:
+    parts = wire.patch_parts("a", bytes(8), {"%x/1": b"\x01", "$x/1": b"\x02"}, ["%x/2", "y"])
+    assert unpacked(splice(parts, 1, bytes(8)))[5:] == [{"$x/1": 2}, ["y"]]
+
+
+@pytest.mark.parametrize("kind", [wire.KICK, wire.REAUTHORIZE])
+def test_a_notice_to_workers_is_read_and_anything_else_is_none(kind: int) -> None:
+    assert wire.read_notice(wire.notice(kind, "ann", None)) == wire.Notice(kind, "ann", None)
+    event = wire.event("a", "b", None, None)
+    for other in (b"", bytes([0x93, kind]), bytes([0x93, kind, 1, 2]), event):
+        assert wire.read_notice(other) is None

@@ -8,28 +8,32 @@ import pytest
 
 import gospa
 from gospa.live import wire
-from gospa.store.contract import MAX_MUTATION, NO_TAG, Snapshot, splice
+from gospa.store.contract import MAX_MUTATION, NO_TAG, splice
 
 NAME = "x" * 128
+ROOM = "x" * 512
 Limit = tuple[Callable[[Any], list[Any]], list[Any], list[Any]]
 LIMITS: dict[str, Limit] = {
-    "room of JOIN": (lambda n: [0, n, None, None], [NAME], ["", NAME + "x"]),
-    "room of LEAVE": (lambda n: [1, n], [NAME], ["", NAME + "x"]),
-    "room of CALL": (lambda n: [2, 1, n, "add", {}], [NAME], ["", NAME + "x"]),
-    "room of SEND": (lambda n: [4, n, "wave", None], [NAME], ["", NAME + "x"]),
+    "room of JOIN": (lambda n: [0, n, None, None], [ROOM], ["", ROOM + "x"]),
+    "room of LEAVE": (lambda n: [1, n], [ROOM], ["", ROOM + "x"]),
+    "room of CALL": (lambda n: [2, 1, n, "add", {}], [ROOM], ["", ROOM + "x"]),
+    "room of SEND": (lambda n: [4, n, "wave", None], [ROOM], ["", ROOM + "x"]),
     "version of JOIN": (lambda n: [0, "my", n, None], [0, 2**64 - 1], [-1]),
     "number of CALL": (lambda n: [2, n, "my", "add", {}], [1, MAX_MUTATION], [0, 2**53]),
     "number of WRITE": (lambda n: [3, n, "my", {}, []], [1, MAX_MUTATION], [0, 2**53]),
     "action": (lambda n: [2, 1, "my", n, {}], ["", NAME], [NAME + "x"]),
     "event": (lambda n: [4, "my", n, None], ["", NAME], [NAME + "x"]),
+    "room of RUN": (lambda n: [7, bytes(16), n, "buy", {}], [ROOM], ["", ROOM + "x"]),
+    "id of RUN": (lambda n: [7, n, "my", "buy", {}], [bytes(16)], [bytes(15), bytes(17), 1]),
+    "command": (lambda n: [7, bytes(16), "my", n, {}], ["", NAME], [NAME + "x"]),
     "client": (lambda n: [6, n], [bytes(16)], [bytes(15), bytes(17)]),
-    "elements": (lambda n: [5, *n], [[]], [[None]]),
+    "release": (lambda n: [6, bytes(16), n], [None, "", "x" * 64], [1, b"x"]),
 }
 
 ENGINE = Path(gospa.__file__).parent
 TYPES = (
-    *("JOIN", "LEAVE", "CALL", "WRITE", "SEND", "PING", "HELLO"),
-    *("SNAPSHOT", "PATCH", "EVENT", "ACK", "ERROR", "WELCOME", "BYE", "PONG", "JOINED"),
+    *("JOIN", "LEAVE", "CALL", "WRITE", "SEND", "PING", "HELLO", "RUN"),
+    *("SNAPSHOT", "PATCH", "EVENT", "ACK", "ERROR", "WELCOME", "BYE", "PONG", "JOINED", "DONE"),
 )
 
 
@@ -57,15 +61,15 @@ def test_a_patch_with_more_to_it_is_none_of_ours() -> None:
 
 
 def test_of_all_messages_only_an_event_is_one_and_only_an_ack() -> None:
-    event, ack = wire.event("my", "wave", None, "ann"), wire.ack(1, 1, None)
+    event, ack = wire.event("my", "wave", None, None), wire.ack(1, 1, None)
     messages = [
-        wire.snapshot("my", Snapshot(1, NO_TAG, {})),
+        wire.snapshot("my", 1, NO_TAG, {}),
         published(),
         event,
         ack,
         wire.error("invalid", "no"),
         wire.pong(),
-        wire.joined("my", 1, NO_TAG, {}),
+        wire.joined("my", 1, NO_TAG, {}, ([], "full")),
         b"",
     ]
     assert [message for message in messages if wire.is_event(message)] == [event]
@@ -73,16 +77,26 @@ def test_of_all_messages_only_an_event_is_one_and_only_an_ack() -> None:
 
 def test_close_codes_are_those_of_the_protocol() -> None:
     assert (wire.TEXT_FRAME.code, wire.RESTART.code, wire.SILENT.code) == (1003, 1012, 4000)
-    assert (wire.NEW_TOKEN.code, wire.ACCESS_LOST.code, wire.TOO_FAST.code) == (4001, 4001, 4002)
-    final = (wire.MALFORMED, wire.NO_HELLO, wire.SESSION_ENDED)
-    assert [close.code for close in final] == [4500, 4501, 4502]
+    assert (wire.NEW_TOKEN.code, wire.TOO_FAST.code) == (4001, 4002)
+    again = (wire.NO_SESSION, wire.TOO_SLOW, wire.BEHIND, wire.ANOTHER)
+    assert [close.code for close in again] == [4003, 4004, 4005, 4006]
+    final = (wire.MALFORMED, wire.NO_HELLO, wire.SESSION_ENDED, wire.LOG_IN, wire.OUTDATED)
+    assert [close.code for close in final] == [4500, 4501, 4502, 4503, 4504]
 
 
 def test_types_and_close_codes_are_those_of_the_browser_client() -> None:
     source = (ENGINE / "client/protocol.js").read_text(encoding="utf-8")
     numbers = {name: int(number) for name, number in re.findall(r"\b([A-Z_]+): (\d+)", source)}
-    closes = {numbers.pop("FOR_GOOD"), numbers.pop("MISTAKE")}
-    assert closes == {wire.MALFORMED.code, wire.NO_HELLO.code}
+    closes = {
+        "FOR_GOOD": wire.MALFORMED,
+        "MISTAKE": wire.NO_HELLO,
+        "NO_SESSION": wire.NO_SESSION,
+        "ANOTHER": wire.ANOTHER,
+        "OUTDATED": wire.OUTDATED,
+    }
+    assert {name: numbers.pop(name) for name in closes} == {
+        name: close.code for name, close in closes.items()
+    }
     assert numbers == {name: getattr(wire, name) for name in TYPES}
 
 

@@ -6,12 +6,13 @@ from websockets.frames import Frame, Opcode
 
 from gospa.live import writer as module
 from gospa.live.wire import event, pong, snapshot
-from gospa.live.writer import Fanout, framed
+from gospa.live.writer import Fanout, Position, framed
 from gospa.stats import Stats
 from gospa.store.codec import pack_fields
-from gospa.store.contract import Snapshot
 from gospa.testing import until
 from tests.gospa.live.screen import Screen
+
+START = Position(0, bytes(8))
 
 
 class Counter:
@@ -20,10 +21,12 @@ class Counter:
     def __init__(self) -> None:
         self.count = 0
 
-    def snapshot_frame(self) -> bytes:
+    position = START
+
+    def frames_since(self, _: Position) -> list[bytes]:
         self.count += 1
-        state = Snapshot(self.count, bytes(8), pack_fields({"count": self.count}))
-        return framed(snapshot("a", state))
+        fields = pack_fields({"count": self.count})
+        return [framed(snapshot("a", self.count, bytes(8), fields))]
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 2**16 - 1, 2**16, 10**6])
@@ -34,17 +37,19 @@ def test_a_frame_is_as_the_websockets_package_writes_it(size: int) -> None:
 
 def test_what_happens_is_written_at_once() -> None:
     screen = Screen()
-    screen.writer.push(framed(pong()), Counter())
+    screen.writer.push([framed(pong())], Counter(), START)
     assert screen.kinds() == [7]
 
 
 def test_a_full_transport_gets_no_news_but_answers(stats: Stats) -> None:
-    screen = Screen()
+    screen, room = Screen(), Counter()
     screen.writer.pause(0)
-    screen.writer.push(framed(pong()), Counter())
+    screen.writer.push([framed(pong())], room, START)
     assert screen.kinds() == []
     assert (stats.behind, stats.skipped) == (1, 1)
     screen.writer.send(pong())
+    screen.writer.forget(room)
+    screen.writer.resume()
     assert screen.kinds() == [7]
 
 
@@ -52,34 +57,36 @@ def test_once_drained_it_gets_the_state_as_it_is_then_and_once() -> None:
     screen, room = Screen(), Counter()
     screen.writer.pause(0)
     for _ in range(10):
-        screen.writer.push(framed(pong()), room)
+        screen.writer.push([framed(pong())], room, START)
     screen.writer.resume()
     assert screen.kinds() == [0]
     assert room.count == 1
-    screen.writer.push(framed(pong()), room)
+    screen.writer.push([framed(pong())], room, START)
     assert screen.kinds() == [0, 7]
 
 
 def test_a_room_that_was_left_is_not_shown_any_more() -> None:
     screen, room = Screen(), Counter()
     screen.writer.pause(0)
-    screen.writer.push(framed(pong()), room)
+    screen.writer.push([framed(pong())], room, START)
     screen.writer.forget(room)
     screen.writer.resume()
     assert screen.kinds() == []
 
 
+class Narrow(Screen):
+    """A transport that is full after each write."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        super().write(data)
+        self.writer.pause(1)
+
+
 def test_a_transport_that_is_full_again_waits_with_the_other_rooms() -> None:
-    screen = Screen()
-
-    class Large(Counter):
-        def snapshot_frame(self) -> bytes:
-            screen.writer.pause(1)  # as the transport does when this is more than it takes
-            return super().snapshot_frame()
-
+    screen = Narrow()
     screen.writer.pause(0)
-    for room in (Large(), Large()):
-        screen.writer.push(framed(pong()), room)
+    for room in (Counter(), Counter()):
+        screen.writer.push([framed(pong())], room, START)
     screen.writer.resume()
     assert screen.kinds() == [0]
     screen.writer.resume()
@@ -90,12 +97,14 @@ def test_a_transport_that_is_full_again_waits_with_the_other_rooms() -> None:
 
 
 class Full:
-    def snapshot_frame(self) -> bytes:
+    position = START
+
+    def frames_since(self, _: Position) -> list[bytes]:
         raise AssertionError("nobody is behind")
 
 
 def news(number: int) -> bytes:
-    return framed(event("a", "news", number, "ann"))
+    return framed(event("a", "news", number, None))
 
 
 def heard(screen: Screen) -> list[int]:

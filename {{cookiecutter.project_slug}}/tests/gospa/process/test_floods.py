@@ -2,14 +2,14 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gospa.settings import Settings
-from gospa.testing import Member
-from tests.gospa.process.server import Server, launch
+from tests.gospa.process.server import Server, launch_ready
+from tests.gospa.raw_client import RawClient
 from tests.gospa.wire import BINARY, CONT, HELLO, PING, frame, message, open_wire
 
 pytestmark = [
@@ -30,10 +30,10 @@ FLOODS = {
 }
 
 
-@pytest.fixture
-async def server(settings: Settings, tmp_path: Path) -> AsyncIterator[Server]:
-    with launch(settings, tmp_path, "--workers=1") as server:
-        yield await server.ready()
+@pytest.fixture(scope="module")
+def server(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with launch_ready(shared_settings, tmp_path_factory.mktemp("server"), "--workers=1") as server:
+        yield server
 
 
 def peak(pid: int) -> int:
@@ -64,16 +64,17 @@ async def flood(address: str, data: bytes) -> None:
 
 @pytest.mark.parametrize("what", FLOODS)
 async def test_a_flood_takes_no_memory_and_nothing_from_others(server: Server, what: str) -> None:
-    async with Member.connect(server.address) as member:
-        await member.join("sheet/a")
-        await member.call("sheet/a", "add")
+    async with RawClient.connect(server.address) as member:
+        room = f"sheet/{list(FLOODS).index(what)}"
+        await member.join(room)
+        await member.call(room, "add")
         forget_peak(member.pid)
         idle = peak(member.pid)
         floods = asyncio.gather(*(flood(server.address, FLOODS[what]) for _ in range(CLIENTS)))
         count = 1
         while not floods.done():
             count += 1
-            assert await member.call("sheet/a", "add") == count
+            assert await member.call(room, "add") == count
             await asyncio.wait([floods], timeout=0.01)
         await floods
         taken = peak(member.pid) - idle

@@ -1,25 +1,46 @@
 """Whole servers: several workers, ways to start them, and what happens when one dies."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gospa.settings import Settings
-from gospa.testing import Member, until
-from tests.gospa.process.server import STOP_TIMEOUT, Server, launch, state_of
+from gospa.testing import until
+from tests.gospa.process.server import (
+    START_TIMEOUT,
+    STOP_TIMEOUT,
+    Server,
+    launch,
+    launch_ready,
+    state_of,
+)
+from tests.gospa.raw_client import RawClient
+from tests.gospa.serving import free_port
 
 pytestmark = pytest.mark.slow
 
 CROWD = 120  # clients: more than Sanic lets wait by itself, less than older kernels allow
 
 
+@pytest.fixture(scope="module")
+def lasting(
+    shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server for the tests that only kill workers, which it replaces."""
+    with launch_ready(shared_settings, tmp_path_factory.mktemp("server"), "--workers=4") as server:
+        yield server
+
+
 @pytest.fixture
 def server(settings: Settings, tmp_path: Path) -> Iterator[Server]:
-    with launch(settings, tmp_path, "--workers=4") as server:
+    """A server that the test stops."""
+    with launch(settings, tmp_path, "--workers=2") as server:
         yield server
 
 
@@ -32,9 +53,8 @@ def exists(pid: int) -> bool:
     return state_of(pid) != "Z"
 
 
-async def test_several_workers_answer(server: Server) -> None:
-    await server.ready()
-    assert server.process.pid not in await server.pids(2)
+async def test_several_workers_answer(lasting: Server) -> None:
+    assert lasting.process.pid not in await lasting.pids(4)
 
 
 async def test_a_crowd_may_wait_to_be_accepted(settings: Settings, tmp_path: Path) -> None:
@@ -53,27 +73,25 @@ async def test_a_crowd_may_wait_to_be_accepted(settings: Settings, tmp_path: Pat
             writer.close()
 
 
-async def test_a_worker_that_was_killed_is_replaced(server: Server) -> None:
-    await server.ready()
-    async with server.members(1) as (member,):
+async def test_a_worker_that_was_killed_is_replaced(lasting: Server) -> None:
+    async with lasting.members(1) as (member,):
         killed = member.pid
         os.kill(killed, signal.SIGKILL)
         await member.websocket.wait_closed()
-    assert killed not in await server.pids(4)
-    assert "died" in server.log
+    assert killed not in await lasting.pids(4)
+    assert "died" in lasting.log
 
 
-async def test_all_workers_killed_at_once_are_replaced(server: Server) -> None:
-    await server.ready()
-    killed = await server.pids(4)
+async def test_all_workers_killed_at_once_are_replaced(lasting: Server) -> None:
+    killed = await lasting.pids(4)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    assert killed.isdisjoint(await server.pids(4))
+    assert killed.isdisjoint(await lasting.pids(4))
 
 
 async def test_on_sigterm_clients_are_told_to_come_back_and_all_is_over(server: Server) -> None:
     await server.ready()
-    pids = await server.pids(4)
+    pids = await server.pids(2)
     async with server.members(2) as members:
         server.process.send_signal(signal.SIGTERM)
         for member in members:
@@ -100,9 +118,46 @@ async def test_on_sigterm_what_waits_to_be_done_does_not_hold_up_the_stop(server
     assert server.process.wait(STOP_TIMEOUT) == 0, server.log
 
 
+async def answering(operators: Server) -> set[int]:
+    """Two workers that answer at a port where each has a listener of its own.
+
+    `Server.pids` would halt one of them, and the kernel gives it connections all the same.
+    """
+    pids: set[int] = set()
+
+    async def both() -> bool:
+        with contextlib.suppress(httpx.TransportError):  # of a worker that dies just now
+            pids.add(await operators.pid())
+        return len(pids) == 2
+
+    await until(both, START_TIMEOUT)
+    return pids
+
+
+async def test_all_workers_answer_at_the_port_for_operators(
+    settings: Settings, tmp_path: Path
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    places = {"GOSPA_HEALTH_ADDRESS": address}
+    with launch(settings, tmp_path, "--workers=2", env=places) as server:
+        operators = Server(server.process, address, tmp_path / "none")
+        await until(server.all_ready, START_TIMEOUT)
+        killed = (await answering(operators)).pop()
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: not exists(killed))
+        assert killed not in await answering(operators)
+        async with httpx.AsyncClient(base_url=f"http://{server.address}") as client:
+            assert (await client.get("/")).status_code == 200
+            assert (await client.get("/health/ready")).status_code == 404
+        with launch(settings, tmp_path, env=places) as second:
+            await until(lambda: second.process.poll() is not None)
+            assert f"GOSPA_HEALTH_ADDRESS={address} cannot be used" in second.log
+        server.assert_stops()
+
+
 async def test_workers_end_when_the_main_process_is_killed(server: Server) -> None:
     await server.ready()
-    pids = await server.pids(4)
+    pids = await server.pids(2)
     server.process.kill()
     await until(lambda: not any(map(exists, pids)))
 
@@ -129,7 +184,7 @@ async def test_every_way_to_start_serves(
 ) -> None:
     with launch(settings, tmp_path, *arguments) as server:
         await server.ready()
-        async with Member.connect(server.address) as member:
+        async with RawClient.connect(server.address) as member:
             await member.join("sheet/a")
             assert await member.call("sheet/a", "add") == 1
         server.assert_stops()

@@ -1,7 +1,6 @@
 """Sessions over HTTP, on the chosen backend."""
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,9 +16,11 @@ from gospa.errors import StoreUnavailable
 from gospa.sessions.cookie import log_in, log_out, log_out_everywhere, renew_token, session_of
 from gospa.sessions.store import SessionRecord
 from gospa.settings import Settings
-from gospa.testing import logged_in, serve
+from gospa.testing import OpenApp, logged_in, serve
+from tests.gospa.views import blueprint
 
-_numbers = itertools.count()
+NAME = "tests_session"
+PREFIXED = f"__Host-{NAME}"
 
 
 async def untouched(_: Request) -> HTTPResponse:
@@ -168,7 +169,7 @@ HANDLERS: tuple[Any, ...] = (
 
 @pytest.fixture
 async def served(settings: Settings) -> AsyncIterator[tuple[Sanic, httpx.AsyncClient]]:
-    app = create_app(f"cookie_{next(_numbers)}", chosen.BACKENDS, [], settings)
+    app = create_app("tests", chosen.BACKENDS, [], settings)
     app.ctx.waiting, app.ctx.go_on, app.ctx.left = (asyncio.Event() for _ in range(3))
     for handler in HANDLERS:
         app.add_route(handler, f"/{handler.__name__}", methods=["GET", "POST"])
@@ -177,6 +178,17 @@ async def served(settings: Settings) -> AsyncIterator[tuple[Sanic, httpx.AsyncCl
 
 
 Served = tuple[Sanic, httpx.AsyncClient]
+
+
+async def answer_to(client: httpx.AsyncClient, header: bytes) -> bytes:
+    """The answer to a request with a header that httpx would refuse to send."""
+    host, port = client.base_url.host, client.base_url.port
+    reader, writer = await asyncio.open_connection(host, port)
+    head = f"GET /read HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n".encode()
+    writer.write(head + header + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer
 
 
 async def test_reading_an_empty_session_sets_no_cookie_and_asks_no_store(
@@ -229,19 +241,57 @@ async def test_behind_https_the_cookie_is_a_host_cookie(served: Served) -> None:
     _, client = served
     response = await client.post("/put", json={"a": 1}, headers={"Host": "example.org"})
     cookie = response.headers["set-cookie"]
-    assert cookie.startswith("__Host-session=")
+    assert cookie.startswith(f"{PREFIXED}=")
     assert "Secure" in cookie
     assert "Path=/" in cookie
     assert "Domain" not in cookie
 
 
-async def test_cookies_of_other_names_are_not_taken(served: Served) -> None:
+# Blanks of Unicode, which Sanic removes, and what it also takes for the name.
+LOOK_ALIKES = {
+    "U+2000": "\u2000{}",
+    "U+00A0": "\u00a0{}",
+    "U+0085": "\x85{}",
+    "U+3000": "\u3000{}",
+    "U+001C": "\x1c{}",
+    "at the end": "{}\u2003",
+    "another case": "__host-tests_session",
+    "without the prefix": "tests_session",
+    "another prefix": "__Secure-{}",
+    "twice the prefix": "__Host-{}",
+    "quoted": '"{}"',
+    "percent": "%5F_Host-tests_session",
+    "begins with it": "{}x",
+    "of another application": "__Host-other_session",
+}
+
+
+@pytest.mark.parametrize("form", LOOK_ALIKES.values(), ids=LOOK_ALIKES)
+@pytest.mark.parametrize("order", ["alone", "before", "after"])
+async def test_only_the_exact_name_is_the_cookies(served: Served, form: str, order: str) -> None:
     _, client = served
-    other = await client.post("/put", json={"a": "other"}, headers={"Host": "example.org"})
-    token = other.cookies["__Host-session"]
-    cookies = f"__Secure-__Host-session={token}; session={token}; __Host-__Host-session={token}"
-    headers = {"Host": "example.org", "Cookie": cookies}
-    assert (await client.get("/read", headers=headers)).json() == {}
+    host = {"Host": "example.org"}
+    tokens = {}
+    for who in ("attacker", "victim"):
+        answer = await client.post("/put", json={"of": who}, headers=host)
+        tokens[who] = answer.cookies[PREFIXED]
+        client.cookies.clear()
+    planted = f"{form.format(PREFIXED)}={tokens['attacker']}"
+    own = f"{PREFIXED}={tokens['victim']}"
+    sent = {"alone": planted, "before": f"{planted}; {own}", "after": f"{own}; {planted}"}[order]
+    headers = {b"Host": b"example.org", b"Cookie": sent.encode()}
+    seen = {} if order == "alone" else {"of": "victim"}
+    assert (await client.get("/read", headers=headers)).json() == seen
+
+
+async def test_a_header_whose_name_only_looks_like_cookie_is_none(served: Served) -> None:
+    _, client = served
+    await client.post("/put", json={"a": 1})
+    sent = client.cookies.pop(NAME) or ""
+    pair = f"{NAME}={sent}".encode()
+    assert b'{"a":1}' in await answer_to(client, b"COOKIE:" + pair)
+    for name in ("Coo\u212aie", "Cookie\u00a0", "X-Cookie"):  # U+212A is a K; its lower case is k
+        assert b'{"a":1}' not in await answer_to(client, name.encode() + b": " + pair)
 
 
 TOKENS = {
@@ -262,31 +312,26 @@ TOKENS = {
 @pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
 async def test_a_token_that_is_not_known_is_never_adopted(served: Served, token: str) -> None:
     _, client = served
-    headers = {b"Cookie": f"session={token}".encode()}
+    headers = {b"Cookie": f"{NAME}={token}".encode()}
     response = await client.post("/put", json={"a": 1}, headers=headers)
     assert response.status_code == 200
-    assert f"session={token};" not in response.headers["set-cookie"]
+    assert f"{NAME}={token};" not in response.headers["set-cookie"]
 
 
 async def test_a_cookie_of_8_kib_is_refused(served: Served) -> None:
     _, client = served
-    answer = await client.post("/put", headers={"Cookie": f"session={'x' * 8192}"})
+    answer = await client.post("/put", headers={"Cookie": f"{NAME}={'x' * 8192}"})
     assert answer.status_code in {413, 431}
 
 
 @pytest.mark.parametrize(
-    "raw", [b"session=\0", b"session=a\rb", b"session=a\n b", b"\xff=\xff", b"="]
+    "raw", [b"tests_session=\0", b"tests_session=a\rb", b"tests_session=a\n b", b"\xff=\xff", b"="]
 )
 async def test_control_characters_in_a_cookie_do_not_reach_the_store(
     served: Served, raw: bytes
 ) -> None:
     _, client = served
-    host, port = client.base_url.host, client.base_url.port
-    reader, writer = await asyncio.open_connection(host, port)  # httpx refuses to send them
-    head = f"GET /read HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\nCookie: ".encode()
-    writer.write(head + raw + b"\r\n\r\n")
-    answer = await reader.read()
-    writer.close()
+    answer = await answer_to(client, b"Cookie: " + raw)
     assert answer.split()[1] in {b"200", b"400"}
     assert b"set-cookie" not in answer.lower()
 
@@ -294,20 +339,20 @@ async def test_control_characters_in_a_cookie_do_not_reach_the_store(
 async def test_login_changes_the_token_and_keeps_the_session(served: Served) -> None:
     _, client = served
     await client.post("/put", json={"cart": 1})
-    old = client.cookies["session"]
+    old = client.cookies[NAME]
     await client.post("/login")
-    assert client.cookies["session"] != old
+    assert client.cookies[NAME] != old
     assert (await client.get("/read")).json() == {"cart": 1, "theme": "dark"}
-    assert client.cookies["session"][:32] == old[:32]
+    assert client.cookies[NAME][:32] == old[:32]
 
 
 async def test_logout_destroys_the_session_and_its_cookie(served: Served) -> None:
     _, client = served
     await client.post("/put", json={"a": 1})
-    old = client.cookies["session"]
+    old = client.cookies[NAME]
     response = await client.post("/logout")
     assert "Max-Age=0" in response.headers["set-cookie"]
-    assert (await client.get("/read", headers={"Cookie": f"session={old}"})).json() == {}
+    assert (await client.get("/read", headers={"Cookie": f"{NAME}={old}"})).json() == {}
 
 
 async def test_two_requests_that_change_different_keys_both_count(served: Served) -> None:
@@ -344,13 +389,13 @@ async def test_a_handler_that_does_not_ask_costs_no_store_call(
 async def test_a_late_save_does_not_bring_a_destroyed_session_back(served: Served) -> None:
     app, client = served
     await client.post("/put", json={"a": 0})
-    token = client.cookies["session"]
+    token = client.cookies[NAME]
     slow = asyncio.create_task(client.post("/slow_put", json={"a": 1}))
     await app.ctx.waiting.wait()
     await client.post("/logout")
     app.ctx.go_on.set()
     await slow
-    assert (await client.get("/read", headers={"Cookie": f"session={token}"})).json() == {}
+    assert (await client.get("/read", headers={"Cookie": f"{NAME}={token}"})).json() == {}
 
 
 async def test_a_handler_that_fails_saves_nothing(served: Served) -> None:
@@ -394,19 +439,60 @@ async def test_a_cookie_lives_as_long_as_a_session_may(served: Served) -> None:
     assert "Max-Age=7776000" in cookie
 
 
-async def test_of_two_cookies_of_the_name_the_first_is_taken(served: Served) -> None:
+async def test_of_several_cookies_of_the_name_none_is_believed(served: Served) -> None:
     _, client = served
     await client.post("/put", json={"a": 1})
-    token = client.cookies.pop("session") or ""
-    known, unknown = f"session={token}", f"session={token[:-1]}"
-    for cookies, seen in ((f"{known}; {unknown}", {"a": 1}), (f"{unknown}; {known}", {})):
-        assert (await client.get("/read", headers={"Cookie": cookies})).json() == seen
+    token = client.cookies.pop(NAME) or ""
+    known, unknown, empty = f"{NAME}={token}", f"{NAME}={token[:-1]}", f"{NAME}="
+    for others in (known, unknown, empty):
+        for sent in (f"{known}; {others}", f"{others};{known}", f"{others}; a=b;\t{known}"):
+            assert (await client.get("/read", headers={"Cookie": sent})).json() == {}
+    lines = [("Cookie", known), ("Cookie", known)]
+    assert (await client.get("/read", headers=lines)).json() == {}
+    assert (await client.get("/read", headers={"Cookie": f"a=b; {known}; c"})).json() == {"a": 1}
+
+
+async def test_who_sends_several_is_rid_of_them_and_can_log_in(served: Served) -> None:
+    _, client = served
+    path = "/whoami/of/a/page"
+    headers = {"Host": "app.example.test", "Cookie": f"{PREFIXED}=a; {PREFIXED}=b"}
+    answer = await client.get("/read", headers=headers)
+    deleted = answer.headers.get_list("set-cookie")
+    for where in ("", "; Domain=example.test", "; Domain=app.example.test"):
+        for path in ("/", "/read"):
+            (found,) = [each for each in deleted if f"=; Path={path}; Max-Age=0{where}; H" in each]
+            assert found.startswith(f"{PREFIXED}=;")
+    assert not [each for each in deleted if "Domain=test" in each]
+    answer = await client.post("/login", headers=headers)
+    assert PREFIXED in answer.cookies
+    assert "Max-Age=0" not in answer.headers.get_list("set-cookie")[-1]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "a;b=c"])
+async def test_no_cookie_is_deleted_for_what_is_no_domain(served: Served, host: str) -> None:
+    _, client = served
+    for name in (NAME, PREFIXED):
+        headers = {"Host": host, "Cookie": f"{name}=a; {name}=b"}
+        answer = await client.get("/read", headers=headers)
+        assert "domain" not in str(answer.headers.get_list("set-cookie")).lower()
+
+
+async def test_several_cookies_are_logged_once(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, client = served
+    monkeypatch.setattr(logging.getLogger("sanic.root"), "propagate", True)
+    for _ in range(3):
+        await client.get("/read", headers={"Cookie": f"{NAME}=a; {NAME}=secret"})
+    (told,) = [each for each in caplog.records if "several cookies" in each.getMessage()]
+    assert told.levelname == "WARNING"
+    assert "secret" not in told.getMessage()
 
 
 async def test_a_token_elsewhere_than_in_the_cookie_is_ignored(served: Served) -> None:
     _, client = served
     await client.post("/put", json={"a": 1})
-    token = client.cookies["session"]
+    token = client.cookies[NAME]
     client.cookies.clear()
     headers = {"Authorization": f"Bearer {token}", "session": token, "X-Session": token}
     answer = await client.get("/read", params={"session": token}, headers=headers)
@@ -422,7 +508,22 @@ async def test_forwarded_headers_of_an_unknown_proxy_are_ignored(served: Served)
         "Forwarded": "for=1.2.3.4;proto=https;host=example.org",
     }
     cookie = (await client.post("/put", json={"a": 1}, headers=headers)).headers["set-cookie"]
-    assert cookie.startswith("session=")
+    assert cookie.startswith(f"{NAME}=")
+
+
+async def test_over_plain_http_other_names_have_a_plain_cookie_only_by_the_setting(
+    open_app: OpenApp,
+) -> None:
+    for insecure in (False, True):
+        async with (
+            open_app([], [blueprint], insecure_cookies=insecure) as site,
+            site.http() as http,
+        ):
+            answer = await http.post("/log-in/ann", headers={"Host": "192.168.0.2:8000"})
+            cookie = answer.headers["set-cookie"]
+            assert cookie.startswith("__Host-") is not insecure
+            assert ("Secure" in cookie) is not insecure
+            assert "HttpOnly" in cookie
 
 
 async def test_the_headers_of_a_known_proxy_are_followed(served: Served) -> None:
@@ -430,7 +531,7 @@ async def test_the_headers_of_a_known_proxy_are_followed(served: Served) -> None
     app.config.PROXIES_COUNT = 1
     headers = {"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "https"}
     cookie = (await client.post("/put", json={"a": 1}, headers=headers)).headers["set-cookie"]
-    assert cookie.startswith("__Host-session=")
+    assert cookie.startswith(f"{PREFIXED}=")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "example.org"])
@@ -474,13 +575,13 @@ async def test_a_logout_whose_handler_fails_is_one_all_the_same(served: Served) 
 async def test_logging_out_and_in_in_one_request_begins_a_new_session(served: Served) -> None:
     _, client = served
     await client.post("/login")
-    old = client.cookies["session"]
+    old = client.cookies[NAME]
     answer = await client.post("/change_user")
     assert len(answer.headers.get_list("set-cookie")) == 1
-    assert client.cookies["session"][:32] != old[:32]
+    assert client.cookies[NAME][:32] != old[:32]
     assert (await client.get("/whoami")).json() == {"user": "bob"}
     assert (await client.get("/read")).json() == {}
-    assert (await client.get("/whoami", headers={"Cookie": f"session={old}"})).json() == {
+    assert (await client.get("/whoami", headers={"Cookie": f"{NAME}={old}"})).json() == {
         "user": None
     }
 
@@ -494,10 +595,10 @@ async def test_logging_in_and_out_in_one_request_is_no_login(served: Served) -> 
 async def test_another_user_does_not_get_the_session_of_the_one_before(served: Served) -> None:
     _, client = served
     await client.post("/login")
-    old = client.cookies["session"]
+    old = client.cookies[NAME]
     await client.post("/login_as", params={"user": "bob"})
     assert (await client.get("/read")).json() == {}
-    assert client.cookies["session"][:32] != old[:32]
+    assert client.cookies[NAME][:32] != old[:32]
 
 
 async def test_logging_in_again_keeps_what_the_user_has(served: Served) -> None:
@@ -510,22 +611,61 @@ async def test_logging_in_again_keeps_what_the_user_has(served: Served) -> None:
 async def test_a_renewed_token_replaces_the_old_one(served: Served) -> None:
     _, client = served
     await client.post("/put", json={"a": 1})
-    old = client.cookies["session"]
+    old = client.cookies[NAME]
     await client.post("/renew")
-    assert client.cookies["session"] != old
+    assert client.cookies[NAME] != old
     assert (await client.get("/read")).json() == {"a": 1}
 
 
 async def test_a_request_with_the_token_before_gets_no_cookie_and_is_kept(served: Served) -> None:
     _, client = served
     await client.post("/put", json={"a": 1})
-    old = {"Cookie": f"session={client.cookies['session']}"}
-    await client.post("/login")
+    old = {"Cookie": f"{NAME}={client.cookies[NAME]}"}
+    await client.post("/renew")
     for path in ("/put", "/renew"):
         answer = await client.post(path, json={"b": 2}, headers=old)
         assert answer.status_code == 200
         assert "set-cookie" not in answer.headers
-    assert (await client.get("/read")).json() == {"a": 1, "b": 2, "theme": "dark"}
+    assert (await client.get("/read")).json() == {"a": 1, "b": 2}
+
+
+async def test_the_token_from_before_a_login_opens_nothing(served: Served) -> None:
+    app, client = served
+    await client.post("/put", json={"a": 1})
+    old = {"Cookie": f"{NAME}={client.cookies[NAME]}"}
+    await client.post("/login")
+    assert (await client.get("/whoami", headers=old)).json() == {"user": None}
+    assert (await client.get("/read", headers=old)).json() == {}
+    own = {"Cookie": f"{NAME}={client.cookies[NAME]}"}
+    await client.post("/logout_everywhere", headers=old)
+    assert (await client.get("/whoami", headers=own)).json() == {"user": "ann"}
+    assert len(await app.ctx.sessions.sessions_of("ann")) == 1
+
+
+@pytest.mark.parametrize("path", ["/put", "/flash", "/renew", "/read"])
+async def test_a_request_under_way_at_a_login_does_not_replace_the_new_cookie(
+    served: Served, path: str
+) -> None:
+    app, client = served
+    await client.post("/put", json={"a": 1})
+    old = {"Cookie": f"{NAME}={client.cookies[NAME]}"}
+    await client.post("/login")
+    answer = await client.post(path, json={"b": 2}, headers=old)
+    assert "set-cookie" not in answer.headers
+    assert answer.status_code == (409 if path in ("/put", "/flash") else 200)
+    assert (await client.get("/read")).json() == {"a": 1, "theme": "dark"}
+    assert len(await app.ctx.sessions.everybody()) == 1
+
+
+async def test_who_logs_in_twice_at_once_is_logged_in(served: Served) -> None:
+    _, client = served
+    await client.post("/put", json={"a": 1})
+    old = {"Cookie": f"{NAME}={client.cookies[NAME]}"}
+    for _ in range(2):
+        answer = await client.post("/login_as?user=ann", headers=old)
+        assert answer.status_code == 302
+        assert answer.headers["set-cookie"].startswith(f"{NAME}=")
+    assert (await client.get("/whoami")).json() == {"user": "ann"}
 
 
 @pytest.mark.parametrize("overtaking", ["/login_as?user=bob", "/login", "/logout"])
@@ -534,7 +674,7 @@ async def test_a_login_that_was_overtaken_is_one_all_the_same(
 ) -> None:
     app, client = served
     await client.post("/put", json={"a": 1})
-    old = {"Cookie": f"session={client.cookies['session']}"}
+    old = {"Cookie": f"{NAME}={client.cookies[NAME]}"}
     slow = asyncio.create_task(client.post("/slow_login", headers=old))
     await app.ctx.waiting.wait()
     await client.post(overtaking, headers=old)
@@ -579,7 +719,7 @@ async def test_what_is_put_in_before_a_stream_begins_is_saved(served: Served) ->
     _, client = served
     answer = await client.get("/stream")
     assert answer.text == "some text"
-    assert "session=" in answer.headers["set-cookie"]
+    assert f"{NAME}=" in answer.headers["set-cookie"]
     assert (await client.get("/read")).json() == {"streamed": 1}
 
 

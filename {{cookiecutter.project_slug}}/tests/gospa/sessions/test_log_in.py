@@ -3,11 +3,11 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from gospa.testing import Member, OpenApp, Refused, Site
+from gospa.testing import OpenApp, Refused, Site, cookie_of
+from tests.gospa.raw_client import RawClient, raw_client
 from tests.gospa.rooms import ROOMS
 from tests.gospa.views import blueprint
 
@@ -18,27 +18,23 @@ async def site(open_app: OpenApp) -> AsyncIterator[Site]:
         yield site
 
 
-def cookie(client: httpx.AsyncClient) -> str:
-    return f"session={client.cookies['session']}"
-
-
-async def close_code(member: Member) -> int | None:
+async def close_code(member: RawClient) -> int | None:
     with contextlib.suppress(ConnectionClosed):
         await member.until(lambda _: False)
     return member.websocket.close_code
 
 
 async def test_a_room_for_users_refuses_others_and_knows_who_calls(site: Site) -> None:
-    async with site.connect() as stranger:
+    async with raw_client(site) as stranger:
         with pytest.raises(Refused) as refusal:
             await stranger.join("users")
         assert refusal.value.code == "unauthorized"
     async with site.http() as client:
         await client.post("/log-in/ann")
-        async with site.connect(cookie=cookie(client)) as member:
+        async with raw_client(site, cookie=cookie_of(client)) as member:
             await member.join("users")
             await member.call("users", "say", text="hello")
-            state = await member.sees("users", lambda state: state["last"] is not None)
+            state = await member.sees("users", lambda state: state["last"] != [])
             assert state["last"] == ["ann", "hello"]
             with pytest.raises(Refused, match="unknown"):
                 await member.call("users", "say", text="hello", session="eve")
@@ -50,8 +46,8 @@ async def test_who_logs_out_has_left_the_rooms_for_users(site: Site, path: str) 
         for visitor in (client, elsewhere):
             await visitor.post("/log-in/ann")
         async with (
-            site.connect(cookie=cookie(client)) as here,
-            site.connect(cookie=cookie(elsewhere)) as there,
+            raw_client(site, cookie=cookie_of(client)) as here,
+            raw_client(site, cookie=cookie_of(elsewhere)) as there,
         ):
             await here.join("users")
             await there.join("users")
@@ -65,13 +61,14 @@ async def test_who_logs_out_has_left_the_rooms_for_users(site: Site, path: str) 
 
 async def test_a_login_changes_the_token_and_has_sockets_come_again(site: Site) -> None:
     async with site.http() as client:
-        async with site.connect() as member:
+        async with raw_client(site) as member:
             await member.join("my")
             await member.write("my", note="mine")
-            client.cookies.set("session", member.cookie.removeprefix("session="), "127.0.0.1")
+            name, _, token = member.cookie.partition("=")
+            client.cookies.set(name, token, "127.0.0.1")
             await client.post("/log-in/ann")
-            assert cookie(client) != member.cookie
+            assert cookie_of(client) != member.cookie
             assert await close_code(member) == 4001
-        async with site.connect(cookie=cookie(client)) as again:
+        async with raw_client(site, cookie=cookie_of(client)) as again:
             assert (await again.join("my"))["note"] == "mine"
             await again.join("users")

@@ -36,7 +36,6 @@ def test_a_session_survives_its_bytes() -> None:
         pack(["id", nan, 1.0, [None, b"", b"", 0.0], {}]),
         pack(["id", 1.0, inf, [None, b"", b"", 0.0], {}]),
         encode(["id", 1.0, 1.0, [None, b"", b"", 0.0], {b"key": 1}]),
-        pack(["id", 1.0, 1.0, [None, b"", b"", 0.0], {}])[:-1] + b"\x81\xa1a" * 50 + b"\x80",
         session().encode(10_000)[:-1],
         session().encode(10_000) + b"\xc0",
     ],
@@ -135,7 +134,7 @@ def test_a_change_beside_a_login_keeps_the_login() -> None:
     merged = change.merged_into(again(login))
     assert merged is not None
     assert (merged.user, dict(merged)) == ("ann", {"a": 1})
-    assert merged.access == login.access
+    assert merged.credentials == login.credentials
     assert merged.created == 120.0
 
 
@@ -147,6 +146,7 @@ def test_a_token_that_was_replaced_opens_for_a_moment() -> None:
     for now, opened in ((100.0, True), (109.9, True), (110.0, False), (50.0, False)):
         assert mine.was_opened_by(first, now, 10) is opened
         assert not mine.was_opened_by(second, now, 10)
+        assert not mine.is_barred(first, now, 10)
     mine.rotate(101.0, 10)
     assert not mine.was_opened_by(first, 101.0, 10)
 
@@ -205,3 +205,21 @@ def test_a_token_has_256_secret_bits_and_its_hash_is_kept_alone() -> None:
 )
 def test_what_cannot_be_a_token_is_none(token: str) -> None:
     assert read_token(token) is None
+
+
+def test_a_barred_token_is_recognized_for_the_grace_and_opens_nothing() -> None:
+    mine = session()
+    first = mine.rotate(100.0, 10)[-43:]
+    second = mine.rotate(100.0, 10, bar=True)[-43:]
+    for now, recognized in ((100.0, True), (109.0, True), (110.0, False), (99.0, False)):
+        assert mine.is_barred(first, now, 10) is recognized
+        assert not mine.was_opened_by(first, now, 10)
+        assert not mine.is_barred(second, now, 10)
+    assert mine.opened_by(second)
+
+
+def test_a_first_token_bars_none() -> None:
+    mine = session()
+    token = mine.rotate(100.0, 10, bar=True)
+    assert mine.opened_by(token[-43:])
+    assert not mine.is_barred("", 100.0, 10)

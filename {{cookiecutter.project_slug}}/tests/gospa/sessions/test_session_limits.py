@@ -1,6 +1,6 @@
 import pytest
 
-from gospa.sessions.session import Access, Session, SessionTooLarge, decode, new_session
+from gospa.sessions.session import Credentials, Session, SessionTooLarge, decode, new_session
 from gospa.store.codec import pack, unpack
 
 
@@ -35,13 +35,15 @@ def test_a_token_replaced_longer_ago_than_the_grace_opens_nothing() -> None:
 
 
 def test_what_opens_a_session_is_only_replaced_as_a_whole() -> None:
-    assert not hasattr(Access(), "__dict__")
+    assert not hasattr(Credentials(), "__dict__")
     with pytest.raises(AttributeError):
-        Access().user = "ann"  # type: ignore[misc]
+        Credentials().user = "ann"  # type: ignore[misc]
 
 
 def test_a_login_of_who_is_logged_in_already_gives_way_to_a_new_token() -> None:
-    mine, other = (Session("id", 100.0, 100.0, access=Access("ann", b"hash")) for _ in range(2))
+    mine, other = (
+        Session("id", 100.0, 100.0, credentials=Credentials("ann", b"hash")) for _ in range(2)
+    )
     mine.log_in("ann", 120.0)
     token = other.rotate(110.0, 10)
     merged = mine.merged_into(other)
@@ -83,10 +85,10 @@ def test_what_differs_in_any_way_is_changed(values: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("token", [b"1", b"3"])
 def test_any_other_token_counts_as_new(token: bytes) -> None:
-    loaded, new = Access("ann", b"2"), Access("ann", token)
-    mine = Session("id", 100.0, 100.0, access=loaded)
-    mine.access = new
-    merged = mine.merged_into(Session("id", 100.0, 100.0, access=loaded))
+    loaded, new = Credentials("ann", b"2"), Credentials("ann", token)
+    mine = Session("id", 100.0, 100.0, credentials=loaded)
+    mine.credentials = new
+    merged = mine.merged_into(Session("id", 100.0, 100.0, credentials=loaded))
     assert merged is not None
-    assert merged.access == new
-    assert mine.merged_into(Session("id", 100.0, 100.0, access=new)) is None
+    assert merged.credentials == new
+    assert mine.merged_into(Session("id", 100.0, 100.0, credentials=new)) is None

@@ -11,38 +11,43 @@ from sanic import Sanic
 from websockets.exceptions import ConnectionClosed
 
 import gospa
-from gospa import Draft, Room, Session, action
+from gospa import Access, Room, Session, State, action
 from gospa.errors import StoreUnavailable
 from gospa.sessions.store import UNUSED, SessionRecord, SessionStore
-from gospa.testing import Member, OpenApp, Refused, logged_in, until
+from gospa.testing import OpenApp, Refused, logged_in, until
+from tests.gospa.raw_client import RawClient
 from tests.gospa.wire import message
 
 SLOW = 3600.0  # an interval that no test waits for
 QUICK = 0.05
 
 
-class Members(Room):
+class Count(State):
+    count: int = 0
+
+
+class Members(Room[Count]):
     """A room for those who are logged in and not banned."""
 
     pattern = "members"
-    initial = {"count": 0}
 
-    async def authorize(self, session: Session) -> bool:
-        return session.user is not None and not session.get("banned", False)
+    async def authorize(self, session: Session) -> Access:
+        banned = session.user is None or session.get("banned", False)
+        return Access.NONE if banned else Access.FULL
 
     @action
-    def add(self, state: Draft, member: gospa.Member) -> list[Any]:
-        state["count"] += 1
-        return [state["count"], member.user]
+    def add(self, state: Count, member: gospa.Member) -> list[Any]:
+        state.count += 1
+        return [state.count, member.user]
 
 
 async def load(app: Sanic, cookie: str) -> SessionRecord:
-    record = await app.ctx.sessions.load(cookie.removeprefix("session="))
+    record = await app.ctx.sessions.load(cookie.partition("=")[2])
     assert record is not None
     return record
 
 
-async def close_code(member: Member) -> int:
+async def close_code(member: RawClient) -> int:
     with contextlib.suppress(ConnectionClosed):
         async with asyncio.timeout(40):
             await member.until(lambda _: False)
@@ -51,11 +56,11 @@ async def close_code(member: Member) -> int:
 
 
 @contextlib.asynccontextmanager
-async def ann(open_app: OpenApp, **settings: Any) -> AsyncIterator[tuple[Sanic, str, Member]]:
+async def ann(open_app: OpenApp, **settings: Any) -> AsyncIterator[tuple[Sanic, str, RawClient]]:
     """The app, ann's cookie, and a socket of hers in the room `members`."""
     async with open_app([Members], **settings) as (app, address):
         cookie = await logged_in(app, "ann")
-        async with Member.connect(address, cookie=cookie) as member:
+        async with RawClient.connect(address, cookie=cookie) as member:
             await member.join("members")
             yield app, cookie, member
 
@@ -67,12 +72,40 @@ async def test_a_logout_ends_the_sessions_sockets_for_good(open_app: OpenApp) ->
         await until(lambda: not app.ctx.connections)
 
 
+class Stuck(Members):
+    """A room that is not answered about those who are in it."""
+
+    pattern = "stuck"
+
+    async def authorize(self, session: Session) -> Access:
+        if self.app.ctx.stuck:
+            self.app.ctx.asked = True
+            await asyncio.Event().wait()
+        return Access.FULL
+
+
+async def test_a_logout_does_not_wait_for_what_a_room_of_others_allows(open_app: OpenApp) -> None:
+    async with open_app([Members, Stuck], session_check_interval=QUICK) as (app, address):
+        app.ctx.stuck = app.ctx.asked = False
+        cookie, others = await logged_in(app, "ann"), await logged_in(app, "bob")
+        async with (
+            RawClient.connect(address, cookie=cookie) as member,
+            RawClient.connect(address, cookie=others) as other,
+        ):
+            await member.join("members")
+            await other.join("stuck")
+            app.ctx.stuck = True
+            await until(lambda: app.ctx.asked)
+            await app.ctx.sessions.destroy(await load(app, cookie))
+            assert await close_code(member) == 4502
+
+
 async def test_logging_out_everywhere_ends_the_sockets_of_one_user(open_app: OpenApp) -> None:
     async with open_app([Members], session_check_interval=SLOW) as (app, address):
         cookies = [await logged_in(app, user) for user in ("ann", "ann", "bob")]
         async with contextlib.AsyncExitStack() as stack:
             one, two, other = [
-                await stack.enter_async_context(Member.connect(address, cookie=cookie))
+                await stack.enter_async_context(RawClient.connect(address, cookie=cookie))
                 for cookie in cookies
             ]
             await other.join("members")
@@ -110,32 +143,49 @@ async def test_after_a_gap_in_the_messages_all_sessions_are_checked(open_app: Op
         assert await close_code(member) == 4502
 
 
+class Clock:
+    """The time of day, which a test lets pass."""
+
+    passed = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock, now = Clock(), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + clock.passed)
+    return clock
+
+
 @pytest.mark.parametrize("limit", ["session_idle", "session_absolute"])
-async def test_a_session_that_expires_ends_its_sockets(open_app: OpenApp, limit: str) -> None:
-    settings = {limit: 2.0, "session_check_interval": QUICK}
+async def test_a_session_that_expires_ends_its_sockets(
+    open_app: OpenApp, clock: Clock, limit: str
+) -> None:
+    settings = {limit: 1000, "session_check_interval": QUICK}
     async with ann(open_app, **settings) as (_, _, member):
+        clock.passed = 1001
         assert await close_code(member) == 4502
 
 
-async def test_a_socket_that_is_used_keeps_its_session_from_idling(open_app: OpenApp) -> None:
-    async with ann(open_app, session_idle=2.0, session_check_interval=QUICK) as (
-        app,
-        cookie,
-        member,
-    ):
-        began = (await load(app, cookie)).session.renewed
+async def test_a_socket_that_is_used_keeps_its_session_from_idling(
+    open_app: OpenApp, clock: Clock
+) -> None:
+    settings = {"session_idle": 1000, "session_check_interval": QUICK}
+    async with ann(open_app, **settings) as (app, cookie, member):
+        for _ in range(4):
+            clock.passed += 600
+            now = time.time()
 
-        async def outlived() -> bool:
-            await member.call("members", "add")
-            return bool((await load(app, cookie)).session.renewed > began + 4)
+            async def renewed(now: float = now) -> bool:
+                await member.call("members", "add")
+                return bool((await load(app, cookie)).session.renewed >= now)
 
-        await until(outlived)
+            await until(renewed)
 
 
 async def test_a_session_that_was_begun_by_a_socket_lasts_once_it_is_used(
     open_app: OpenApp,
 ) -> None:
-    async with open_app() as (app, address), Member.connect(address) as member:
+    async with open_app() as (app, address), RawClient.connect(address) as member:
 
         async def remaining() -> float:
             session = (await load(app, member.cookie)).session
@@ -143,6 +193,7 @@ async def test_a_session_that_was_begun_by_a_socket_lasts_once_it_is_used(
 
         assert await remaining() <= UNUSED
         await member.join("sheet/a")
+        await member.call("sheet/a", "add")
 
         async def lasts() -> bool:
             return await remaining() > UNUSED
@@ -150,34 +201,41 @@ async def test_a_session_that_was_begun_by_a_socket_lasts_once_it_is_used(
         await until(lasts)
 
 
-async def test_pings_do_not_keep_a_session_from_idling(open_app: OpenApp) -> None:
-    settings = {"session_idle": 2.0, "session_check_interval": QUICK, "frames_per_second": 1e9}
-    async with ann(open_app, **settings) as (_, _, member):
+async def test_pings_do_not_keep_a_session_from_idling(open_app: OpenApp, clock: Clock) -> None:
+    settings = {"session_idle": 1000, "session_check_interval": QUICK, "frames_per_second": 1e9}
+    async with ann(open_app, **settings) as (app, _, member):
+        find, checked = app.ctx.sessions.find, asyncio.Event()
+
+        async def tell(identity: str) -> Any:
+            checked.set()
+            return await find(identity)
+
+        app.ctx.sessions.find = tell
         with contextlib.suppress(ConnectionClosed):
             async with asyncio.timeout(40):
                 while True:
                     await member.send(5)
                     await member.until(lambda m: m[0] == 7)
+                    checked.clear()
+                    await until(lambda: checked.is_set() or bool(member.websocket.close_code))
+                    clock.passed += 400
         assert member.websocket.close_code == 4502
 
 
-async def test_who_may_no_longer_be_in_a_room_has_to_join_again(open_app: OpenApp) -> None:
-    async with ann(open_app, session_check_interval=QUICK) as (app, cookie, member):
-        record = await load(app, cookie)
-        record.session["banned"] = True
-        await app.ctx.sessions.save(record)
-        assert await close_code(member) == 4001
+async def change(app: Sanic, cookie: str, **values: Any) -> None:
+    """Change a session, as a request of its visitor would."""
+    record = await load(app, cookie)
+    record.session.update(values)
+    await app.ctx.sessions.save(record)
 
 
 async def test_what_changes_in_a_session_is_known_to_its_sockets(open_app: OpenApp) -> None:
     async with open_app([Members], session_check_interval=QUICK) as (app, address):
         cookie = await logged_in(app, "ann", banned=True)
-        async with Member.connect(address, cookie=cookie) as member:
+        async with RawClient.connect(address, cookie=cookie) as member:
             with pytest.raises(Refused, match="may not enter"):
                 await member.join("members")
-            record = await load(app, cookie)
-            record.session["banned"] = False
-            await app.ctx.sessions.save(record)
+            await change(app, cookie, banned=False)
 
             async def let_in() -> bool:
                 with contextlib.suppress(Refused):
@@ -192,11 +250,11 @@ async def test_who_is_told_to_go_sees_and_does_nothing_more(open_app: OpenApp) -
     async with ann(open_app, session_check_interval=SLOW) as (app, _, member):
         (connection,) = app.ctx.connections
         room = app.ctx.hub.rooms["members"]
-        await connection.requests.follow_session(None)
+        connection.requests.follow_session(None)
         assert len(room.fanout) == 0
         connection.data_received(message(2, 1, "members", "add", {}))
         assert await close_code(member) == 4502
-        assert room.replica.version == 0
+        assert room.follower.replica.version == 0
 
 
 async def test_what_waits_is_not_done_once_the_session_ended(open_app: OpenApp) -> None:
@@ -205,12 +263,12 @@ async def test_what_waits_is_not_done_once_the_session_ended(open_app: OpenApp) 
         room = app.ctx.hub.rooms["members"]
         call = message(2, 1, "members", "add", {})
         connection.data_received(message(0, "members", None, None) + call)  # waits for the join
-        await connection.requests.follow_session(None)
+        connection.requests.follow_session(None)
         for _ in range(2):  # steps in which the join would have come about
             await asyncio.sleep(0)
         assert len(room.fanout) == 0
         assert await close_code(member) == 4502
-        assert room.replica.version == 0
+        assert room.follower.replica.version == 0
 
 
 async def test_sockets_stay_while_the_store_is_away(
@@ -257,7 +315,7 @@ async def test_a_session_that_ends_during_a_handshake_ends_its_socket(
             return living
 
         monkeypatch.setattr(app.ctx.sessions, "touch", end_behind)
-        async with Member.connect(address, cookie=cookie, hello=False) as member:
+        async with RawClient.connect(address, cookie=cookie, hello=False) as member:
             assert await close_code(member) == 4502
 
 
@@ -266,3 +324,26 @@ async def test_counts_of_who_has_gone_are_forgotten(open_app: OpenApp) -> None:
         await member.websocket.close()
         watch, limits = app.ctx.session_watch, app.ctx.limits
         await until(lambda: not (watch._sockets or limits._sessions or limits._addresses))  # noqa: SLF001
+
+
+async def test_the_sessions_of_many_sockets_are_read_together(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app([Members], session_check_interval=QUICK) as (app, address):
+        sessions, asked, together = app.ctx.sessions, set(), asyncio.Event()
+        find = sessions.find
+
+        async def wait_for_all(identity: str) -> SessionRecord | None:
+            asked.add(identity)
+            if len(asked) == 3:
+                together.set()
+            await together.wait()
+            return await find(identity)
+
+        async with contextlib.AsyncExitStack() as stack:
+            for user in ("ann", "bob", "cem"):
+                cookie = await logged_in(app, user)
+                await stack.enter_async_context(RawClient.connect(address, cookie=cookie))
+            monkeypatch.setattr(sessions, "find", wait_for_all)
+            async with asyncio.timeout(40):
+                await together.wait()

@@ -12,6 +12,7 @@ from sanic.response import text
 
 from gospa.settings import Settings
 from gospa.testing import serve
+from gospa.web.admission import RequestLimits
 from gospa.web.application import Application
 from gospa.web.csrf import check_origin
 
@@ -36,6 +37,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = Application(f"origins_{next(_numbers)}")
     app.config.PROXIES_COUNT = 1
     app.ctx.settings = Settings(allowed_origins="https://friend.example , http://b.example:81")
+    app.ctx.request_limits = RequestLimits(app.ctx.settings)
     app.add_route(change, "/change", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
     app.add_route(socket, "/socket")
     app.on_request(answer_early)

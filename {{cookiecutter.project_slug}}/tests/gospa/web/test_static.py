@@ -1,4 +1,5 @@
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,9 +9,13 @@ from sanic import Blueprint, HTTPResponse, Request
 
 from gospa.testing import OpenApp, Site
 from gospa.web import static
+from gospa.web.files import HELD
 from tests.gospa.rooms import ROOMS
 
-NAMES = ("page.html", "folder/script.js", ".env", "folder/.hidden/key", ".git/config")
+NAMES = (
+    *("page.html", "folder/script.js", ".env", "folder/.hidden/key", ".git/config"),
+    "node_modules/some/package.json",
+)
 
 
 @pytest.fixture
@@ -47,9 +52,58 @@ async def test_pages_and_files_are_served(http: httpx.AsyncClient) -> None:
 
 
 async def test_a_file_that_did_not_change_is_not_sent_again(http: httpx.AsyncClient) -> None:
-    first = await http.get("/client/page.html")
-    headers = {"If-Modified-Since": first.headers["Last-Modified"]}
-    assert (await http.get("/client/page.html", headers=headers)).status_code == 304
+    first = await http.get("/client/folder/script.js")
+    assert first.headers["Cache-Control"] == "no-cache"
+    headers = {"If-None-Match": first.headers["ETag"]}
+    again = await http.get("/client/folder/script.js", headers=headers)
+    assert (again.status_code, again.content) == (304, b"")
+    assert (await http.get("/", headers=headers)).status_code == 200
+
+
+async def test_files_are_read_once(http: httpx.AsyncClient, tmp_path: Path) -> None:
+    path = tmp_path / "client/folder/script.js"
+    path.write_text("of the next release")
+    assert (await http.get("/client/folder/script.js")).text == "client/folder/script.js"
+    path.unlink()
+    assert (await http.get("/client/folder/script.js")).status_code == 200
+
+
+async def test_a_file_is_known_by_its_content(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it was changed without a change of its time or size."""
+    monkeypatch.setattr(static, "CLIENT", tmp_path)
+    tags = []
+    for text in ("one", "two", "one"):
+        (tmp_path / "a.js").write_text(text)
+        os.utime(tmp_path / "a.js", (0, 0))
+        static.read_all.cache_clear()  # another process
+        async with open_app(ROOMS) as site, site.http() as http:
+            tags.append((await http.get("/client/a.js")).headers["ETag"])
+    assert tags[0] == tags[2] != tags[1]
+
+
+async def test_a_large_file_is_served_as_well(
+    open_app: OpenApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(static, "CLIENT", tmp_path)
+    content = bytes(range(256)) * (HELD // 256 + 1)
+    (tmp_path / "film.bin").write_bytes(content)
+    async with open_app(ROOMS) as site, site.http() as http:
+        first = await http.get("/client/film.bin")
+        assert first.content == content
+        headers = {"If-None-Match": first.headers["ETag"]}
+        assert (await http.get("/client/film.bin", headers=headers)).status_code == 304
+
+
+async def test_text_is_compressed_for_those_who_accept_it(http: httpx.AsyncClient) -> None:
+    packed = await http.get("/gospa/gospa.js", headers={"Accept-Encoding": "br, gzip"})
+    plain = await http.get("/gospa/gospa.js", headers={"Accept-Encoding": "identity"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert int(packed.headers["Content-Length"]) < len(plain.content) / 2
+    assert packed.text == plain.text
+    assert {each.headers["Vary"] for each in (packed, plain)} == {"Accept-Encoding"}
 
 
 @pytest.mark.parametrize("path", ["/", "/client/folder/script.js", "/nothing", "/health/live"])
@@ -72,7 +126,8 @@ async def test_a_page_sets_no_cookie(http: httpx.AsyncClient) -> None:
         *("/client/../secret", "/client/%2e%2e/secret", "/client//etc/passwd", "/client/link.js"),
         *("/client/", "/client/folder", "/client/%00", "/client/" + "x" * 300),
         *("/client/.env", "/client/key.js", "/client/folder/.hidden/key", "/client/.git/config"),
-        *("/client/%2eenv", "/client/folder%2f.hidden%2fkey", "/gospa/../testing/member.py"),
+        *("/client/%2eenv", "/client/folder%2f.hidden%2fkey", "/gospa/../testing.py"),
+        "/client/node_modules/some/package.json",
     ],
 )
 async def test_no_other_file_is_served(address: str, path: str) -> None:

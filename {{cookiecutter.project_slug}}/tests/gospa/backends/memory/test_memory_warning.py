@@ -8,9 +8,10 @@ import app as chosen
 from gospa.settings import Settings
 from tests.gospa.process.server import STOP_TIMEOUT, launch
 
-pytestmark = pytest.mark.skipif(
-    not chosen.BACKENDS.isolated(), reason="every backend of app.py is shared"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not chosen.BACKENDS.isolated(), reason="every backend of app.py is shared"),
+]
 
 
 async def test_one_warning_names_what_is_isolated_and_the_remedy(

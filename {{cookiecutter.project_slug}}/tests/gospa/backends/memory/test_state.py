@@ -1,4 +1,6 @@
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -7,10 +9,12 @@ from gospa.backends.memory.pubsub import open_pubsub
 from gospa.backends.memory.state import MemoryStateStore, open_state
 from gospa.errors import StoreFull
 from gospa.pubsub import PubSub
+from gospa.rates import Visitor
 from gospa.settings import Settings
-from gospa.store.contract import MAX_REFUSED, Commit, StateStore
+from gospa.store.contract import MAX_REFUSED, Change, Commit, StateStore
 from gospa.testing import until
-from tests.gospa.backends.state_conformance import ROOM, StateStoreConformance, change
+from tests.gospa.backends.alarm_conformance import BRIEF, ROOM
+from tests.gospa.backends.state_conformance import StateStoreConformance, change
 
 
 @pytest.fixture
@@ -25,6 +29,10 @@ class TestMemoryStateStore(StateStoreConformance):
         async with open_state(settings, pubsub) as store:
             yield store
 
+    @pytest.fixture
+    async def brief(self, pubsub: PubSub) -> StateStore:
+        return MemoryStateStore(pubsub, Settings(room_ttl=BRIEF, visited_ttl=BRIEF))
+
     async def test_a_room_expires(self, pubsub: PubSub) -> None:
         store = MemoryStateStore(pubsub, Settings(room_ttl=0.01))
         await store.commit(ROOM, change(exists=False, set={"a": 1}))
@@ -33,6 +41,30 @@ class TestMemoryStateStore(StateStoreConformance):
             return await store.load(ROOM) is None
 
         await until(expired)
+
+    async def test_a_room_expires_while_it_is_only_inspected(self, pubsub: PubSub) -> None:
+        store = MemoryStateStore(pubsub, Settings(room_ttl=0.1))
+        await store.commit(ROOM, change(exists=False, set={"a": 1}))
+
+        async def expired() -> bool:
+            return await store.load(ROOM, renew=False) is None
+
+        await until(expired)
+
+    @pytest.mark.parametrize("name", ["a", "my@0123", "my@0123#members"])
+    async def test_a_visited_room_and_that_of_a_session_expire_sooner(
+        self, pubsub: PubSub, name: str
+    ) -> None:
+        store = MemoryStateStore(pubsub, Settings(visited_ttl=0.01, session_idle=0.01))
+        for room in ("kept", "my@user:ann", name):
+            await store.commit(room, change(exists=False, set={"a": 1}, visit=room == "a"))
+
+        async def expired() -> bool:
+            return await store.load(name) is None
+
+        await until(expired)
+        assert await store.load("kept") is not None
+        assert await store.load("my@user:ann") is not None
 
     async def test_what_has_expired_is_forgotten(
         self, pubsub: PubSub, monkeypatch: pytest.MonkeyPatch
@@ -93,3 +125,62 @@ async def test_a_store_is_not_full_of_what_has_expired(
     for number in range(100):
         new = change(exists=False, set={"k": bytes(1000)}, source="c", numbers=1, ttl=1e-9)
         assert isinstance(await store.commit(f"room{number}", new), Commit)
+
+
+def of(session: str, grown: int, network: str = "home", **options: Any) -> Change:
+    """A change by a visitor, which makes the room larger by so many bytes."""
+    visitor = Visitor(session, network)
+    made = change(source=session, numbers=options.pop("number", 1), **options)
+    (numbered,) = made.mutations
+    return replace(made, mutations=[replace(numbered, visitor=visitor, grown=grown)])
+
+
+async def fill(store: MemoryStateStore, session: str, network: str) -> int:
+    """Store as much as a visitor may; returns how many rooms of 1,000 bytes that is."""
+    for number in range(1000):
+        try:
+            name = f"{session}{number}"
+            value = {"k": bytes(1000)}
+            await store.commit(name, of(session, 1067, network, exists=False, set=value))
+        except StoreFull:
+            return number
+    raise AssertionError("there is no limit")
+
+
+async def test_a_visitor_gets_a_share_and_others_have_room(pubsub: PubSub) -> None:
+    store = MemoryStateStore(pubsub, Settings(memory_size=1_000_000))
+    first = await fill(store, "ann", "home")
+    assert 0 < first * 2_600 < 1_000_000 / 8
+    assert await fill(store, "bob", "home") > first / 4  # who lives with her
+    for number in range(20):
+        assert await fill(store, f"other{number}", f"net{number}") > 0
+
+
+async def test_who_has_reached_the_share_may_go_on_with_smaller_values(pubsub: PubSub) -> None:
+    store = MemoryStateStore(pubsub, Settings(memory_size=100_000))
+    assert await fill(store, "ann", "home") > 1
+    with pytest.raises(StoreFull, match="share"):
+        await store.commit("ann0", of("ann", 9_000, number=2, set={"k": bytes(10_000)}))
+    await store.commit("ann0", of("ann", -990, number=2, set={"k": bytes(10)}))
+    await store.commit("ann1", of("ann", -1067, number=2, delete=["k"]))
+    await store.commit("ann0", of("ann", 990, number=3, set={"k": bytes(1000)}))
+
+
+async def test_what_is_deleted_or_removed_by_others_frees_the_share(pubsub: PubSub) -> None:
+    store = MemoryStateStore(pubsub, Settings(memory_size=100_000))
+    count = await fill(store, "ann", "home")
+    for number in range(count):
+        if number % 2:
+            await store.delete(f"ann{number}")
+        else:
+            await store.commit(f"ann{number}", of("bob", -1067, "cafe", delete=["k"]))
+    await store.commit("new", of("ann", 1067, exists=False, set={"k": bytes(1000)}))
+
+
+async def test_nothing_that_is_stored_makes_way_for_what_is_new(pubsub: PubSub) -> None:
+    store = MemoryStateStore(pubsub, Settings(memory_size=50_000))
+    await store.commit("first", change(exists=False, set={"k": 1}))
+    for number in range(50):
+        await fill(store, f"visitor{number}", f"net{number}")
+    assert await store.load("first") is not None
+    assert await store.load("visitor00") is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gospa.backends.redis import devstore
+from gospa.backends.redis import devstore, startup
 from gospa.backends.redis.address import parse_address
 from gospa.backends.redis.client import connect
 from gospa.backends.redis.errors import store_errors
@@ -81,11 +81,21 @@ def test_what_follows_the_servers_is_for_each_connection() -> None:
     [
         ("redis+sentinel://127.0.0.1", "name of the master"),
         ("redis://127.0.0.1:port", "REDIS_URL cannot be used"),
+        ("redis://127.0.0.1:99999", "the port is not"),
     ],
 )
 async def test_an_address_that_says_too_little_is_refused(url: str, problem: str) -> None:
     with pytest.raises(SettingsError, match=problem):
         await check(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://s3cret", "redis://app:s3cret", "redis+sentinel://a:s3cret/m"]
+)
+async def test_of_an_address_without_a_host_no_part_is_told_as_a_port(url: str) -> None:
+    with pytest.raises((SettingsError, ValueError)) as refusal:
+        await check(url) if "app" in url else parse_address(f"{url}:s3cret")
+    assert "s3cret" not in str(refusal.value)
 
 
 class TestOneServer:
@@ -166,13 +176,18 @@ class TestTls:
         with pytest.raises(SettingsError, match="certificate"):
             await check(f"rediss://localhost:{port}/0?ssl_ca_certs={files}/ca.pem")
 
-    async def test_tls_where_there_is_none_is_said(self, files: Path) -> None:
+    @pytest.mark.slow
+    async def test_tls_where_there_is_none_is_said(
+        self, files: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(startup, "PATIENCE", 0.0)
         plain = await RedisServer(files).start()
         with pytest.raises(SettingsError, match="certificates"):
             await check(f"rediss://127.0.0.1:{plain.port}/0")
         await plain.close()
 
 
+@pytest.mark.slow
 async def test_a_master_that_was_replaced_is_left_although_it_goes_on(tmp_path: Path) -> None:
     async with (
         running(Sentinels(tmp_path, no_front)) as sentinels,
@@ -201,7 +216,8 @@ async def test_a_master_that_was_replaced_is_left_although_it_goes_on(tmp_path: 
         assert (await before.client.role())[0] == b"master"
 
 
-async def test_sentinels_that_are_away_are_said() -> None:
+async def test_sentinels_that_are_away_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "PATIENCE", 0.0)
     with pytest.raises(SettingsError, match="No master found"):
         await check(f"redis+sentinel://127.0.0.1:{free_port()}/main")
 
@@ -258,3 +274,21 @@ def test_support_of_a_form_is_loaded_only_for_its_addresses(url: str, forms: set
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
     loaded = {name.removeprefix("gospa.backends.redis.") for name in done.stdout.split()}
     assert {name for name in loaded if name.startswith(("sentinel", "cluster"))} == forms
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "decode_responses=true",
+        "max_connections=1",
+        "protocol=3",
+        "retry_on_timeout=1",
+        "x=",
+        "DB=1",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+sentinel", "redis+cluster", "unix"])
+def test_an_option_that_the_application_does_not_know_is_refused(scheme: str, option: str) -> None:
+    name = option.partition("=")[0]
+    with pytest.raises(ValueError, match=f"unknown option {name}; .*ssl_ca_certs"):
+        parse_address(f"{scheme}://a/main/0?db=0&{option}")

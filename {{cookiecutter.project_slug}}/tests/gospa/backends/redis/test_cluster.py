@@ -18,8 +18,9 @@ from gospa.pubsub import PubSub
 from gospa.settings import Settings
 from gospa.store.contract import Commit, StateStore, channel
 from gospa.testing import until
+from tests.gospa.backends.alarm_conformance import BRIEF, ROOM
 from tests.gospa.backends.pubsub_conformance import PubSubConformance, no_gap
-from tests.gospa.backends.state_conformance import ROOM, StateStoreConformance, change
+from tests.gospa.backends.state_conformance import StateStoreConformance, change
 from tests.gospa.redis_servers import ClusterServers
 from tests.gospa.serving import free_port
 
@@ -110,6 +111,12 @@ class TestClusterStateStore(StateStoreConformance):
     @pytest.fixture
     async def store(self, cluster_settings: Settings, pubsub: PubSub) -> AsyncIterator[StateStore]:
         async with open_state(cluster_settings, pubsub) as store:
+            yield store
+
+    @pytest.fixture
+    async def brief(self, cluster_settings: Settings, pubsub: PubSub) -> AsyncIterator[StateStore]:
+        soon = structs.replace(cluster_settings, room_ttl=BRIEF, visited_ttl=BRIEF)
+        async with open_state(soon, pubsub) as store:
             yield store
 
     async def test_a_pipeline_over_all_shards_answers_in_order(self, store: StateStore) -> None:

@@ -3,8 +3,10 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from gospa.backends.redis import devstore, listener
 from gospa.backends.redis.client import connect
@@ -47,6 +49,7 @@ class TestRedisPubSub(PubSubConformance):
         [task] = [task for task in asyncio.all_tasks() if task.get_name() == "pub/sub"]
         assert task.cancelling() == 0
 
+    @pytest.mark.slow
     async def test_a_server_that_hangs_is_noticed_and_found_again(self, tmp_path: Path) -> None:
         with devstore.run(tmp_path) as url:
             gaps: list[bool] = []
@@ -63,6 +66,7 @@ class TestRedisPubSub(PubSubConformance):
                     os.kill(server, signal.SIGCONT)
                 await until(lambda: bool(gaps))
 
+    @pytest.mark.slow
     async def test_a_connection_that_lives_but_hears_nothing_is_replaced(
         self, pubsub: RedisPubSub
     ) -> None:
@@ -76,6 +80,7 @@ class TestRedisPubSub(PubSubConformance):
         async with asyncio.timeout(40):
             assert await heard.get() == b"again"
 
+    @pytest.mark.slow
     async def test_it_can_be_closed_at_any_moment_of_connecting(self, settings: Settings) -> None:
         for steps in range(40):
             async with asyncio.timeout(40), open_pubsub(settings):
@@ -91,3 +96,17 @@ class TestRedisPubSub(PubSubConformance):
 
     def test_a_missing_answer_is_noticed_within_seconds(self) -> None:
         assert listener.PROBE_AFTER < listener.REPLACE_AFTER <= 5
+
+
+async def test_a_connection_that_is_closed_while_a_room_is_left_is_no_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_pubsub(settings) as pubsub:
+        subscription = await pubsub.subscribe("c", lambda _: None, lambda: None)
+
+        async def closed(*_: Any, **__: Any) -> None:
+            raise AttributeError("'NoneType' object has no attribute 'writelines'")  # of redis-py
+
+        monkeypatch.setattr(AbstractConnection, "send_packed_command", closed)
+        await subscription.close()
+        monkeypatch.undo()

@@ -3,8 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -12,23 +11,24 @@ from websockets.exceptions import ConnectionClosed
 
 import app as chosen
 from gospa.settings import Settings
-from gospa.testing import Member, until
-from tests.gospa.process.server import Server, launch
+from gospa.testing import cookie_of, until
+from tests.gospa.process.server import Server, launch_ready
+from tests.gospa.raw_client import RawClient
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-async def server(settings: Settings, tmp_path: Path) -> AsyncIterator[Server]:
+@pytest.fixture(scope="module")
+def server(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     # Where messages do not reach other workers, the regular check has to do.
     interval = "3600" if chosen.BACKENDS.pubsub.shared else "0.5"
-    with launch(
-        settings,
-        tmp_path,
+    with launch_ready(
+        shared_settings,
+        tmp_path_factory.mktemp("server"),
         "--workers=4",
         env={"GOSPA_SESSION_CHECK_INTERVAL": interval},
     ) as server:
-        yield await server.ready()
+        yield server
 
 
 @pytest.fixture
@@ -79,10 +79,10 @@ async def test_a_session_begun_by_a_socket_is_known_to_every_worker(server: Serv
 
 async def log_in(visitor: httpx.AsyncClient) -> str:
     await visitor.post("/log-in/ann")
-    return f"session={visitor.cookies['session']}"
+    return cookie_of(visitor)
 
 
-async def close_code(member: Member) -> int | None:
+async def close_code(member: RawClient) -> int | None:
     with contextlib.suppress(ConnectionClosed):
         await member.until(lambda _: False)
     return member.websocket.close_code

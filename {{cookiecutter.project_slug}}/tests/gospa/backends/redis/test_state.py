@@ -9,16 +9,19 @@ import pytest
 from redis.asyncio import ConnectionPool
 
 from gospa.backends.redis import state
+from gospa.backends.redis.alarms import SETS
 from gospa.backends.redis.client import connect
 from gospa.backends.redis.pubsub import open_pubsub
 from gospa.backends.redis.state import LOCK, LOSSES, RedisStateStore, open_state
 from gospa.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from gospa.pubsub import PubSub
 from gospa.settings import Settings
+from gospa.store.alarms import GRAIN, look_at
 from gospa.store.codec import pack_fields, unpack_fields
 from gospa.store.contract import NO_TAG, Commit, Conflict, StateStore
 from gospa.testing import until
-from tests.gospa.backends.state_conformance import ROOM, StateStoreConformance, change
+from tests.gospa.backends.alarm_conformance import BRIEF, ROOM
+from tests.gospa.backends.state_conformance import StateStoreConformance, change
 from tests.gospa.serving import free_port
 
 
@@ -34,6 +37,12 @@ class TestRedisStateStore(StateStoreConformance):
             yield store
 
     @pytest.fixture
+    async def brief(self, settings: Settings, pubsub: PubSub) -> AsyncIterator[StateStore]:
+        soon = msgspec.structs.replace(settings, room_ttl=BRIEF, visited_ttl=BRIEF)
+        async with open_state(soon, pubsub) as store:
+            yield store
+
+    @pytest.fixture
     async def client(self, settings: Settings) -> AsyncIterator[Any]:
         async with connect(settings) as client:
             yield client
@@ -46,6 +55,47 @@ class TestRedisStateStore(StateStoreConformance):
         assert await client.keys(f"{settings.key_prefix}*") == [key.encode()]
         assert 0 < await client.ttl(key) <= settings.room_ttl
 
+    @pytest.mark.parametrize("wait", [0, 100, 15_000, 20_000, 3_600_000, 40 * 86_400_000])
+    async def test_an_alarm_is_looked_for_as_early_as_the_contract_says(
+        self, store: StateStore, client: Any, settings: Settings, wait: int
+    ) -> None:
+        due = await store.alarms.add(ROOM, wait)
+        sets = [f"{settings.key_prefix}alarms:{number}" for number in range(SETS)]
+        (found,) = [each for key in sets for each in await client.zrange(key, 0, -1)]
+        looks = {look_at(now, due) for now in range(due - wait - GRAIN, due - wait + 1)}
+        assert int(found.partition(b":")[0]) in looks
+
+    async def test_a_room_that_was_only_visited_expires_soon(
+        self, store: StateStore, client: Any, settings: Settings
+    ) -> None:
+        key = f"{settings.key_prefix}{{{ROOM}}}"
+        await store.commit(ROOM, change(exists=False, set={"a": 1}, visit=True))
+        assert 0 < await client.ttl(key) <= settings.visited_ttl
+        for look in (store.load(ROOM), store.latest_tags([ROOM])):
+            await client.expire(key, 10)
+            await look
+            assert 10 < await client.ttl(key) <= settings.visited_ttl
+        await store.commit(ROOM, change(set={"a": 2}, visit=True))
+        assert 0 < await client.ttl(key) <= settings.visited_ttl
+        await store.commit(ROOM, change(set={"a": 3}))
+        assert await client.ttl(key) > settings.visited_ttl
+        for look in (store.load(ROOM), store.latest_tags([ROOM])):
+            await look
+            assert await client.ttl(key) > settings.visited_ttl
+        await store.commit(ROOM, change(set={"a": 4}, visit=True))
+        assert await client.ttl(key) > settings.visited_ttl
+
+    @pytest.mark.parametrize("name", ["my@0123", "my@0123#members"])
+    async def test_a_room_of_a_session_expires_with_it(
+        self, store: StateStore, client: Any, settings: Settings, name: str
+    ) -> None:
+        for room in (name, "my@user:ann"):
+            await store.commit(room, change(exists=False, set={"a": 1}))
+            await store.load(room)
+        key = f"{settings.key_prefix}{{{name}}}"
+        assert 0 < await client.ttl(key) <= settings.session_idle
+        assert await client.ttl(f"{settings.key_prefix}{{my@user:ann}}") > settings.session_idle
+
     async def test_who_looks_at_a_room_keeps_it_from_expiring(
         self, store: StateStore, client: Any, settings: Settings
     ) -> None:
@@ -55,6 +105,9 @@ class TestRedisStateStore(StateStoreConformance):
             await client.expire(key, 10)
             await look
             assert await client.ttl(key) > 10
+        await client.expire(key, 10)
+        assert await store.load(ROOM, renew=False)
+        assert await client.ttl(key) <= 10
 
     async def test_a_server_that_forgot_the_script_is_given_it_again(
         self, store: StateStore, client: Any
@@ -82,8 +135,13 @@ class TestRedisStateStore(StateStoreConformance):
         assert len(taken) == 1
 
     async def test_a_writer_that_lost_often_is_let_through_before_all_others(
-        self, store: StateStore, settings: Settings, pubsub: PubSub
+        self,
+        store: StateStore,
+        settings: Settings,
+        pubsub: PubSub,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(state, "LOCK", 3_600_000)
         async with open_state(settings, pubsub) as other:
             await other.commit(ROOM, change(exists=False, set={"a": 1}))
             stale = change(set={"a": 2}, expect=pack_fields({"a": 0}), attempt=LOSSES)
@@ -94,8 +152,13 @@ class TestRedisStateStore(StateStoreConformance):
             assert isinstance(await other.commit(ROOM, change(set={"a": 3})), Commit)
 
     async def test_a_writer_with_the_lock_that_writes_nothing_after_all_gives_it_back(
-        self, store: StateStore, settings: Settings, pubsub: PubSub
+        self,
+        store: StateStore,
+        settings: Settings,
+        pubsub: PubSub,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(state, "LOCK", 3_600_000)
         async with open_state(settings, pubsub) as other:
             first = change(exists=False, set={"a": 1})
             await store.commit(ROOM, first)
@@ -139,13 +202,18 @@ class TestRedisStateStore(StateStoreConformance):
         with pytest.raises(StoreCorrupt):
             await store.commit(room, change(set={"a": 1}))
 
-    async def test_a_field_that_is_not_text_is_corrupt(
-        self, store: StateStore, client: Any, settings: Settings
+    async def test_a_field_that_is_not_text_is_left_out_alone_and_logged(
+        self,
+        store: StateStore,
+        client: Any,
+        settings: Settings,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         await store.commit(ROOM, change(exists=False, set={"a": 1}))
+        before = await store.load(ROOM)
         await client.hset(f"{settings.key_prefix}{{{ROOM}}}", b".\xff", b"1")
-        with pytest.raises(StoreCorrupt, match="not text"):
-            await store.load(ROOM)
+        assert await store.load(ROOM) == before
+        assert "is not text" in caplog.text
 
     async def test_a_record_of_another_layout_is_corrupt_and_nothing_is_written(
         self, store: StateStore, client: Any, settings: Settings

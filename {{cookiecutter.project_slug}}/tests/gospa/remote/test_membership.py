@@ -1,13 +1,16 @@
 """A client's side of a room: its state follows one chain, and mutations keep their order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
 import pytest
 
-from gospa.live.wire import ACK, ERROR, EVENT, JOIN, JOINED, PATCH, SNAPSHOT
-from gospa.membership import MAX_PENDING, Membership, Mutation, Refused, backoff
+from gospa.live.wire import ACK, DONE, ERROR, EVENT, JOIN, JOINED, PATCH, SNAPSHOT
+from gospa.remote.backoff import backoff
+from gospa.remote.commands import Command
+from gospa.remote.errors import Refused
+from gospa.remote.membership import MAX_PENDING, Membership, Mutation
 
 ROOM = "sheet/a"
 
@@ -56,8 +59,16 @@ class Server:
         before = tag(number - 1 if parent is None else parent)
         self.member.receive([PATCH, ROOM, number, before, tag(number), changed, list(deleted)])
 
-    def joined(self, number: int, *defaults: dict[str, Any]) -> None:
-        self.member.receive([JOINED, ROOM, number, tag(number), *defaults])
+    def joined(
+        self,
+        number: int,
+        defaults: dict[str, Any] | None = None,
+        collections: Sequence[str] = (),
+        access: str = "full",
+    ) -> None:
+        self.member.receive(
+            [JOINED, ROOM, number, tag(number), defaults or {}, list(collections), access]
+        )
 
     def mutate(self, number: int, session: str | None = None) -> Mutation:
         """Have the member send a mutation, whose frame is its number."""
@@ -163,12 +174,29 @@ def test_defaults_lie_under_the_state_and_out_of_the_chain(server: Server) -> No
     assert dict(server.member.state) == {"count": 0, "title": "none"}
 
 
+def test_items_are_in_their_collections(server: Server) -> None:
+    server.patch(2, **{"notes/b": 2, "notes/a": 1, "$schema": 1})
+    server.joined(2, {"title": ""}, ["notes", "log"])
+    assert server.member.state == {"count": 10, "title": "", "notes": {"a": 1, "b": 2}, "log": {}}
+    assert list(server.member.state["notes"]) == ["a", "b"]
+
+
+def test_access_may_change_while_the_room_is_joined(server: Server) -> None:
+    assert server.member.access == "full"
+    before = server.member.state
+    server.joined(1, access="read")
+    assert server.member.access == "read"
+    assert server.member.state is before
+    assert server.take() == []
+
+
 def test_elements_and_types_of_later_protocols_are_ignored(server: Server) -> None:
     server.member.receive([PATCH, ROOM, 2, tag(1), tag(2), {"count": 11}, [], "more"])
     server.member.receive([99, ROOM, 1])
-    server.member.receive([EVENT, ROOM, "typing", True, "ann", "more"])
+    server.member.receive([JOINED, ROOM, 2, tag(2), {}, [], "full", "more"])
+    server.member.receive([EVENT, ROOM, "typing", True, {"id": "ann"}, "more"])
     assert dict(server.member.state) == {"count": 11}
-    assert server.events == [("typing", True, "ann")]
+    assert server.events == [("typing", True, {"id": "ann"})]
 
 
 def test_details_are_sent_with_each_join() -> None:
@@ -380,9 +408,89 @@ def test_a_refused_room_rejects_its_mutations(server: Server) -> None:
     server.mutate(1)
     server.member.lose()
     server.connect()
+    server.mutate(2)
+    server.take()
     server.refuse(None, "unauthorized")
-    assert server.results[1].code == "unauthorized"
-    assert server.member.error is server.results[1]
+    assert server.results[2].code == "unauthorized"
+    assert server.member.error is server.results[2]
+    assert server.take() == [1]  # it may have been applied: the server knows
+    server.refuse(1, "not_joined")
+    assert server.results[1] is server.member.error
+    assert server.member.settled
+
+
+@pytest.mark.parametrize("answer", ["ack", "refused", "unavailable"])
+def test_what_may_have_been_applied_before_access_was_lost_is_asked_for(
+    server: Server, answer: str
+) -> None:
+    server.mutate(1, "s")
+    server.refuse(None, "kicked")
+    assert server.results == {}
+    server.member.lose()
+    server.take()
+    server.connect("s")
+    assert server.take() == [1]  # and no JOIN
+    if answer == "ack":
+        server.ack(1, 9)
+        assert server.results == {1: "applied"}
+    else:
+        server.refuse(1, answer)
+        assert server.results[1].code == ("refused" if answer == "refused" else "kicked")
+    assert server.member.settled
+
+
+@pytest.mark.parametrize("session", ["other", None])
+def test_what_waits_for_an_answer_without_access_ends_with_the_session_and_the_client(
+    server: Server, session: str | None
+) -> None:
+    server.mutate(1, "s")
+    server.refuse(None, "kicked")
+    if session:
+        server.member.lose()
+        server.connect(session)
+        assert server.results[1].code == "other_session"
+    else:
+        closed = ConnectionError("closed")
+        server.member.end(closed)
+        assert server.results == {1: closed}
+    assert server.member.settled
+
+
+@pytest.mark.parametrize("code", ["unauthorized", "kicked"])
+def test_a_room_without_access_is_shown_no_more(server: Server, code: str) -> None:
+    server.mutate(1)
+    server.mutate(2)
+    server.ack(1, 9)
+    run = Command(b"1", b"\x01", None, lambda *outcome: server.results.update({3: outcome}))
+    server.member.commands.add(run)
+    server.refuse(None, code)
+    error = server.member.error
+    assert isinstance(error, Refused)
+    assert error.code == code
+    assert server.results == {1: "applied", 3: (None, error)}
+    server.refuse(2, "not_joined")
+    assert server.results[2] is error
+    assert server.member.state == {}
+    server.patch(2, count=11)
+    assert server.member.state == {}
+
+
+def test_commands_wait_for_the_room_and_are_sent_again() -> None:
+    server = Server()
+    server.connect()
+    outcomes = []
+    run = Command(b"1", msgpack.packb("run"), None, lambda *outcome: outcomes.append(outcome))
+    server.member.commands.add(run)
+    server.snapshot(1)
+    assert server.take() == [[JOIN, ROOM, None, None]]
+    for _ in range(2):
+        server.joined(1)
+        assert server.take() == ["run"]
+        server.member.lose()
+        server.connect()
+        assert server.take() == [[JOIN, ROOM, 1, tag(1)]]
+    server.member.answer([DONE, b"1", "result"])
+    assert outcomes == [("result", None)]
 
 
 def test_an_unavailable_room_is_joined_later(server: Server) -> None:
@@ -406,6 +514,16 @@ def test_a_refused_event_leaves_the_room_joined(server: Server) -> None:
     server.mutate(1)  # waits for no retry
     assert server.take() == [1]
     assert server.member.error is None
+
+
+@pytest.mark.parametrize("code", ["rate_limited", "unlisted"])
+def test_what_never_answers_a_join_ends_none(server: Server, code: str) -> None:
+    server.member.lose()
+    server.connect()
+    server.refuse(None, code)
+    assert server.member.error is None
+    server.joined(1)
+    assert server.member.joined
 
 
 def test_at_the_end_what_was_acknowledged_has_its_result(server: Server) -> None:

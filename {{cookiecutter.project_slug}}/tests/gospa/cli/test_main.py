@@ -3,55 +3,23 @@ import json
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sanic import Sanic
 
 import app as chosen
-from gospa.app import create_app
-from gospa.cli import COMMANDS, OF_ROOMS, main
-from gospa.cli import settings as show_settings
-from gospa.pubsub import PubSub
-from gospa.sessions.store import SessionStore
+from gospa.cli import application
+from gospa.cli.main import COMMANDS, OF_APP, main
+from gospa.cli.stored import settings as show_settings
+from gospa.live.router import Router
 from gospa.settings import Settings
-from gospa.store.contract import StateStore
-from tests.gospa.backends.state_conformance import change
+from gospa.types import declarations
+from tests.gospa.cli.conftest import ROOM
 from tests.gospa.rooms import ROOMS
 
-PROJECT = Path(__file__).parents[2]
-ROOM = "sheet/ops"
-
-
-@pytest.fixture(autouse=True)
-def _variables(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REDIS_URL", settings.redis_url)
-    monkeypatch.setenv("GOSPA_KEY_PREFIX", settings.key_prefix)
-
-
-@pytest.fixture
-async def room(store: StateStore) -> None:
-    """A room in the store; what is in memory is gone when it is closed."""
-    if not chosen.BACKENDS.state.shared:
-        pytest.skip("what memory backends keep is not seen by other processes")
-    values = {"count": 3, "raw": b"\x00"}
-    await store.commit(ROOM, change(exists=False, set=values))
-
-
-@pytest.fixture
-async def identity(settings: Settings, pubsub: PubSub) -> str:
-    """A session of the user Ann."""
-    if not chosen.BACKENDS.storage.shared:
-        pytest.skip("what memory backends keep is not seen by other processes")
-    async with chosen.BACKENDS.storage.open(settings) as storage:
-        store = SessionStore(storage, pubsub, settings)
-        record = store.create()
-        record.session.log_in("Ann", record.session.created)
-        assert await store.log_in(record)
-    return record.session.identity
+PROJECT = Path(__file__).parents[3]
 
 
 def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -64,6 +32,7 @@ def test_a_sound_application_is_in_order(capsys: pytest.CaptureFixture[str]) -> 
     assert rows(capsys, "check")[0] == {"what": "settings and stores", "state": "in order"}
 
 
+@pytest.mark.slow
 def test_programs_read_nothing_but_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,18 +87,6 @@ def test_a_room_is_shown_and_deleted(room: None, capsys: pytest.CaptureFixture[s
         assert ROOM in capsys.readouterr().err
 
 
-@pytest.fixture
-def with_sheets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An application with the rooms of these tests in the place of app.py."""
-    if not chosen.BACKENDS.state.shared:
-        pytest.skip("what memory backends keep is not seen by other processes")
-    application = create_app("cli", chosen.BACKENDS, ROOMS)
-    module: Any = SimpleNamespace(BACKENDS=chosen.BACKENDS, app=application)
-    monkeypatch.setitem(sys.modules, "app", module)
-    yield
-    Sanic.unregister_app(application)
-
-
 @pytest.mark.usefixtures("with_sheets")
 def test_an_action_is_called_with_arguments_as_json_or_text(
     capsys: pytest.CaptureFixture[str],
@@ -137,7 +94,7 @@ def test_an_action_is_called_with_arguments_as_json_or_text(
     assert rows(capsys, "call", ROOM, "add", "amount=2") == [{"room": ROOM, "result": 2}]
     assert rows(capsys, "call", ROOM, "add") == [{"room": ROOM, "result": 3}]
     (row,) = rows(capsys, "call", ROOM, "add_note", "text=a=b")
-    assert {"key": f"note:{row['result']}", "value": {"text": "a=b"}} in rows(capsys, "room", ROOM)
+    assert {"key": f"notes/{row['result']}", "value": {"text": "a=b"}} in rows(capsys, "room", ROOM)
 
 
 @pytest.mark.usefixtures("with_sheets")
@@ -155,6 +112,28 @@ def test_a_call_that_is_refused_says_why(
 ) -> None:
     assert main(["call", ROOM, *arguments]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_types_of_rooms_are_written_and_checked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    router = Router(ROOMS)
+    context = SimpleNamespace(ctx=SimpleNamespace(router=router))
+    module: Any = SimpleNamespace(BACKENDS=chosen.BACKENDS, app=context)
+    monkeypatch.setitem(sys.modules, "app", module)
+    monkeypatch.setattr(application, "CLIENT", tmp_path)
+    file = tmp_path / "rooms.d.ts"
+
+    assert main(["types", "--check"]) == 1
+    assert "run `make types`" in capsys.readouterr().err
+    assert rows(capsys, "types") == [{"file": "client/rooms.d.ts", "state": "written"}]
+    assert file.read_text() == declarations(ROOMS)
+    assert rows(capsys, "types", "--check")[0]["state"] == "up to date"
+    context.ctx.router = Router([])
+    assert main(["types", "--check"]) == 1
+    assert rows(capsys, "types")
+    assert not file.exists()
+    assert rows(capsys, "types", "--check")
 
 
 def test_an_argument_without_a_name_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +166,8 @@ def test_nobodys_sessions_are_ended_by_mistake(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "command", [["rooms"], ["room", ROOM], ["delete-room", ROOM], ["call", ROOM, "add"]]
+    "command",
+    [["rooms"], ["room", ROOM], ["delete-room", ROOM], ["call", ROOM, "add"]],
 )
 def test_rooms_in_memory_are_said_to_be_out_of_reach(
     command: list[str], capsys: pytest.CaptureFixture[str]
@@ -202,4 +182,4 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     said = capsys.readouterr().out
-    assert {*COMMANDS, *OF_ROOMS} <= set(said.split())
+    assert {*COMMANDS, *OF_APP} <= set(said.split())
