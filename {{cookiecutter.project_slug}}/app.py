@@ -8,6 +8,8 @@ from gospa.extras import json_logs, metrics, presence
 from rooms import ROOMS
 from views import VIEWS
 
+# The application's name: that of the session's cookie, and of the keys in a store, begins with it.
+NAME = "app"
 BACKENDS = Backends(state=STATE, pubsub=PUBSUB, storage=STORAGE)
 
 EXTRAS = [
@@ -16,4 +18,4 @@ EXTRAS = [
     json_logs,  # GOSPA_LOG_FORMAT=json
 ]
 
-app = create_app("app", BACKENDS, ROOMS, views=VIEWS, extras=EXTRAS)
+app = create_app(NAME, BACKENDS, ROOMS, views=VIEWS, extras=EXTRAS)

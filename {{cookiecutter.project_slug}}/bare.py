@@ -20,23 +20,30 @@ ROOT = Path(__file__).resolve().parent
 # The example's files, with the beginning of their SHA-256 as the template made them.
 EXAMPLE: Mapping[str, str] = {
     "client/account.css": "7e4873084325",
-    "client/account.html": "3281bd57d715",
-    "client/account.js": "7f75448d8ef3",
-    "client/board/board.css": "e50e113f6ab1",
-    "client/board/board.js": "cbb58a753096",
-    "client/board/field.js": "197255a1c064",
-    "client/board/people.js": "4ab54c618580",
-    "client/board/strip.js": "6c70a8043f73",
-    "client/index.html": "efce61ab1f5d",
-    "client/page.js": "746c3d431cf7",
-    "rooms/board.py": "31b4de6a8df4",
-    "rooms/lounge.py": "d259cd0d9a51",
-    "rooms/me.py": "df925c8885ec",
-    "tests/test_account.py": "549069875512",
-    "tests/test_board.py": "5692c67cdec9",
-    "tests/test_lounge.py": "4b1399207f4b",
-    "tests/test_me.py": "f62df04ceb65",
-    "views/account.py": "613c62ef164b",
+    "client/account.html": "2a3b8f9c7a05",
+    "client/account.js": "104569c0be0f",
+    "client/board/board.css": "59e54394b1bd",
+    "client/board/board.js": "637d7ee9f813",
+    "client/board/breaking.js": "8fa482fc5507",
+    "client/board/field.js": "5ab6856e0229",
+    "client/board/guest.js": "19e4c10ef7d8",
+    "client/board/people.js": "cfe0f6ceb8e7",
+    "client/board/pointers.js": "df2ad2d1fb51",
+    "client/board/strip.js": "0e8838e6f8ef",
+    "client/index.html": "a33253b6796f",
+    "client/page.js": "599b315bcd2d",
+    "rooms/board.py": "74873be9b765",
+    "rooms/guest.py": "6524d2832cb0",
+    "rooms/lounge.py": "47ca343fd170",
+    "rooms/me.py": "2a71de0c3049",
+    "tests/test_account.py": "1b3c9b73ed59",
+    "tests/test_board.py": "db2327767069",
+    "tests/test_demo.py": "25a3f1f74ada",
+    "tests/test_guest.py": "dab92ca6c6a0",
+    "tests/test_lounge.py": "0c7c1742329e",
+    "tests/test_me.py": "ed0a61b71f22",
+    "views/account.py": "5013470563ba",
+    "views/demo.py": "88bb88b99e7c",
 }
 INDEX = """\
 <!doctype html>
@@ -73,13 +80,14 @@ client.on('status', (state) => {
 });
 """
 NEW = {"client/index.html": INDEX, "client/index.js": SCRIPT}
+MADE = ("client/rooms.d.ts",)  # by `make types`, which makes it for the rooms that you added
 # Files that stay, without what they say of the example.
 EDITED = (
     *("rooms/__init__.py", "views/__init__.py"),
     *("README.md", "docs/guide.md", "docs/how-to.md"),
 )
 
-NAMES = {"Board", "Lounge", "Me", "account", "account.blueprint"}
+NAMES = {"Board", "Lounge", "Me", "account", "account.blueprint", "demo", "demo.blueprint"}
 ROOM_IMPORT = re.compile(r"^from rooms\.(?:board|lounge|me) import \w+\n", re.MULTILINE)
 VIEW_IMPORT = re.compile(r"^(from views import )([\w, ]+)()$", re.MULTILINE)
 LISTED = re.compile(r"(\b(?:ROOMS|VIEWS) = \[)(.*?)(\])", re.DOTALL)
@@ -103,12 +111,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     edited = _edited()
     removed = [name for name in found if name not in NEW]
+    removed += [name for name in MADE if (ROOT / name).is_file()]
     print("Removing the example:", *removed, Path(__file__).name, sep="\n  ")
     print("Writing:", *edited, sep="\n  ")
     _apply(removed, edited)
     if users := _users(removed):
         print("These files name what was removed, so change them as well:", *users, sep="\n  ")
-    print("Done. Add your first room in rooms/: docs/guide.md says how.")
+    print("Done. docs/guide.md says how to add a room. If you have some already, run `make types`.")
     return 0
 
 

@@ -15,11 +15,13 @@ const speak = element('speak', HTMLFormElement);
 const text = element('text', HTMLInputElement);
 
 async function show() {
-  const answer = await fetch('/account/session');
+  const answer = await fetch(new URL('../account/session', import.meta.url));
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-  const { user, sessions, told } = await answer.json();
+  const { user, sessions, told, demo, https } = await answer.json();
+  element('no-cookie', HTMLElement).hidden = isSecureContext || !https;
   list('told', told);
-  element('log-in', HTMLFormElement).hidden = user !== null;
+  element('log-in', HTMLFormElement).hidden = user !== null || !demo;
+  element('no-log-in', HTMLElement).hidden = user !== null || demo;
   element('user', HTMLElement).hidden = user === null;
   element('user-name', HTMLElement).textContent = user;
   list('sessions', sessions.map((/** @type {any} */ { since, here }) =>
@@ -35,9 +37,17 @@ function enter() {
     if (state === 'unauthorized') location.reload(); // logged out, here or elsewhere
     status.textContent = state === 'online' ? '' : state;
   });
-  lounge.subscribe(({ said }) => {
-    list('said', said.map((/** @type {any} */ { by, text }) => `${by}: ${text}`));
+  client.on('trouble', (trouble) => {
+    if (trouble) status.textContent = trouble;
   });
+  client.on('release', () => {
+    if (!text.value) location.reload();
+  });
+  lounge.subscribe(({ said = new Map() }) => {
+    list('said', [...said.values()].map(({ by, text }) => `${by}: ${text}`));
+  });
+  // A log-out ends the connection as well, and a reload would cancel the form's own next page.
+  element('user', HTMLElement).addEventListener('submit', () => client.close());
   speak.hidden = false;
   speak.addEventListener('submit', (event) => {
     event.preventDefault();

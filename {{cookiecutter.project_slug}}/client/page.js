@@ -14,12 +14,39 @@ export function element(id, kind) {
 
 /** @type {ReturnType<typeof setTimeout>} */ let timer;
 
-/** Show a message for a few seconds. @param {string} text */
-export function say(text) {
+/**
+ * Show a message for a few seconds, with a button if there is something to do about it.
+ * @param {string} text @param {string} [label] @param {() => void} [act]
+ */
+export function say(text, label, act) {
   const message = element('message', HTMLElement);
   message.textContent = text;
   clearTimeout(timer);
-  timer = setTimeout(() => message.replaceChildren(), MESSAGE_TIME);
+  timer = setTimeout(() => message.replaceChildren(), act ? 2 * MESSAGE_TIME : MESSAGE_TIME);
+  if (!label || !act) return;
+  const button = Object.assign(document.createElement('button'), { textContent: label });
+  button.addEventListener('click', () => {
+    message.replaceChildren();
+    act();
+  });
+  message.append(' ', button);
+}
+
+const NEWS_EVERY = 1500; // milliseconds
+
+/** @type {string[]} */ let news = [];
+
+/** Have a screen reader announce an event politely; events that come at once are announced together. */
+export function tell(/** @type {string} */ text) {
+  if (news.length === 0) {
+    setTimeout(() => {
+      const last = news.slice(-3);
+      const others = news.length - last.length;
+      element('news', HTMLElement).textContent = [...last, others ? `and ${counted(others, 'change')}` : ''].join('. ');
+      news = [];
+    }, NEWS_EVERY);
+  }
+  news.push(text);
 }
 
 /** @param {Error} error */

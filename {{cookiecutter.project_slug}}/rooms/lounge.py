@@ -2,23 +2,30 @@
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
-from gospa import Draft, Member, Room, Session, action
+from gospa import Access, Items, Member, Room, Session, State, action
 
-KEPT = 50
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
-class Lounge(Room):
+class Line(Struct, frozen=True):
+    by: str | None
+    text: Text
+
+
+class LoungeState(State):
+    said: Items[Line] = Items(keep=50)
+
+
+class Lounge(Room[LoungeState]):
     """For users only; logging out removes the user."""
 
     pattern = "lounge"
-    initial = {"said": []}
 
-    async def authorize(self, session: Session) -> bool:
-        return session.user is not None
+    async def authorize(self, session: Session) -> Access:
+        return Access.FULL if session.user else Access.NONE
 
     @action
-    def say(self, state: Draft, member: Member, text: Text) -> None:
-        state["said"] = [*state["said"], {"by": member.user, "text": text}][-KEPT:]
+    def say(self, state: LoungeState, member: Member, text: Text) -> None:
+        state.said.append(Line(member.user, text))

@@ -4,19 +4,19 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gospa import Room, Session
+from gospa import Access, Room, Session, State, Writable
 
 
-class Me(Room):
+class MyState(State):
+    note: Writable[Annotated[str, Meta(max_length=2000)]] = ""
+    name: Writable[Annotated[str, Meta(max_length=40)]] = ""
+
+
+class Me(Room[MyState]):
     """The visitor's own room: each session has one."""
 
     pattern = "me"
-    private = True
-    initial = {"note": "", "name": ""}
-    writable = {
-        "note": Annotated[str, Meta(max_length=2000)],
-        "name": Annotated[str, Meta(max_length=40)],
-    }
+    scope = "session"
 
-    async def authorize(self, session: Session) -> bool:
-        return True
+    async def authorize(self, session: Session) -> Access:
+        return Access.FULL

@@ -13,8 +13,7 @@ async def test_a_visitor_without_a_login_may_not_enter(connect: Connect) -> None
 
 async def test_users_see_who_said_what(connect: Connect) -> None:
     async with connect(user="ann") as ann, connect(user="bob") as bob:
-        await ann.join("lounge")
-        await bob.join("lounge")
-        await ann.call("lounge", "say", text="hello")
-        state = await bob.sees("lounge", lambda state: bool(state["said"]))
-        assert state["said"] == [{"by": "ann", "text": "hello"}]
+        here, there = await ann.join("lounge"), await bob.join("lounge")
+        await here.call("say", text="hello")
+        state = await there.until(lambda state: bool(state["said"]))
+        assert list(state["said"].values()) == [{"by": "ann", "text": "hello"}]

@@ -1,5 +1,5 @@
 """Your pages and routes besides rooms: one blueprint per file, each listed here."""
 
-from views import account, home
+from views import account, demo, home
 
-VIEWS = [home.blueprint, account.blueprint]
+VIEWS = [home.blueprint, account.blueprint, demo.blueprint]

@@ -1,9 +1,10 @@
-"""Log-in and log-out by name alone, as an example. Replace the check with your own."""
+"""Log-in and log-out by name alone, for demonstrations; docs/how-to.md has one with passwords."""
 
 from sanic import Blueprint, HTTPResponse, Request
+from sanic.exceptions import NotFound
 from sanic.response import json, redirect
 
-from gospa import log_in, log_out, log_out_everywhere, page, session_of, sessions_of
+from gospa import log_in, log_out, log_out_everywhere, needs_https, page, session_of, sessions_of
 
 LONGEST_NAME = 40
 
@@ -23,11 +24,22 @@ async def show(request: Request) -> HTTPResponse:
         {"since": other.created, "here": other.identity == session.identity}
         for other in await sessions_of(request)
     ]
-    return json({"user": session.user, "sessions": sessions, "told": session.take_flashes()})
+    return json(
+        {
+            "user": session.user,
+            "sessions": sessions,
+            "told": session.take_flashes(),
+            "demo": request.app.ctx.settings.demo,
+            "https": needs_https(request),
+        }
+    )
 
 
 @blueprint.post("/log-in")
 async def enter(request: Request) -> HTTPResponse:
+    """Log in under any name, if GOSPA_DEMO=true."""
+    if not request.app.ctx.settings.demo:
+        raise NotFound("The log-in by name alone is off (GOSPA_DEMO).", quiet=True)
     name = ((request.form and request.form.get("name")) or "").strip()
     if 0 < len(name) <= LONGEST_NAME and name.isprintable():
         await log_in(request, name)

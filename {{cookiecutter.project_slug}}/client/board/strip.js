@@ -10,6 +10,7 @@ const WAITING_LONG = 3000;
 
 const strip = element('strip', HTMLElement);
 const stripText = element('strip-text', HTMLElement);
+const stripButton = element('strip-button', HTMLButtonElement);
 const status = element('status', HTMLElement);
 const worker = element('worker', HTMLElement);
 const latency = element('latency', HTMLElement);
@@ -17,10 +18,13 @@ const waiting = element('waiting', HTMLElement);
 
 /** @type {ReturnType<typeof setTimeout>} */ let calming;
 
-/** @param {string} state @param {string} text */
-function show(state, text) {
+/** @param {string} state @param {string} text @param {string} [label] @param {() => void} [act] */
+function show(state, text, label = '', act = () => {}) {
   clearTimeout(calming);
   strip.dataset.state = state;
+  stripButton.hidden = !label;
+  stripButton.textContent = label;
+  stripButton.onclick = act;
   // Set only if it differs, so that a screen reader does not announce each attempt.
   if (stripText.textContent !== text) stripText.textContent = text;
 }
@@ -30,14 +34,28 @@ function showRecovered() {
   calming = setTimeout(() => show('calm', ''), RECOVERED_TIME);
 }
 
+/** Whether somebody is writing, which a reload would lose. */
+function isBeingEdited() {
+  const fields = [...document.querySelectorAll('textarea')];
+  return fields.some((field) => field.value && (field.form || field === document.activeElement));
+}
+
 /** @param {import('/gospa/gospa.js').Client} client */
 export function showConnection(client) {
   let wasOnline = false;
+  let failed = false; // since it was online
   /** @type {ReturnType<typeof setTimeout>[]} */ let timers = [];
 
   const count = () => {
     const { pending } = client;
     waiting.textContent = pending ? `${counted(pending, 'change')} not saved yet` : '';
+  };
+  const showTrouble = () => {
+    if (client.status === 'online' && client.trouble) show('trouble', client.trouble);
+    if (client.status !== 'offline') return;
+    const go = wasOnline ? 'Go on: what you change is kept and sent later.' : 'Trying again.';
+    const text = `Offline. ${client.trouble ? `${client.trouble} ` : ''}${go}`;
+    show('offline', text, 'Retry now', () => client.retry());
   };
   const showStuck = () => {
     const text = 'The server cannot save just now. Your changes are kept and sent again.';
@@ -57,24 +75,38 @@ export function showConnection(client) {
 
   client.on('status', (/** @type {string} */ now, /** @type {string} */ why) => {
     status.dataset.status = now;
-    status.textContent = now === 'connecting' && wasOnline ? 'offline' : now;
+    failed ||= now === 'offline';
+    status.textContent = now === 'connecting' && failed ? 'offline' : now;
     if (now === 'online') client.ping();
     else latency.textContent = '';
-    if (now === 'unauthorized' || now === 'closed') {
-      show('ended', `Stopped: ${why}. Reload the page to go on.`);
-    } else if (wasOnline && now !== 'online') {
-      show('offline', 'Offline, reconnecting. Go on: what you change is kept and sent later.');
-    } else if (wasOnline && client.pending) {
+    const reload = () => location.reload();
+    if (why.includes('(4502)')) {
+      show('ended', 'Your session has ended, here or in another tab.', 'Go on', reload);
+    } else if (now === 'unauthorized' || now === 'closed') {
+      show('ended', `Stopped: ${why}.`, 'Reload the page', reload);
+    } else if (now === 'offline' || client.trouble) {
+      showTrouble();
+    } else if (now === 'online' && wasOnline && client.pending) {
       show('recovering', 'Back online, sending what you changed.');
-    } else if (wasOnline) showRecovered();
+    } else if (now === 'online' && failed) showRecovered();
+    failed &&= now !== 'online'; // connecting is not the end of it
     wasOnline ||= now === 'online';
+  });
+  client.on('trouble', showTrouble);
+  client.on('release', () => {
+    if (!isBeingEdited()) location.reload();
+    else {
+      const text = 'There is a new version of this page: reload it when you are done.';
+      show('release', text, 'Reload', () => location.reload());
+    }
   });
   client.on('pending', showPending);
   client.on('welcome', ({ pid }) => {
+    worker.hidden = pid === undefined; // told only with GOSPA_DEMO=true
+    if (worker.hidden) return;
     worker.textContent = `worker ${pid}`;
     worker.dataset.pid = pid;
     worker.style.setProperty('--hue', hue(pid));
-    worker.hidden = false;
   });
   client.on('latency', (/** @type {number} */ milliseconds) => {
     latency.textContent = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
