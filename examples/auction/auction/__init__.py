@@ -1,0 +1,1 @@
+"""Auctions: the database decides which bids count, and every browser shows it."""
