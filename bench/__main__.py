@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import tasks
 from bench.options import ROOT, parse
+from environments import TaskError, requirements, run, say
+from environments import install as install_packages
 
 SOURCES = Path(__file__).parent
 PYTHON_PEERS = {
@@ -22,7 +23,7 @@ def main() -> int:
     options = parse()
     try:
         python = install(options.cache)
-    except tasks.TaskError as error:
+    except TaskError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     arguments = [str(python), "-m", "bench.run", *sys.argv[1:]]
@@ -36,24 +37,24 @@ def install(cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     compile_programs(cache)
     if shutil.which("npm") and not (cache / "node/node_modules/ws").is_dir():
-        tasks.say("Installing Node's servers.")
+        say("Installing Node's servers.")
         (cache / "node").mkdir(exist_ok=True)
         quiet = ("--silent", "--no-audit", "--no-fund", "--prefix", cache / "node")
         if subprocess.run(["npm", "install", *quiet, *NODE_PEERS], check=False).returncode:
-            tasks.say("npm could not: Node's servers are left out.")
-    needed = tasks.requirements(ROOT / "pyproject.toml")
-    needed |= tasks.requirements(tasks.APP / "pyproject.toml")
-    return tasks.install(needed | PYTHON_PEERS, cache / "venv")
+            say("npm could not: Node's servers are left out.")
+    needed = requirements(ROOT / "pyproject.toml")
+    needed |= requirements((ROOT / "{{cookiecutter.project_slug}}") / "pyproject.toml")
+    return install_packages(cache / "venv", more=frozenset(needed | PYTHON_PEERS))
 
 
 def compile_programs(cache: Path) -> None:
     """Compile the load client and the C loop. Raises TaskError without a compiler."""
     if shutil.which("cc") is None:
-        raise tasks.TaskError("there is no C compiler (cc) on the PATH: install gcc or clang")
+        raise TaskError("there is no C compiler (cc) on the PATH: install gcc or clang")
     for name in ("load", "cloop"):
         source, program = SOURCES / f"{name}.c", cache / name
         if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-            tasks.run(f"{name}.c could not be compiled", "cc", "-O2", "-o", program, source)
+            run(f"{name}.c could not be compiled", "cc", "-O2", "-o", program, source)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = (
     *("load-client", "fan-out", "commits", "joins", "memory"),
-    *("inbound", "scaling", "changes", "sessions", "floods", "starting"),
+    *("inbound", "scaling", "changes", "items", "sessions", "floods", "starting"),
 )
 DESCRIPTION = """\
 Measure the template's application side by side with others, on this machine and in one go.
@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="MEASURE",
         help=f"some of {', '.join(NAMES)} (default: all)",
     )
-    parser.add_argument("--quick", action="store_true", help="one short round: two minutes")
+    parser.add_argument("--quick", action="store_true", help="one short round: three minutes")
     parser.add_argument(
         "--output",
         type=Path,

@@ -74,14 +74,18 @@ class Peer:
         return child, port
 
 
-# All clients come from one address, and send as fast as they can. In the fan-out messages are
-# published without being stored, so there is nothing to compare rooms with.
+# All clients come from one address, and send as fast as they can; some rooms are large. In the
+# fan-out messages are published without being stored, so there is nothing to compare rooms with.
 SETTINGS = {
     "GOSPA_BYTES_PER_SECOND": "1e12",
     "GOSPA_CONNECTIONS_PER_ADDRESS": "1000000",
     "GOSPA_FRAMES_PER_SECOND": "1e9",
+    "GOSPA_FANOUT_PER_SECOND": "1e12",
+    "GOSPA_EVENTS_PER_SECOND": "1e9",
     "GOSPA_HANDSHAKES_PER_SECOND": "1e9",
     "GOSPA_HEAD_CHECK_INTERVAL": "86400",
+    "GOSPA_REQUESTS_PER_SECOND": "1e9",
+    "GOSPA_ROOM_SIZE": str(16 * 2**20),
 }
 
 
@@ -125,7 +129,7 @@ def speech_of(room: bytes, call: bytes = b"", answer: bytes = b"") -> Speech:
     return Speech(
         frames.handshake("/ws", "gospa.v1"),
         frames.frame(hello) + frames.frame(join),
-        ready=b"\x95\x08",
+        ready=b"\x97\x08",
         call=frames.frame(call) if call else b"",
         answer=answer,
     )

@@ -19,9 +19,9 @@ WHOLE = "whole state as JSON"
 def measure(setting: Setting) -> Iterator[Sample]:
     """Our bytes as counted by client and store; JSON's are the state's and no command's."""
     room = new_room()
-    fill = _call(room, "fill", {"keys": KEYS})
+    fill = call_of(room, "fill", {"first": 1, "last": KEYS})
     text = (frames.SEQUENCE_HEX + b" is another text").decode()  # another one each time
-    edit = _call(room, "edit", {"key": "key-7", "text": text})
+    edit = call_of(room, "edit", {"number": 7, "text": text})
     setting.say("changes: bytes for one key of 100")
     with setting.serve(ours()) as (_, port):
         with setting.load.connect(port, 1, speech_of(room.encode(), fill, ACK), each=1) as load:
@@ -41,7 +41,8 @@ def measure(setting: Setting) -> Iterator[Sample]:
         yield Sample("bytes per change", case, metric, subject, 0, value)
 
 
-def _call(room: str, action: str, arguments: dict[str, object]) -> bytes:
+def call_of(room: str, action: str, arguments: dict[str, object]) -> bytes:
+    """The CALL of an action."""
     named = msgpack.packb(room) + msgpack.packb(action) + msgpack.packb(arguments)
     return b"\x95\x02\xcf" + frames.SEQUENCE + named
 

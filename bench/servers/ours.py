@@ -1,37 +1,76 @@
 """The template's application with a room to measure; runs in the template's inner tree."""
 
 import app as chosen
-from gospa import Draft, Room, Session, action, session_of
+from gospa import Access, Items, Room, Session, State, Writable, action, session_of
 from gospa.app import create_app
+from gospa.extras import presence
+from msgspec import Struct
 from sanic import HTTPResponse, Request
 from sanic.response import text
 
 
-class Bench(Room):
-    """A counter, and keys that members may set."""
+class Note(Struct):
+    text: str = "twelve words " * 3
+    color: int = 7
+    done: bool = False
+
+
+class BenchState(State):
+    count: int = 0
+    value: Writable[str] = ""
+    notes: Items[Note] = Items()
+    kept_10: Items[Note] = Items(keep=10)
+    kept_1000: Items[Note] = Items(keep=1000)
+    kept_10000: Items[Note] = Items(keep=10_000)
+
+    def kept(self, keep: int) -> Items[Note]:
+        """The collection that keeps so many items."""
+        kept: Items[Note] = getattr(self, f"kept_{keep}")
+        return kept
+
+
+def id_of(number: int) -> str:
+    """An id like those that are appended, before all of these."""
+    return f"{number:011x}000000"
+
+
+class Bench(Room[BenchState]):
+    """A counter, a value that members may set, and notes."""
 
     pattern = "bench/<name>"
-    initial = {"count": 0}
-    writable = {"value": str}
+    presence = True
 
-    async def authorize(self, session: Session) -> bool:
-        return True
-
-    @action
-    def add(self, state: Draft) -> None:
-        state["count"] += 1
+    async def authorize(self, session: Session) -> Access:
+        return Access.FULL
 
     @action
-    def fill(self, state: Draft, keys: int) -> None:
-        for number in range(keys):
-            state[f"key-{number}"] = {"text": "twelve words " * 3, "color": number, "done": False}
+    def add(self, state: BenchState) -> None:
+        state.count += 1
 
     @action
-    def edit(self, state: Draft, key: str, text: str) -> None:
-        state[key]["text"] = text
+    def fill(self, state: BenchState, first: int, last: int) -> None:
+        for number in range(first, last + 1):
+            state.notes[id_of(number)] = Note()
+
+    @action
+    def fill_kept(self, state: BenchState, keep: int) -> None:
+        for number in range(keep):
+            state.kept(keep)[id_of(number)] = Note()
+
+    @action
+    def edit(self, state: BenchState, number: int, text: str) -> None:
+        state.notes[id_of(number)].text = text
+
+    @action
+    def append(self, state: BenchState, keep: int) -> None:
+        state.kept(keep).append(Note())
+
+    @action
+    def count_notes(self, state: BenchState) -> None:
+        state.count = len(state.notes)
 
 
-app = create_app("ours", chosen.BACKENDS, [Bench])
+app = create_app("ours", chosen.BACKENDS, [Bench], extras=[presence])
 
 
 @app.get("/plain")
