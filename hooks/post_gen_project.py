@@ -1,4 +1,4 @@
-"""Keep the modules of the chosen backends: name them in app.py, remove the others."""
+"""Name the application and the chosen backends in app.py, and remove the other backends."""
 
 import json
 import re
@@ -13,7 +13,15 @@ ROLES = {"pubsub": "state_backend", "state": "state_backend", "storage": "sessio
 # What belongs to one role alone. All else in a backend's folders is shared by its roles.
 FILES = {
     "pubsub": ("pubsub.py", "listener.py", "cluster/pubsub.py", "test_pubsub.py"),
-    "state": ("state.py", "commit.lua", "test_state.py", "test_cluster.py"),
+    "state": (
+        "state.py",
+        "inspection.py",
+        "commit.lua",
+        "test_state.py",
+        "test_inspection.py",
+        "test_cluster.py",
+        "test_faults.py",
+    ),
     "storage": (
         "storage.py",
         "test_storage.py",
@@ -24,9 +32,10 @@ FILES = {
 FOLDERS = ("gospa/backends", "tests/gospa/backends")
 # What a project with its state in Redis has besides, one with anything in Redis, and none at all.
 SHARED_STATE = ("docs/chaos.md", "docs/scaling.md", "tests/gospa/chaos", "tests/gospa/fleet")
-REDIS = ("docs/redis.md", "tests/gospa/redis_servers.py")
+REDIS = ("docs/backup.md", "docs/redis.md", "tests/gospa/redis_servers.py")
 BOTH_BACKENDS = ("tests/gospa/backends/test_equal.py",)
 
+NAME = re.compile(r'^NAME = "\w+"', re.MULTILINE)
 IMPORT = re.compile(r"^from gospa\.backends\.\w+\.(\w+) import \w+\r?\n", re.MULTILINE)
 
 # Tools leave these in the template's own tree when they run there, and cookiecutter copies them.
@@ -65,6 +74,17 @@ def name_backends(source: str, answers: dict[str, str]) -> str:
     return source[: lines[0].start()] + "".join(sorted(named)) + source[lines[-1].end() :]
 
 
+def name_application(source: str, slug: str) -> str:
+    """The text of app.py with the project's slug as the application's name."""
+    named, count = NAME.subn(f'NAME = "{slug}"', source)
+    if count != 1:
+        raise SelectionError(
+            "app.py needs one line 'NAME = \"app\"'. Correct app.py, or NAME in "
+            "hooks/post_gen_project.py."
+        )
+    return named
+
+
 def caches(root: Path) -> list[Path]:
     """The folders of CACHES, and of bytecode outside hidden folders such as .venv."""
     visible = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -90,7 +110,8 @@ def select(root: Path, answers: dict[str, str]) -> None:
         )
     app = root / "app.py"
     # Bytes, so that no platform's line ends get in.
-    app.write_bytes(name_backends(app.read_bytes().decode(), answers).encode())
+    source = name_backends(app.read_bytes().decode(), answers)
+    app.write_bytes(name_application(source, answers.get("project_slug", "app")).encode())
     for path in (*caches(root), *(root / name for name in unwanted(answers))):
         remove(path)
 

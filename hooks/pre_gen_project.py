@@ -83,8 +83,8 @@ DEPENDENCIES = frozenset(
 DEVICES = frozenset(
     {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 )
-# Unicode categories that would break a line of TOML or cannot be written as UTF-8.
-UNPRINTABLE = {"Cc": "a control character", "Cs": "a broken character"}
+# Unicode categories that would break a line of TOML.
+UNPRINTABLE = {"Cc": "a control character"}
 
 
 def problems(answers: dict[str, str]) -> list[str]:
@@ -126,6 +126,11 @@ def text_problem(name: str, text: str) -> str | None:
     if not text.strip():
         return f"{name} is empty. Give it at least one character."
     for character in text:
+        if unicodedata.category(character) == "Cs":  # Python keeps bytes so that it cannot decode
+            return (
+                f"{name} has {character!a}, a byte that is no text in the locale of this terminal. "
+                "Set LC_ALL=C.UTF-8, or another locale with UTF-8."
+            )
         if kind := UNPRINTABLE.get(unicodedata.category(character)):
             return f"{name} has {kind}, {character!a}. Write it on one line, as plain text."
     return None

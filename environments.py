@@ -1,0 +1,145 @@
+"""Virtual environments, and the packages in them: by uv if it is there, else by pip."""
+
+import importlib.metadata
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+PINNED = re.compile(r"^[\w.-]+==[^\\\n]+?(?= \\$)", re.MULTILINE)
+COLLECTED = re.compile(r"Collecting ([\w.-]+)")
+STEP = 10  # packages, where each line of progress stays to be seen
+
+
+class TaskError(Exception):
+    """The task cannot be done; the text says why and what to do."""
+
+
+def requirements(pyproject: Path, group: str | None = None) -> set[str]:
+    """What a pyproject.toml says the project needs, with one of its dependency groups."""
+    asked = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    return {
+        *asked["project"]["dependencies"],
+        *(asked["dependency-groups"][group] if group else ()),
+    }
+
+
+def pinned(lock: Path) -> set[str]:
+    """The packages and versions of a lock, for example `sanic==25.12.1`."""
+    return set(PINNED.findall(lock.read_text(encoding="utf-8")))
+
+
+def install(venv: Path, lock: Path | None = None, more: frozenset[str] = frozenset()) -> Path:
+    """Have an environment with what a lock names, and more requirements; returns its Python."""
+    python, installed = venv / "bin/python", venv / "installed.txt"
+    locked = pinned(lock) if lock else set()
+    if installed.is_file() and python.exists():
+        there = set(installed.read_text(encoding="utf-8").splitlines())
+        if locked | more <= there:
+            return python
+    if not runs(python):
+        make_venv(venv)
+    installed.unlink(missing_ok=True)
+    if lock:
+        fetch(python, len(locked), "--require-hashes", "--no-deps", "--requirement", lock)
+    if more:
+        fetch(python, len(more), *sorted(more))
+    installed.write_text("\n".join(sorted(locked | more)), encoding="utf-8")
+    return python
+
+
+def fetch(python: Path, count: int, *what: str | Path) -> None:
+    """Install into an environment, with one line of progress."""
+    say(f"Installing {count} packages into {python.parent.parent}: once.")
+    if uv := shutil.which("uv"):
+        command = [uv, "pip", "install", "--quiet", "--python", python, *what]
+        failed = subprocess.run(list(map(str, command)), check=False).returncode != 0
+    else:
+        # Python compiles what it imports: less than all that is installed.
+        quick = ("--disable-pip-version-check", "--no-compile")
+        command = [*pip_for(python), "install", *quick, *what]
+        failed = not show_progress(list(map(str, command)), count)
+    if failed:
+        raise TaskError(
+            "the packages could not be installed: see above. Mend that (the network?), and start "
+            "again"
+        )
+
+
+def show_progress(command: list[str], count: int) -> bool:
+    """Run pip, and say which package it is at; returns whether it succeeded."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pip:
+        for number, name in enumerate(collected(pip.stdout or iter(())), 1):
+            if sys.stdout.isatty():
+                print(f"\r\033[K  {number} of {count}: {name}", end="", flush=True)
+            elif number % STEP == 0:
+                say(f"  {number} of {count}: {name}")
+    if sys.stdout.isatty():
+        print("\r\033[K", end="", flush=True)
+    return pip.returncode == 0
+
+
+def collected(lines: Iterator[str]) -> Iterator[str]:
+    """The names of the packages that pip says it has come to."""
+    for line in lines:
+        if found := COLLECTED.match(line):
+            yield found[1]
+
+
+def pip_for(python: Path) -> tuple[str | Path, ...]:
+    """The command that runs pip for an environment, in which there may be none."""
+    if has_pip(python):
+        return (python, "-m", "pip")
+    return (sys.executable, "-m", "pip", "--python", python)
+
+
+def has_pip(python: Path) -> bool:
+    """Whether an environment has a pip of its own."""
+    return any((python.parent.parent / "lib").glob("python*/site-packages/pip/__init__.py"))
+
+
+def can_install_elsewhere() -> bool:
+    """Whether this Python has a pip that knows `--python`: to install one takes seconds."""
+    try:
+        major, minor = importlib.metadata.version("pip").split(".")[:2]
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
+    return (int(major), int(minor)) >= (22, 3)
+
+
+def runs(python: Path) -> bool:
+    """Whether this is the Python of an environment that can be used."""
+    if not python.exists():
+        return False
+    done = subprocess.run([str(python), "-c", ""], check=False, capture_output=True)
+    able = has_pip(python) or can_install_elsewhere() or shutil.which("uv") is not None
+    return done.returncode == 0 and able
+
+
+def make_venv(venv: Path) -> None:
+    """Make an empty virtual environment."""
+    say(f"Making the virtual environment {venv}.")
+    command: list[str | Path] = [sys.executable, "-m", "venv", "--clear", venv]
+    if shutil.which("uv") or can_install_elsewhere():
+        command.append("--without-pip")
+    elif importlib.util.find_spec("ensurepip") is None:
+        raise TaskError(
+            "this Python cannot make virtual environments. Install what it lacks "
+            "(Debian, Ubuntu: apt-get install python3-venv), uv, or another Python"
+        )
+    run("it could not be made: see above", *command)
+
+
+def run(failure: str, *command: str | Path) -> None:
+    """Run a command. Raises TaskError with `failure` if it fails."""
+    if subprocess.run([str(part) for part in command], check=False).returncode:
+        raise TaskError(failure)
+
+
+def say(text: str) -> None:
+    """Print without buffering, also if output is not a terminal."""
+    print(text, flush=True)
