@@ -31,12 +31,15 @@ FOREIGN = (
 
 MYPY_CACHE = ROOT / ".mypy_cache"
 
+TYPES = (sys.executable, "-m", "gospa", "types")  # as after each change of rooms
+
 # The template's own checks, in the template and in what it generates.
 CHECKS = {
     "ruff check": ("ruff", "check", "--no-cache", "."),
     "ruff format": ("ruff", "format", "--no-cache", "--check", "."),
     "mypy": ("mypy",),
     "import contracts": ("lint-imports", "--no-logo", "--no-cache"),
+    "types of rooms": (*TYPES, "--check"),
 }
 
 
@@ -123,9 +126,9 @@ def run(
     """Run one of this environment's programs in a folder; `path` replaces the PATH."""
     tools = Path(sys.executable).parent
     environment = {
+        "HYPOTHESIS_PROFILE": "quick",  # test_long.py has many examples
         **os.environ,
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}" if path is None else path,
-        "PYTHONDONTWRITEBYTECODE": "1",
         "MYPY_CACHE_DIR": str(MYPY_CACHE),
     }
     options = {"capture_output": True, "text": True, **options}

@@ -20,7 +20,8 @@ from typing import NamedTuple, Self
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-TIMEOUT = 30  # seconds
+TIMEOUT = 40  # seconds
+START_TIMEOUT = 120  # for several processes that all load an application
 
 expect.set_options(timeout=TIMEOUT * 1000)
 
@@ -32,18 +33,36 @@ class Site(NamedTuple):
     workers: int
 
 
+_held: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A TCP port that nobody has, nor gets for a connection before somebody listens there."""
+    """A TCP port for a server that this process starts: no other process is given it meanwhile."""
     while True:
         port = secrets.choice(range(10_000, 32_768))  # from there on they are given to connections
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        holder = socket.socket()
+        with contextlib.suppress(OSError):
+            holder.bind(("127.0.0.1", port))
+            _hold(holder)
             return port
+        holder.close()
 
 
-def wait_for(met: Callable[[], bool]) -> None:
+def _hold(holder: socket.socket) -> None:
+    """Keep the port for a server, which may bind it beside one that reuses it and does not listen.
+
+    Other systems would refuse that.
+    """
+    if sys.platform == "linux":
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held.append(holder)
+    else:
+        holder.close()
+
+
+def wait_for(met: Callable[[], bool], within: float = TIMEOUT) -> None:
     """Return once the condition is met."""
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + within
     while not met():
         assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.05)
@@ -51,23 +70,28 @@ def wait_for(met: Callable[[], bool]) -> None:
 
 @contextmanager
 def serving(
-    project: Path, workers: int, environment: Mapping[str, str] = MappingProxyType({})
+    project: Path,
+    workers: int,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    *,
+    debug: bool = False,
 ) -> Iterator[str]:
-    """Run the project; yields its address."""
+    """Run the project; yields its address. With `debug`, it sees files as they are changed."""
     port = free_port()
     command = [sys.executable, "-m", "sanic", "app", f"--workers={workers}", f"--port={port}"]
+    command += ["--debug"] * debug
     with (project / "sanic.log").open("wb") as log:
         server = subprocess.Popen(
             command,
             cwd=project,
-            env={**os.environ, **environment},
+            env={**os.environ, "GOSPA_DEMO": "true", **environment},
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_for(lambda: answers(address))
+        wait_for(lambda: answers(address), START_TIMEOUT)
         yield address
     finally:
         server.terminate()
@@ -130,15 +154,21 @@ class Store:
             return False
 
 
+def place_of(address: str) -> tuple[str, int]:
+    """The host and port of an address."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    return host, int(port)
+
+
 class Relay:
     """A way to a site that can be cut, or be held up in the direction of the browser."""
 
     def __init__(self, address: str) -> None:
-        host, _, port = address.removeprefix("http://").partition(":")
-        self._target = (host, int(port))
+        self._targets = [place_of(address)]
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._sockets: set[socket.socket] = set()
+        self._changing = threading.Lock()  # so that no connection that begins outlives a cut
         self._flowing = threading.Event()
         self._flowing.set()
         self._up = True
@@ -155,14 +185,19 @@ class Relay:
 
     def cut(self) -> None:
         """End all connections, and take no new ones."""
-        self._up = False
-        for each in list(self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        with self._changing:
+            self._up = False
+            for each in self._sockets:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
 
     def mend(self) -> None:
         """Take connections again."""
         self._up = True
+
+    def lead_to(self, *addresses: str) -> None:
+        """Have each new connection lead to one of these sites, as a load balancer does."""
+        self._targets = [place_of(address) for address in addresses]
 
     @contextmanager
     def held_up(self) -> Iterator[None]:
@@ -177,20 +212,25 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 browser, _ = self._listener.accept()
-                if self._up:
-                    threading.Thread(target=self._connect, args=(browser,), daemon=True).start()
-                else:
-                    browser.close()
+                threading.Thread(target=self._connect, args=(browser,), daemon=True).start()
 
     def _connect(self, browser: socket.socket) -> None:
-        with browser, socket.create_connection(self._target) as site:
+        with (
+            browser,
+            contextlib.suppress(OSError),  # the site is gone
+            socket.create_connection(secrets.choice(self._targets)) as site,
+        ):
             ends = {browser, site}
-            self._sockets |= ends
+            with self._changing:
+                if not self._up:
+                    return
+                self._sockets |= ends
             back = threading.Thread(target=self._pump, args=(site, browser, self._flowing))
             back.start()
             self._pump(browser, site, None)
             back.join()
-            self._sockets -= ends
+            with self._changing:
+                self._sockets -= ends
 
     def _pump(
         self, source: socket.socket, sink: socket.socket, flowing: threading.Event | None

@@ -12,17 +12,26 @@ import tasks
 from tests.baking import APP, DEFAULT, FOREIGN, ROOT, Baked, Matrix, combinations, name_of, run
 from tests.browsing import TIMEOUT, Site
 
-NODE_PACKAGES = ("typescript@5.9.3", "msgpack-test-suite@1.0.0")
+NODE_PACKAGES = (
+    *("typescript@5.9.3", "msgpack-test-suite@1.0.0", "esbuild@0.25.0"),
+    *("react@19.1.0", "react-dom@19.1.0"),
+)
 
 
 # What takes longest, and so starts first. With several processes (pytest-xdist, loadgroup), tests
 # of a group run in the same one: those of a file that share a browser, a server or all projects.
 FIRST = (
-    *("in_place", "updating", "extras", "guide", "bare", "browser_failures", "combinations"),
-    *("matrix", "browser", "client", "msgpack", "generated_checks"),
+    *("in_place", "matrix", "browser_failures", "auction", "updating", "extras", "guide", "bare"),
+    *("own_package", "combinations", "browser", "browser_rooms", "browser_sessions", "client"),
+    *("msgpack", "generated_checks"),
+)
+ALONE = (
+    *("auction", "bench", "browser", "browser_failures", "browser_faults", "browser_rooms"),
+    *("browser_sessions", "client", "msgpack", "own_package"),
 )
 GROUPS = {
-    **{name: name for name in ("bench", "browser", "browser_failures", "client", "msgpack")},
+    **{name: name for name in ALONE},
+    **dict.fromkeys(("client_packages", "collection"), "client"),
     **dict.fromkeys(("deployment", "documentation", "matrix"), "matrix"),
 }
 
@@ -32,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the tests that take minutes, too")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more process than there are cores, since most tests wait for the servers they start."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put long tests first, together what belongs together, and leave slow ones out."""
     left_out = [item for item in items if item.get_closest_marker("slow") and not wanted(item)]
@@ -39,7 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
     items[:] = sorted((item for item in items if item not in left_out), key=rank)
     for item in items:
-        if group := GROUPS.get(subject(item)):
+        if group := GROUPS.get(subject(item)) or combination(item):
             item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -54,10 +68,31 @@ def subject(item: pytest.Item) -> str:
     return item.path.stem.removeprefix("test_")
 
 
+def combination(item: pytest.Item) -> str:
+    """A name for the tests of a file that share a project, and what serves it."""
+    callspec = getattr(item, "callspec", None)  # of a parametrized test
+    chosen = callspec.params.get("baked") if callspec else None
+    return f"{subject(item)} {name_of(chosen)}" if chosen else ""
+
+
 def rank(item: pytest.Item) -> int:
     """The place of a test's file in the order."""
     name = GROUPS.get(subject(item), subject(item))
     return FIRST.index(name) if name in FIRST else len(FIRST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bytecode_is_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Programs that tests start share compiled modules, and write none into projects.
+
+    Compiling the modules again would take each process of a server longer than all else it does.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(shared / "bytecode"))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from bench import frames, options, report
 from bench.__main__ import compile_programs
 from bench.figures import Figures, Sample, Spread
 from bench.goals import GOALS
-from bench.measures import MEASURES
+from bench.measures import MEASURES, commits, items
 from bench.peers import C_LOOP, LIMIT, OURS, Peer, ours
 from bench.processes import BenchError
 from bench.setting import Setting, prepared
@@ -106,6 +106,30 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
         redis = setting.redis.process
         yield setting
     assert redis.poll() is not None
+
+
+@pytest.mark.parametrize("kind", commits.KINDS)
+def test_redis_benchmark_makes_the_commits_that_it_is_compared_by(
+    setting: Setting, kind: str
+) -> None:
+    if shutil.which(commits.REDIS_BENCHMARK) is None:
+        pytest.skip("there is no redis-benchmark")
+    assert commits.redis_benchmark(setting, kind) > 0
+
+
+def test_what_items_and_members_cost_is_measured_by_their_number(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "SIZES", (10,))
+    monkeypatch.setattr(items, "FEWER", CLIENTS)
+    found = list(items.measure(setting))
+    assert {sample.case for sample in found} == {
+        *("10 items: change a field", "10 items: change an item", "10 items: len"),
+        *("10 items: append and remove the oldest", "10 items: join", f"{CLIENTS} members"),
+    }
+    metrics = {sample.metric for sample in found}
+    assert {"mutations/s", "us of Redis", "bytes to each when one more comes"} < metrics
+    assert [sample for sample in found if sample.value <= 0] == []
 
 
 @pytest.mark.parametrize("peer", [ours(), C_LOOP], ids=lambda peer: peer.name)

@@ -1,7 +1,6 @@
 """The demo page in a real browser, on a generated project that serves for real."""
 
-import os
-import signal
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,17 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.baking import bake
-from tests.browsing import TIMEOUT, Site, open_tab, open_tabs_on_workers, serving, wait_for, worker
+from tests.browsing import (
+    TIMEOUT,
+    Site,
+    expect_online,
+    expect_saved,
+    open_tab,
+    open_tabs_on_workers,
+    serving,
+    wait_for,
+    worker,
+)
 
 BACKENDS = {
     "redis, 4 workers": ({"state_backend": "redis", "session_backend": "redis"}, 4),
@@ -22,6 +31,16 @@ WATCH_TYPING = """() => {
   window.typing = [];
   const mark = document.getElementById('composer-typing');
   new MutationObserver(() => typing.push(mark.textContent)).observe(mark, { childList: true });
+}"""
+
+# The colours in which changes light up.
+WATCH_LIGHT = """() => {
+  window.lit = [];
+  const { animate } = Element.prototype;
+  Element.prototype.animate = function (frames, options) {
+    if (frames[0].boxShadow) lit.push(frames[0].boxShadow);
+    return animate.call(this, frames, options);
+  };
 }"""
 
 
@@ -55,10 +74,38 @@ def test_notes_are_added_edited_and_removed_for_all(
     one.click("#add-note")
     theirs = other.locator("#notes li textarea")
     expect(theirs).to_have_value("Milk <b>&</b> bread")
+    one.evaluate(WATCH_LIGHT)
     theirs.fill("Oat milk")
     expect(one.locator("#notes li textarea")).to_have_value("Oat milk")
+    hue, authors = one.evaluate(
+        "['#people li', '#notes .by'].map((each) => "
+        "document.querySelector(each).style.getPropertyValue('--hue'))"
+    )
+    assert authors == hue
+    wait_for(lambda: one.evaluate("lit") == [f"0 0 0 4px oklch(0.6 0.15 {hue})"])
+    theirs.hover()
+    pointer = one.locator("#notes li .pointer")
+    expect(pointer).to_have_attribute("data-name", one.locator("#my-name").input_value())
+    expect(pointer).to_have_attribute("aria-hidden", "true")
+    assert abs(float(pointer.evaluate("each => each.style.getPropertyValue('--x')")) - 0.5) < 0.1
+    expect(other.locator(".pointer")).to_have_count(0)
+    one.emulate_media(reduced_motion="reduce")
+    expect(pointer).to_be_hidden()
     one.click("#notes li .remove")
     expect(other.locator("#notes li")).to_have_count(0)
+    assert complaints == []
+
+
+def test_a_first_visitor_is_not_alone(visitor: BrowserContext, complaints: list[str]) -> None:
+    page = visitor.new_page()
+    page.goto("/")
+    expect(page.locator("#people")).to_contain_text("Robin (a bot)")
+    note = page.locator("#notes li textarea")
+    expect(note).to_have_value(re.compile("^Hello! I "))
+    expect(page.locator(".pointer")).to_have_attribute("data-name", "Robin (a bot)")
+    note.fill("mine")
+    expect(page.locator("#notes li")).to_have_count(2)
+    expect(note.last).to_have_value("mine")
     assert complaints == []
 
 
@@ -86,12 +133,20 @@ def test_a_tab_whose_worker_is_killed_comes_back_with_all_it_showed(
     page.click("#increment")
     expect(page.locator("#count")).to_have_text("1")
     killed = worker(page)
-    os.kill(int(killed), signal.SIGKILL)
+    page.get_by_role("button", name="Kill my worker").click()
     expect(page.locator("#worker")).not_to_have_attribute(
         "data-pid", killed, timeout=TIMEOUT * 1000
     )
     page.click("#increment")
     expect(page.locator("#count")).to_have_text("2")
+    expect_online(page)
+    expect_saved(page)
+    page.get_by_role("button", name="Go offline").click()
+    expect(page.locator("#status")).to_have_attribute("data-status", "offline")
+    page.click("#increment")
+    expect(page.locator("#count")).to_have_text("3")
+    page.get_by_role("button", name="Go online").click()
+    expect_saved(page)
 
 
 def test_the_page_needs_no_script_or_style_of_others(visitor: BrowserContext, site: Site) -> None:
@@ -136,8 +191,9 @@ def test_a_board_says_that_its_session_ended(
     account = log_in(visitor, "ann")
     board = open_tab(visitor, "ended")
     account.get_by_role("button", name="Log out", exact=True).click()
-    expect(board.locator("#strip-text")).to_contain_text("the session ended (4502). Reload")
-    board.reload()
+    expect(account.locator("#told")).to_have_text("You are logged out.")
+    expect(board.locator("#strip-text")).to_contain_text("Your session has ended")
+    board.get_by_role("button", name="Go on").click()
     expect(board.locator("#status")).to_have_text("online")
     assert complaints == []
 

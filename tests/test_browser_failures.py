@@ -1,6 +1,7 @@
 """The demo page in a real browser, while workers, store and network fail under it."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,9 @@ def expect_no_count_twice(page: Page) -> None:
 
 
 def expect_only_lost_connections(complaints: list[str]) -> None:
-    assert [line for line in complaints if "WebSocket connection to" not in line] == []
+    """The browser logs each handshake that fails, and the request that asks why."""
+    lost = re.compile("WebSocket connection to|Failed to load resource")
+    assert [line for line in complaints if not lost.search(line)] == []
 
 
 def expect_people(page: Page, count: int) -> None:
@@ -195,9 +198,9 @@ def test_who_wrote_offline_sees_the_notes_in_the_order_of_all_others(
     relay.mend()
     away.evaluate("dispatchEvent(new Event('online'))")
     for page in (away, here):
-        expect(page.locator(first)).to_have_value("milk")
-        expect(page.locator(second)).to_have_value("bread")
-    expect(away.locator(first)).to_be_focused()
+        expect(page.locator(first)).to_have_value("bread")
+        expect(page.locator(second)).to_have_value("milk")
+    expect(away.locator(second)).to_be_focused()
 
 
 def test_a_page_left_with_pending_changes_has_them_done_once(
@@ -258,25 +261,24 @@ def test_a_refused_mutation_rolls_back_alone(visitor: BrowserContext) -> None:
       await new Promise((resolve) => board.subscribe(resolve));
       board.optimistic('add', (state, {{ amount }}) => {{ state.count += amount; }});
       board.optimistic('edit_note', (state, {{ id, text }}) => {{
-        state[`note:${{id}}`] = {{ text }};
+        state.notes.set(id, {{ text }});
       }});
       const counts = [];
       board.subscribe((state) => counts.push(state.count));
       const first = board.call('add', {{ amount: 1 }});
       const refused = failed(board.call('edit_note', {{ id: 'nowhere', text: 'x' }}));
       const second = board.call('add', {{ amount: 2 }});
-      const atOnce = {{ ...board.state }};
+      const atOnce = [board.state.count, board.state.notes.get('nowhere')];
       const error = await refused;
       const results = await Promise.all([first, second]);
-      const after = {{ ...board.state }};
+      const after = [board.state.count, board.state.notes.size];
       client.close();
       return {{ atOnce, error, results, after, counts }};
     }}""", "refused")  # fmt: skip
-    assert (seen["atOnce"]["count"], seen["atOnce"]["note:nowhere"]) == (3, {"text": "x"})
+    assert seen["atOnce"] == [3, {"text": "x"}]
     assert seen["error"] == {"code": "refused", "message": "this note was removed"}
     assert seen["results"] == [1, 3]
-    assert seen["after"]["count"] == 3
-    assert "note:nowhere" not in seen["after"]
+    assert seen["after"] == [3, 0]
     assert seen["counts"] == sorted(seen["counts"])
     expect(page.locator("#count")).to_have_text("3")
 
@@ -289,7 +291,7 @@ def test_what_the_server_would_not_take_is_refused_here(visitor: BrowserContext)
       const tooLarge = failed(board.call('add_note', {{ text: 'x'.repeat({FRAME_SIZE}) }}));
       const thrown = (work) => {{ try {{ work(); }} catch ({{ code }}) {{ return code; }} }};
       const codes = [
-        thrown(() => client.room('x'.repeat(129))),
+        thrown(() => client.room('x'.repeat(513))),
         thrown(() => client.room('')),
         thrown(() => board.send('x'.repeat(129), null)),
         ...(await Promise.all([
@@ -306,15 +308,16 @@ def test_what_the_server_would_not_take_is_refused_here(visitor: BrowserContext)
       const server = await Promise.all(
         [[1], 'text', null].map((args) => failed(board.call('add_note', args))),
       );
+      const long = await failed(client.room(`board/${{'%2F'.repeat(64)}}`).call('add', {{}}));
       const late = await tooLarge;
       const more = await failed(board.call('add', {{}}));
       client.close();
-      return {{ codes, server: server.map((error) => error?.code), late, more, statuses }};
+      return {{ codes, server: server.map((error) => error?.code), long, late, more, statuses }};
     }}""", "local")  # fmt: skip
     assert seen["codes"] == ["invalid"] * 11
     assert seen["server"] == ["invalid"] * 3
     assert seen["late"]["code"] == "too_large"
-    assert seen["more"] is None
+    assert (seen["long"], seen["more"]) == (None, None)
     assert seen["statuses"] == ["online", "closed"], "the connection was lost meanwhile"
 
 
@@ -325,7 +328,7 @@ def test_a_tab_that_was_held_up_converges(
     watch(slow)
     with relay.held_up():
         final = fast.evaluate(f"""async (name) => {{ {JOIN}
-          const id = 'ab'.repeat(4);
+          const id = board.newId('notes');
           await board.call('add_note', {{ id, text: 'x' }});
           let results;
           for (let round = 0; round < 40; round += 1) {{
@@ -386,8 +389,9 @@ def test_whoever_was_on_a_killed_worker_and_does_not_come_back_is_gone_soon(
         lost.close()
         here.close()
     expect_people(here, 2)
+    killed = worker(lost)
     relay.cut()
-    os.kill(int(worker(lost)), signal.SIGKILL)
+    os.kill(int(killed), signal.SIGKILL)
     expect_people(here, 1)
     relay.mend()
     lost.evaluate("dispatchEvent(new Event('online'))")
@@ -421,4 +425,4 @@ def test_a_close_code_says_whether_to_come_back(
         page.evaluate("dispatchEvent(new Event('online'))")
         assert len(connections) == 1
     else:
-        wait_for(lambda: page.evaluate("true") and len(connections) == 2)
+        wait_for(lambda: page.evaluate("true") and len(connections) > 1)

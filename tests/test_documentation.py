@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import httpx
 import pytest
 import redis
 import yaml
-from playwright.sync_api import Page, sync_playwright
+from packaging.requirements import Requirement
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import tasks
 from tests.baking import (
@@ -32,6 +34,7 @@ from tests.baking import (
     DEFAULT,
     OPTIONS,
     ROOT,
+    TYPES,
     Matrix,
     assert_succeeds,
     commit,
@@ -39,15 +42,21 @@ from tests.baking import (
     name_of,
     run,
 )
-from tests.browsing import TIMEOUT, answers, free_port, wait_for
+from tests.browsing import START_TIMEOUT, TIMEOUT, answers, free_port, wait_for
 from tests.snippets import commands, snippets
 from tests.test_in_place import LONG
 
 HERE = "PATH_OR_URL_OF_THIS_REPOSITORY"
 REDIS = {**DEFAULT, "state_backend": "redis", "session_backend": "redis"}
 CHANGED = '{"state_backend": "redis", "session_backend": "redis"}'
+APPEND = "CONFIG SET appendonly yes"
 CHAOS = "python -m tests.gospa.chaos.run"
-PAGES = ("README.md", "docs/how-to.md", "docs/server.md")  # whose Python goes into one project
+# Their code goes into one project.
+PAGES = (
+    *("README.md", "docs/how-to.md", "docs/rooms.md", "docs/server.md"),
+    *("docs/database.md", "docs/recipes.md", "docs/two-rooms.md", "docs/user-data.md"),
+    *("docs/error-reporting.md", "docs/alarms.md"),
+)
 
 
 def template_pages() -> dict[str, str]:
@@ -103,7 +112,7 @@ class Workplace:
             )
             try:
                 address = f"http://127.0.0.1:{self.port}"
-                wait_for(lambda: answers(address))
+                wait_for(lambda: answers(address), START_TIMEOUT)
                 yield address
             finally:
                 os.killpg(server.pid, signal.SIGTERM)
@@ -148,7 +157,7 @@ def is_made(command: str, workplace: Workplace) -> None:
 
 def is_a_task(command: str, _: Workplace) -> None:
     """`tasks.py` takes these arguments, and pytest those that are passed on."""
-    arguments = shlex.split(command, comments=True)[2:]
+    arguments = shlex.split(command)[2:]
     options, rest = tasks.make_parser().parse_known_args(arguments)
     if options.task in tasks.TESTS and (rest or options.task == "snapshots"):
         passed_on = (*tasks.TESTS[options.task], *rest)
@@ -174,15 +183,18 @@ def is_in_a_sequence(command: str, workplace: Workplace) -> None:
 
 def needs_network(command: str, workplace: Workplace) -> None:
     """Tried at each release, as CONTRIBUTING.md says; here, that what is installed exists."""
-    assert command.startswith(("pip install ", "pipx run ", "uvx ", ".venv/bin/pip install "))
-    project = tomllib.loads((workplace.project / "pyproject.toml").read_text())["project"]
-    for extra in re.findall(r"\.\[(\w+)\]", command):
-        assert extra in project["optional-dependencies"]
+    assert command.startswith(
+        ("pip install ", "pipx run ", "uvx ", "uv run ", ".venv/bin/pip install ")
+    )
+    for file in re.findall(r"\S+\.txt", command):
+        assert (workplace.project / file).is_file()
 
 
 def serves_likewise(command: str, _: Workplace) -> None:
     """As the one that `serves`, or as the test with a browser."""
-    assert re.fullmatch(r"make run|(\.venv/bin/)?sanic app( --workers [14])?", command)
+    assert re.fullmatch(
+        r"make run( HOST=0\.0\.0\.0)?|(\.venv/bin/)?sanic app( --workers [14])?", command
+    )
 
 
 def explains_itself(command: str, workplace: Workplace) -> None:
@@ -200,10 +212,31 @@ def knows_its_options(command: str, workplace: Workplace) -> None:
 
 
 def is_measured_by_bench(command: str, _: Workplace) -> None:
-    arguments = shlex.split(command, comments=True)[3:]
+    arguments = shlex.split(command)[3:]
     shown = run((sys.executable, "-m", "bench", "--help"), ROOT)
     assert shown.returncode == 0, shown.stderr
     assert [argument for argument in arguments if argument not in shown.stdout] == []
+
+
+def names_its_parts(command: str, workplace: Workplace) -> None:
+    """Git is not asked: there is no update behind which it could look."""
+    assert command.startswith("git ")
+    assert run(("git", command.split()[1], "-h"), workplace.project).returncode == 129
+
+
+def is_run_on_a_store(command: str, workplace: Workplace) -> None:
+    """Run by `test_a_backup_can_be_restored`."""
+    assert command in commands((workplace.project / "docs/backup.md").read_text())
+
+
+def writes_a_room(command: str, workplace: Workplace) -> None:
+    assert_succeeds((*shlex.split(command), "--dry-run"), workplace.project)
+    assert (workplace.project / "gospa/dev/new_room.py").exists()
+
+
+def writes_the_lock(command: str, workplace: Workplace) -> None:
+    """What it starts is seen by `tests/test_locks.py`."""
+    assert_succeeds((*shlex.split(command), "--dry-run"), workplace.project)
 
 
 def needs_containers(command: str, workplace: Workplace) -> None:
@@ -253,12 +286,29 @@ def is_asked_of_the_inspector(command: str, workplace: Workplace) -> None:
     assert option.removeprefix("--").replace("-", "_") in sent
 
 
+def prints_what_the_changelog_says(command: str, _: Workplace) -> None:
+    """As `tests/test_project.py` has the workflow do."""
+    workflow = (ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8")
+    assert command.removesuffix("v<version>") in workflow
+
+
+def is_sent_to_a_room(command: str, workplace: Workplace) -> None:
+    """Run by `test_the_requests_with_curl_reach_a_room`."""
+    assert command in commands((workplace.project / "docs/http.md").read_text())
+
+
 # Whoever writes a new command says here how it is run.
 COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     generates: (f"cookiecutter {HERE}", f"cruft create {HERE}"),
     does_not_find_app: ("python scripts/close_polls.py",),
     explains_itself: (
         "python -m gospa",
+        "python -m gospa check",
+        "python -m gospa gone-rooms",
+        "python -m gospa move-rooms <old>/ <new>/",
+        "python -m gospa types",
+        "python -m gospa revoke-sessions ann",
+        "python -m gospa rooms",
         "python -m tests.gospa.fleet.capacity",
         "python -m tests.gospa.fuzz",
         "cruft create",
@@ -267,19 +317,19 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     ),
     is_asked_of_the_inspector: ("sanic inspect reload --zero-downtime",),
     is_measured_by_bench: (
-        "python3 tasks.py bench            # all measures, a quarter of an hour",
-        "python3 tasks.py bench --quick    # one short round, two minutes",
-        "python3 tasks.py bench fan-out    # one of them; --help names all",
+        "python3 tasks.py bench",
+        "python3 tasks.py bench --quick",
+        "python3 tasks.py bench fan-out",
     ),
     is_a_task: (
         "python3 tasks.py demo",
+        "python3 tasks.py lock",
+        "python3 tasks.py test tests/test_hooks.py",
         "python3 tasks.py demo --state-backend redis --session-backend memory --workers 2 --fresh",
         "python3 tasks.py mutate",
         "python3 tasks.py snapshots",
         "python3 tasks.py test",
         "python3 tasks.py test --all",
-        "python3 tasks.py test --all    # also what takes minutes each",
-        "python3 tasks.py test          # what a change needs: about ten minutes on two cores",
         "python3 tasks.py test tests/test_oldest.py",
         "python3 tasks.py test tests/test_generated_checks.py -k 'state-redis and session-memory'",
         "python3 tasks.py test tests/test_in_place.py",
@@ -293,6 +343,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "git diff --check",
         "git diff HEAD",
         "make check test",
+        "make lock",
     ),
     is_made: (
         "make chaos SECONDS=600 SEED=7",
@@ -303,14 +354,17 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "make install",
         "make test",
         "make test-all",
+        "make types",
     ),
     knows_its_options: (
         ".venv/bin/python -m gospa --help",
+        ".venv/bin/python -m gospa revoke-sessions --all",
         ".venv/bin/python -m tests.gospa.fuzz --inputs 1000000",
-        f"{CHAOS} --store cluster --seconds 180 --seed 7 --workers 2 --clients 16",
-        f"{CHAOS} --store sentinel --seconds 180 --seed 7 --workers 2 --clients 16",
+        f"{CHAOS} --hosts 2 --seconds 600 --seed 161",
+        f"{CHAOS} --store cluster --seconds 600 --seed 163",
+        f"{CHAOS} --store sentinel --seconds 600 --seed 162",
         f"{CHAOS} --store sentinel",
-        f"{CHAOS} --seconds 600 --seed 7 --workers 4 --clients 40",
+        f"{CHAOS} --seconds 600 --seed 164",
         (
             f"{CHAOS} --hosts 2 --seconds 180 --seed 11 --workers 2 --clients 24 --faults "
             "clients_slow clients_vanished connections_cut messages_delayed messages_doubled "
@@ -322,14 +376,30 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
             "--faults subscribers_late"
         ),
     ),
+    is_sent_to_a_room: (
+        "curl http://127.0.0.1:8000/rooms/stars/home",
+        "curl -X POST http://127.0.0.1:8000/rooms/stars/home/give",
+        "curl -X POST -H 'Idempotency-Key: 7f3a' http://127.0.0.1:8000/rooms/stars/home/give",
+    ),
+    is_run_on_a_store: ('redis-cli -u "$REDIS_URL" --rdb backup.rdb', f"redis-cli {APPEND}"),
+    names_its_parts: (
+        "git diff HEAD~1 -- gospa/old.py",
+        "git log --diff-filter=A --name-only -1",
+    ),
+    writes_a_room: ("make new-room NAME=poll",),
+    writes_the_lock: ("make lock install", "make lock ARGS=--upgrade"),
     needs_containers: ("docker compose up --build",),
     needs_network: (
-        ".venv/bin/pip install --editable '.[dev]'",
+        ".venv/bin/pip install --require-hashes --requirement requirements-dev.txt",
         "pip install cookiecutter",
         "pip install cruft",
         f"pipx run cookiecutter {HERE}",
         "pipx run cookiecutter .",
+        "pipx run pre-commit install",
+        "uv run sanic app --workers 1",
+        "uv run sanic app --workers 4",
         "uvx cookiecutter .",
+        "uvx pre-commit install",
     ),
     removes_the_example: ("make bare",),
     runs_a_script_of_the_page: (
@@ -344,11 +414,13 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
     serves_likewise: (
         ".venv/bin/sanic app --workers 1",
         "make run",
+        "make run HOST=0.0.0.0",
         "sanic app",
         "sanic app --workers 1",
         "sanic app --workers 4",
     ),
     shows_changes: ("git diff tests/snapshots",),
+    prints_what_the_changelog_says: ("python3 tasks.py notes v<version>",),
     works: ("make", "python -m tests.gospa.settings_reference", "python3 tasks.py --help"),
 }
 
@@ -392,7 +464,7 @@ def test_the_page_on_updates_can_be_followed(template: Path, tmp_path: Path) -> 
     commit(project, "mine")
     page = (project / "docs/updating.md").read_text()
     for block in [snippet.text for snippet in snippets(page) if snippet.language == "sh"]:
-        script = block.replace("make check test", "make --dry-run check test")
+        script = re.sub("^make ", "make --dry-run ", block, flags=re.MULTILINE)
         done = run(("sh", "-e", "-c", script), project)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "rej" not in done.stdout
@@ -403,19 +475,26 @@ def test_the_page_on_updates_can_be_followed(template: Path, tmp_path: Path) -> 
 # Code
 
 
-def write_python(page: str, project: Path) -> list[Path]:
-    """Put the Python of a page where the text says."""
+def write_files(page: str, project: Path) -> list[Path]:
+    """Put the Python of a page, and what else is a file, where the text says."""
     written = []
     for snippet in snippets(page):
-        if snippet.language != "python":
+        if snippet.language == "python":
+            assert snippet.file, f"name the file before:\n{snippet.text}"
+        elif not snippet.file.endswith(f".{snippet.language}"):
             continue
-        assert snippet.file, f"name the file before:\n{snippet.text}"
         path = project / snippet.file
+        assert path not in written, f"{snippet.file} is there twice"
         path.parent.mkdir(parents=True, exist_ok=True)
-        before = path.read_text() if "at the end of `" in snippet.before else ""
-        path.write_text(before + snippet.text)
+        path.write_text(snippet.text)
         written.append(path)
     return written
+
+
+def name_of_room(path: Path) -> str:
+    """The class of the room in a module."""
+    (name,) = re.findall(r"^class (\w+)\(Room\[", path.read_text(), re.MULTILINE)
+    return str(name)
 
 
 def list_rooms(project: Path, rooms: Mapping[str, str]) -> None:
@@ -462,29 +541,54 @@ def list_views(project: Path, line: str, added: list[str]) -> None:
     path.write_text(re.sub(r"from views import .*", imported, text))
 
 
-def give_to_create_app(project: Path, page: str) -> None:
+def add_dependencies(project: Path, pages: Iterable[str]) -> None:
+    """Change pyproject.toml as the sentences about dependencies say."""
+    path = project / "pyproject.toml"
+    text = path.read_text()
+    for needed in re.findall(r"In `pyproject.toml`, add `(.*?)` to `dependencies`", "".join(pages)):
+        text = text.replace("\ndependencies = [", f"\ndependencies = [\n    {needed},")
+        wanted = Requirement(needed.strip('"'))
+        assert wanted.specifier.contains(version(wanted.name))
+        assert str(wanted) in map(str, map(Requirement, own_requirements()))
+    path.write_text(text)
+    tomllib.loads(text)
+    if (installed := project / ".venv/.installed").exists():
+        installed.touch()  # `make install` has nothing to do: the package is here
+
+
+def own_requirements() -> list[str]:
+    """What these tests need."""
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return [*found["dependency-groups"]["dev"]]
+
+
+def give_to_create_app(project: Path, pages: Iterable[str]) -> None:
     """Change app.py as the sentences about jobs and resources say."""
     path = project / "app.py"
-    text = path.read_text()
-    changes = re.findall(r"In `app.py`, add `(.*?)`, and pass `(.*?)` to `create_app`\.", page)
-    assert [option.partition("=")[0] for _, option in changes] == ["jobs", "resources"]
-    for line, option in changes:
+    text, given = path.read_text(), dict[str, list[str]]()
+    sentence = r"In `app.py`, add `(.*?)`, and pass `(\w+)=\[(.*?)\]` to `create_app`\."
+    for line, option, value in re.findall(sentence, "".join(pages)):
         text = text.replace("\nfrom gospa import", f"\n{line}\nfrom gospa import")
-        text = text.replace("extras=EXTRAS", f"extras=EXTRAS, {option}")
-    path.write_text(text)
+        given.setdefault(option, []).append(value)
+    assert given.keys() == {"jobs", "resources"}
+    options = [f"{option}=[{', '.join(values)}]" for option, values in given.items()]
+    path.write_text(text.replace("extras=EXTRAS", f"extras=EXTRAS, {', '.join(options)}"))
 
 
 def added_to(project: Path) -> list[Path]:
     """Do to a project what README and the pages with snippets say."""
     pages = pages_of(project)
-    added = [path for page in PAGES for path in write_python(pages[page], project)]
-    rooms = [path.stem for path in added if path.parent.name == "rooms"]
-    list_rooms(project, {module: module.capitalize() for module in rooms})
+    added = [path for page in PAGES for path in write_files(pages[page], project)]
+    assert len(set(added)) == len(added), "two pages have a file of the same name"
+    rooms = [path for path in added if path.parent.name == "rooms"]
+    list_rooms(project, {path.stem: name_of_room(path) for path in rooms})
     (line,) = re.findall(r"`(VIEWS = .*?)`", pages["docs/how-to.md"])
     list_views(project, line, [path.stem for path in added if path.parent.name == "views"])
-    give_to_create_app(project, pages["docs/server.md"])
-    assert_succeeds(("ruff", "check", "--no-cache", "--select=I", "--fix", "app.py"), project)
-    assert_succeeds(("ruff", "format", "--no-cache", "app.py", "views/__init__.py"), project)
+    add_dependencies(project, [pages[page] for page in PAGES])
+    give_to_create_app(project, [pages[page] for page in PAGES])
+    changed = ("app.py", "rooms/__init__.py", "views/__init__.py")
+    assert_succeeds(("ruff", "check", "--no-cache", "--select=I", "--fix", *changed), project)
+    assert_succeeds(("ruff", "format", "--no-cache", *changed), project)
     return added
 
 
@@ -495,6 +599,7 @@ def test_what_the_pages_add_passes_tests_and_checks(
     project = shutil.copytree(matrix[name_of(backends)].path, tmp_path / "project")
     tests = [path for path in added_to(project) if path.name.startswith("test_")]
     assert tests
+    assert_succeeds(TYPES, project)
     for check in CHECKS.values():
         assert_succeeds(check, project)
     assert_succeeds((sys.executable, "-m", "pytest", "-q", *map(str, tests)), project)
@@ -506,15 +611,24 @@ def test_what_the_pages_add_works_in_a_browser_and_redis_holds_what_is_said(
     added_to(workplace.project)
     pages = pages_of(workplace.project)
     (script,) = [s.text for s in snippets(pages["README.md"]) if s.language == "js"]
+    ours = template_pages()["README.md"]
+    write_files(re.sub("(?s)```python.*?```", "", ours), workplace.project)
     with workplace.serving("make run WORKERS=2", {"REDIS_URL": store}) as address:
-        assert what_a_browser_says(address, script, chromium_path) == ["1 0", "403", "204", "in"]
+        assert what_a_browser_says(address, script, chromium_path) == ["1", "403", "204", "in"]
+        with opened_browser(chromium_path) as browser:
+            page = opened_page(browser, f"{address}/client/stars.html")
+            expect(page.locator("span")).to_have_text("1")
+            page.get_by_role("button").click()
+            expect(page.locator("span")).to_have_text("2")
     with redis.Redis.from_url(store) as client:
         keys = [key.decode() for key in client.scan_iter()]
-    table = re.findall(r"^\| `(app:[^`]*)`", pages["docs/redis.md"], re.MULTILINE)
-    patterns = [re.sub(r"<\w+>", ".+?", re.escape(key)) for key in table]
+    table = re.findall(r"^\| `app:([^`]*)`", pages["docs/redis.md"], re.MULTILINE)
+    names = [re.sub(r"<\w+>", ".+?", re.escape(key)) for key in table]
+    patterns = [f"my_live_app:{name}" for name in names]
     assert [key for key in keys if not any(re.fullmatch(p, key) for p in patterns)] == []
     unused = [p for p in patterns if not any(re.fullmatch(p, key) for key in keys)]
-    assert all("lock" in pattern or "own:" in pattern for pattern in unused)
+    seldom = ("lock", "own:", "alarms:")
+    assert [p for p in unused if not any(word in p for word in seldom)] == []
 
 
 def test_a_script_beside_the_application_needs_the_address_of_its_store(
@@ -548,6 +662,62 @@ def test_the_lines_for_cron_and_systemd_run_the_script(workplace: Workplace, sto
     assert start in COMMANDS[runs_a_script_of_the_page]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_requests_with_curl_reach_a_room(workplace: Workplace) -> None:
+    """As docs/http.md says, in a project with the room of its README."""
+    project, pages = workplace.project, pages_of(workplace.project)
+    write_files(pages["README.md"], project)
+    list_rooms(project, {"stars": "Stars"})
+    app = (project / "app.py").read_text()
+    app = app.replace("import json_logs", "import http, json_logs")
+    (project / "app.py").write_text(app.replace("EXTRAS = [", "EXTRAS = [\n    http,", 1))
+    with workplace.serving("sanic app --workers 1", {}) as address:
+        answers = [
+            json.loads(
+                run(("sh", "-c", command.replace("http://127.0.0.1:8000", address)), project).stdout
+            )
+            for command in (*commands(pages["docs/http.md"]), *COMMANDS[is_sent_to_a_room])
+            if command.startswith("curl ")
+        ]
+    assert answers == [{"count": 0}, None, None, {"count": 2}, None, None]
+
+
+def test_a_backup_can_be_restored(workplace: Workplace) -> None:
+    """As docs/backup.md says, by its commands."""
+    program = next(filter(None, map(shutil.which, tasks.STORES)), None)
+    if program is None or not shutil.which("redis-cli"):
+        pytest.skip("there is no Redis")
+    page = pages_of(workplace.project)["docs/backup.md"]
+    backup = next(command for command in commands(page) if "--rdb" in command)
+    restored = workplace.project / "restored"
+    restored.mkdir()
+    with serving_store(program, workplace.project) as (url, client):
+        client.set("a", "1")
+        works(f"export REDIS_URL={url}; {backup}", workplace)
+    (workplace.project / "backup.rdb").rename(restored / "dump.rdb")
+    with serving_store(program, restored) as (url, client):
+        assert client.get("a") == b"1"
+        works(f"redis-cli -u {url} {APPEND}", workplace)
+        wait_for(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        assert list(restored.glob("appendonly*"))
+
+
+@contextmanager
+def serving_store(program: str, folder: Path) -> Iterator[tuple[str, "redis.Redis"]]:
+    """A Redis that reads and writes in a folder; yields its address and a client."""
+    url = f"redis://127.0.0.1:{(port := free_port())}"
+    options = ("--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "no")
+    with (
+        subprocess.Popen((program, *options), stdout=subprocess.DEVNULL) as server,
+        redis.Redis.from_url(url) as client,
+    ):
+        try:
+            wait_for(lambda: has_started(url))
+            yield url, client
+        finally:
+            server.terminate()
+
+
 def test_the_client_greets_the_club(workplace: Workplace, store: str) -> None:
     added_to(workplace.project)
     script = workplace.project / "scripts/greet.py"
@@ -575,9 +745,12 @@ def test_notices_reach_open_pages(workplace: Workplace, store: str, chromium_pat
     address_of_store = {"REDIS_URL": store}
     with (
         workplace.serving("make run WORKERS=2", address_of_store) as address,
-        opened_page(address, chromium_path) as page,
+        opened_browser(chromium_path) as browser,
     ):
-        heard: list[str] = []
+        visitor, shown = opened_page(browser, address), list[str]()
+        visitor.on("console", lambda line: shown.append(line.text))
+        visitor.add_script_tag(content=script, type="module")
+        page, heard = opened_page(browser, address), list[str]()
         page.on("console", lambda line: heard.append(line.text))
         assert page.evaluate(ENTER, {"user": "ann", "password": "example"}) == "204"
         page.add_script_tag(content=script, type="module")
@@ -591,6 +764,7 @@ def test_notices_reach_open_pages(workplace: Workplace, store: str, chromium_pat
         wait_for(lambda: notified("to everyone"))
         wait_for(lambda: notified("to ann", "ann"))
         assert not notified("to bob", "bob")
+        assert set(shown) == {"to everyone"}
 
 
 ENTER = """
@@ -611,25 +785,63 @@ async () => {
 
 def what_a_browser_says(address: str, script: str, chromium_path: str) -> list[str]:
     """Run the README's script, then log in as the how-to has it, and enter."""
-    with opened_page(address, chromium_path) as page:
-        with page.expect_console_message(lambda line: line.text == "1 0") as voted:
+    with opened_browser(chromium_path) as browser:
+        page = opened_page(browser, address)
+        with page.expect_console_message(lambda line: line.text == "1") as liked:
             page.add_script_tag(content=script, type="module")
         wrong = page.evaluate(ENTER, {"user": "ann", "password": "wrong"})
         right = page.evaluate(ENTER, {"user": "ann", "password": "example"})
-        return [voted.value.text, wrong, right, page.evaluate(JOIN)]
+        return [liked.value.text, wrong, right, page.evaluate(JOIN)]
+
+
+def test_the_pages_of_the_recipes_work(
+    workplace: Workplace, store: str, chromium_path: str
+) -> None:
+    added_to(workplace.project)
+    with (
+        workplace.serving("make run WORKERS=2", {"REDIS_URL": store}) as address,
+        opened_browser(chromium_path) as browser,
+    ):
+        ann, bob = (chatting(browser, address, user) for user in ("ann", "bob"))
+        expect(ann.locator("#here")).to_have_text(re.compile("ann.*bob|bob.*ann"))
+        ann.fill("[name=text]", "Is <b>tea</b>")
+        expect(bob.locator("#typing")).to_have_text("ann is typing")
+        ann.press("[name=text]", "Enter")
+        for page in (ann, bob):
+            expect(page.locator("#lines li")).to_have_text("ann: Is <b>tea</b>")
+        expect(bob.locator("#typing")).to_have_text("")
+
+        page = opened_page(browser, f"{address}/results/one%20%26%20two")
+        expect(page.locator("#yes")).to_have_text("0")
+        call = (sys.executable, "-m", "gospa", "call", "poll/one & two", "vote", "yes=true")
+        works(f"REDIS_URL='{store}' {shlex.join(call)}", workplace)
+        expect(page.locator("#yes")).to_have_text("1")
+
+
+def chatting(browser: Browser, address: str, user: str) -> Page:
+    """The page of the chat, as a user."""
+    context = browser.new_context()
+    context.request.post(f"{address}/account/log-in", form={"name": user})
+    page = context.new_page()
+    page.goto(f"{address}/client/chat.html")
+    return page
 
 
 @contextmanager
-def opened_page(address: str, chromium_path: str) -> Iterator[Page]:
-    """Open a page in which scripts may be added."""
+def opened_browser(chromium_path: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         options = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=chromium_path, args=options)
-        page = browser.new_context(bypass_csp=True).new_page()
-        page.set_default_timeout(TIMEOUT * 1000)
-        page.goto(address)
-        yield page
+        yield browser
         browser.close()
+
+
+def opened_page(browser: Browser, address: str) -> Page:
+    """Open a page in which scripts may be added."""
+    page = browser.new_context(bypass_csp=True).new_page()
+    page.set_default_timeout(TIMEOUT * 1000)
+    page.goto(address)
+    return page
 
 
 @pytest.mark.parametrize("language", ["toml", "yaml", "json"])
@@ -645,6 +857,15 @@ def test_data_can_be_read(language: str, all_pages: list[str]) -> None:
                 assert readers[language](snippet.text)
 
 
+def test_every_page_is_in_the_index_once_and_is_there(matrix: Matrix) -> None:
+    for baked in matrix.values():
+        names = {path.name for path in (baked.path / "docs").glob("*.md")} - {"README.md"}
+        index = (baked.path / "docs/README.md").read_text()
+        linked = re.findall(r"\[([\w-]+\.md)\]\(([\w-]+\.md)\)", index)
+        assert all(text == target for text, target in linked)
+        assert sorted(target for _, target in linked) == sorted(names)
+
+
 def test_every_snippet_is_of_a_kind_that_is_tested(all_pages: list[str]) -> None:
     found = {snippet.language for page in all_pages for snippet in snippets(page)}
     assert found <= {"sh", "python", "html", "js", "toml", "yaml", "json"}
@@ -655,19 +876,81 @@ def test_python_and_scripts_are_only_on_pages_whose_test_uses_them(
 ) -> None:
     pages = {**template_pages(), **pages_of(matrix[name_of(REDIS)].path)}
     guide = "docs/guide.md"  # tests/test_guide.py
+    recipes = "docs/recipes.md"
     used_in = {
-        "html": [guide],
-        "js": ["README.md", guide, "docs/server.md"],
-        "python": ["README.md", guide, *PAGES[1:]],
+        "html": [guide, recipes],
+        # docs/client.md: tests/test_client_packages.py
+        "js": ["README.md", guide, recipes, "docs/server.md", "docs/client.md"],
+        "python": [guide, "docs/log-in.md", *PAGES],  # tests/test_log_in_recipe.py
     }
     for language, used in used_in.items():
         having = [
             n for n, page in pages.items() if any(s.language == language for s in snippets(page))
         ]
-        assert having == used
+        assert sorted(having) == sorted(used)
 
 
 # Facts
+
+# What a row of the table of conflicts says that an action has read: keys, and ids of collections.
+EXPECTED: dict[str, tuple[list[str], list[str]]] = {
+    "nobody": ([], []),
+    "nobody: the last writer wins": ([], []),
+    "writers of that field": (["count"], []),
+    "writers of that item": (["notes/{id}"], []),
+    "those who add or remove items": ([], ["notes"]),
+    "those who add or remove items, and writers of each item": (["notes/{id}"], ["notes"]),
+}
+ONE, NEW = "00000000001aaaaaa", "00000000002aaaaaa"
+WHAT_IS_READ = """
+import json, sys
+from msgspec import Struct
+from gospa import Items, State
+from gospa.state import values_of
+from gospa.store.codec import encode
+from gospa.store.content import Content
+from gospa.store.draft import Draft
+
+class Note(Struct):
+    text: str = ""
+
+class Board(State):
+    count: int = 0
+    notes: Items[Note] = Items()
+
+one, new, *lines = sys.argv[1:]
+for line in lines:
+    stored = {"count": encode(1), f"notes/{one}": encode({"text": ""})}
+    state = Board.of(Draft(Content(stored, {})))
+    exec(line, {"state": state, "id": one, "new": new, "note": Note("new")})
+    values_of(state).finish()
+    edits = values_of(state).draft.edits()
+    print(json.dumps([line, [sorted(edits.read), sorted(edits.epochs)]]))
+"""
+
+
+def test_the_table_of_conflicts_is_true() -> None:
+    page = (APP / "docs/rooms.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("| in an action | conflicts with |\n|---|---|\n")
+    rows = re.findall(r"^\| (.*?) \| (.*?) \|$", table.partition("\n\n")[0], re.MULTILINE)
+    told = {line: conflicts for lines, conflicts in rows for line in re.findall("`(.*?)`", lines)}
+    assert set(told.values()) == EXPECTED.keys()
+    done = run((sys.executable, "-c", WHAT_IS_READ, ONE, NEW, *told), APP)
+    assert done.returncode == 0, done.stderr
+    for line, read in map(json.loads, done.stdout.splitlines()):
+        item = NEW if line.endswith("id=new)") else ONE
+        keys, collections = EXPECTED[told.pop(line)]
+        assert read == [[key.format(id=item) for key in keys], collections], line
+    assert not told
+
+
+def test_the_templates_readme_shows_the_room_of_a_projects_readme(matrix: Matrix) -> None:
+    projects = pages_of(matrix[name_of(DEFAULT)].path)
+    shown, own = (
+        [snippet.text for snippet in snippets(page) if snippet.language == "python"]
+        for page in (template_pages()["README.md"], projects["README.md"])
+    )
+    assert shown == own
 
 
 def test_readme_names_each_question_and_choice() -> None:
@@ -682,7 +965,8 @@ def test_readme_names_each_question_and_choice() -> None:
 
 
 def test_each_promise_is_held_by_a_test_that_exists() -> None:
-    page = (APP / "docs/consistency.md").read_text(encoding="utf-8")
+    pages = [APP / "docs/consistency.md", APP / "docs/deployment.md"]
+    page = "".join(path.read_text(encoding="utf-8") for path in pages)
     named = set(re.findall(r"`(test_\w+)`", page))
     tests = "".join(path.read_text(encoding="utf-8") for path in APP.rglob("tests/**/test_*.py"))
     assert len(named) > 10

@@ -11,19 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.baking import APP, CHECKS, Baked, assert_succeeds, contents
+from tests.baking import (
+    APP,
+    CHECKS,
+    DEFAULT,
+    TYPES,
+    Baked,
+    Matrix,
+    assert_succeeds,
+    contents,
+    name_of,
+)
 
-VOTE = """
-from rooms import ROOMS
-from gospa.action import Member, bind_action
-from gospa.live.router import Router
-from gospa.sessions.session import new_session
-from gospa.store.draft import Draft
-session = new_session(0)
-key, poll = Router(ROOMS).resolve("poll/lunch", session)
-draft = Draft(poll.initial_fields)
-bind_action(poll, "vote", Member(session=session), {"yes": True})(draft)
-assert dict(draft) == {"yes": 1, "no": 0}
+GIVE = """
+from rooms.stars import Stars, StarsState
+stars, state = Stars("stars/home", {"page": "home"}), StarsState()
+stars.give(state)
+assert state.count == 1
 """
 
 
@@ -50,17 +54,30 @@ def test_passes_all_its_tests(project: Path) -> None:
     assert_succeeds((sys.executable, "-m", "pytest", "-q"), project)
 
 
+def room_of_the_readme(project: Path) -> list[str]:
+    """The file of a room, and the line that lists it."""
+    return re.findall(
+        r"(?<=```python\n).*?(?=```)|(?<=`)ROOMS = .*?(?=`)",
+        (project / "README.md").read_text(),
+        re.DOTALL,
+    )
+
+
+def test_every_readme_adds_the_same_room(baked: Baked, matrix: Matrix) -> None:
+    default = matrix[name_of(DEFAULT)].path
+    assert room_of_the_readme(baked.path) == room_of_the_readme(default)
+
+
 def test_the_room_that_the_readme_adds_works_and_passes_the_checks(
-    baked: Baked, tmp_path: Path
+    matrix: Matrix, tmp_path: Path
 ) -> None:
-    project = shutil.copytree(baked.path, tmp_path / "project")
-    guide = (project / "README.md").read_text()
-    (room,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    (listed,) = re.findall(r"`(ROOMS = .*?)`", guide)
-    (project / "rooms/poll.py").write_text(room)
+    project = shutil.copytree(matrix[name_of(DEFAULT)].path, tmp_path / "project")
+    room, listed = room_of_the_readme(project)
+    (project / "rooms/stars.py").write_text(room)
     rooms = project / "rooms/__init__.py"
     text = re.sub(r"^ROOMS = .*$", listed, rooms.read_text(), flags=re.MULTILINE)
-    rooms.write_text(text.replace("\nROOMS", "from rooms.poll import Poll\n\nROOMS"))
-    assert_succeeds((sys.executable, "-c", VOTE), project)
+    rooms.write_text(text.replace("\nROOMS", "from rooms.stars import Stars\n\nROOMS"))
+    assert_succeeds((sys.executable, "-c", GIVE), project)
+    assert_succeeds(TYPES, project)
     for check in CHECKS.values():
         assert_succeeds(check, project)

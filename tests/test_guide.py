@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.baking import CHECKS, Baked, assert_succeeds, bake
+from tests.baking import CHECKS, TYPES, Baked, assert_succeeds, bake
 from tests.browsing import serving
 
 FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -41,9 +41,13 @@ def test_following_the_guide_gives_a_page_that_works(guided: Path, browser: Brow
         (sys.executable, "-m", "pytest", "-q", "tests/test_questions.py", "tests/test_board.py"),
         guided,
     )
+    assert_succeeds(TYPES, guided)
     for check in CHECKS.values():
         assert_succeeds(check, guided)
-    with serving(guided, 1) as address, browser.new_context(base_url=address) as visitor:
+    with (
+        serving(guided, 1, debug=True) as address,
+        browser.new_context(base_url=address) as visitor,
+    ):
         complaints: list[str] = []
         visitor.on("weberror", lambda error: complaints.append(str(error.error)))
         visitor.on("console", lambda line: complaints.append(line.text))
@@ -59,10 +63,12 @@ def test_following_the_guide_gives_a_page_that_works(guided: Path, browser: Brow
             expect(page.locator("h1")).to_have_text("Ask <b>me</b>")
         expect(other.locator("input[data-bind=title]")).to_have_value("Ask <b>me</b>")
 
+        write(guided, "client/style.css", "body { text-indent: 7px }")
+        for page in (one, other):  # keeps what was written meanwhile
+            expect(page.locator("body")).to_have_css("text-indent", "7px")
         write(guided, *steps[-1])
-        for page in (one, other):
-            page.reload()
-            expect(page.locator("#here")).to_have_text("1" if page is one else "2")
+        for page in (one, other):  # is loaded again by itself
+            expect(page.locator("#here")).to_have_text("2")
         one.fill("[name=text]", "Why <i>msgpack</i>?")
         one.get_by_role("button", name="Ask", exact=True).click()
         expect(one.locator("[name=text]")).to_have_value("")

@@ -148,8 +148,8 @@ def test_all_problems_are_named_at_once() -> None:
 
 
 def test_every_dependency_is_a_refused_slug() -> None:
-    project = tomllib.loads((APP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = project["dependencies"] + project["optional-dependencies"]["dev"]
+    asked = tomllib.loads((APP / "pyproject.toml").read_text(encoding="utf-8"))
+    needed = asked["project"]["dependencies"] + asked["dependency-groups"]["dev"]
     names = {re.split(r"[^a-z-]", line)[0].replace("-", "_") for line in needed}
     assert "pytest_asyncio" in names
     assert names <= pre.DEPENDENCIES
@@ -308,6 +308,22 @@ def test_import_line_has_to_be_there_once(role: str, times: int, tmp_path: Path)
     app.write_text(app.read_text().replace(line, line * times))
     before = contents(tmp_path)
     with pytest.raises(post.SelectionError, match="needs one line"):
+        post.select(tmp_path, ANSWERS)
+    assert contents(tmp_path) == before
+
+
+def test_the_application_is_named_after_the_slug(tmp_path: Path) -> None:
+    app = skeleton(tmp_path) / "app.py"
+    for slug in ("my_app", "my_app", "a" * 64):  # also again
+        post.select(tmp_path, {**ANSWERS, "project_slug": slug})
+        assert f'\nNAME = "{slug}"\n' in app.read_text()
+
+
+def test_without_a_line_for_the_name_nothing_is_changed(tmp_path: Path) -> None:
+    app = skeleton(tmp_path) / "app.py"
+    app.write_text(app.read_text().replace("NAME = ", "OTHER = "))
+    before = contents(tmp_path)
+    with pytest.raises(post.SelectionError, match="NAME"):
         post.select(tmp_path, ANSWERS)
     assert contents(tmp_path) == before
 

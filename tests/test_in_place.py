@@ -12,10 +12,12 @@ from tests.baking import APP, CHECKS, ROOT, assert_succeeds
 JINJA = re.compile(r"\{\{-?\s*cookiecutter|\{%|^\s*#%", re.MULTILINE)
 # The suite in parts that run side by side. Where a thousand clients or minutes of failures are
 # needed, test_generated_checks.py runs the tests, with --all.
-FOLDERS = ("backends", "live", "process", "fleet")
+FOLDERS = ("process", "backends", "live", "fleet")
+ENDING = "tests/gospa/process/test_ending.py"  # as long as all others of its folder
 LONG = ("tests/gospa/chaos/test_chaos.py", "tests/gospa/fleet/test_graceful.py")
 PARTS = {
-    **{name: (f"tests/gospa/{name}", f"--ignore={LONG[1]}") for name in FOLDERS},
+    "ending": (ENDING,),
+    **{n: (f"tests/gospa/{n}", f"--ignore={LONG[1]}", f"--ignore={ENDING}") for n in FOLDERS},
     "all else": (*(f"--ignore=tests/gospa/{name}" for name in FOLDERS), f"--ignore={LONG[0]}"),
     "chaos, but for runs": (LONG[0], "-m", "not slow"),
 }
@@ -35,14 +37,8 @@ def bare_tree(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_tree_passes_the_engines_tests_without_the_example(
-    bare_tree: Path, part: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With all backends in it; the engine's tests of a generated project are the same files.
-
-    With few Hypothesis examples, as in `make test`; test_long.py has many.
-    """
-    monkeypatch.setenv("HYPOTHESIS_PROFILE", "quick")
+def test_tree_passes_the_engines_tests_without_the_example(bare_tree: Path, part: str) -> None:
+    """With all backends in it; the engine's tests of a generated project are the same files."""
     assert_succeeds((sys.executable, "-m", "pytest", "-q", *PARTS[part]), bare_tree)
 
 

@@ -27,10 +27,10 @@ REVIEWED = [
     if {**DEFAULT, **chosen} != DEFAULT
 ]
 RANDOM = re.compile(r"random_|uuid|\bnow\b|cookiecutter\._|_output_dir|_repo_dir")
-SECRET = re.compile(
+SECRET = re.compile(  # not the hash of an action's commit (after @), or of a locked package
     r"-----BEGIN|\bAKIA[0-9A-Z]{12}|\b(?:gh[pousr]|xox[abp]|sk|pk)[_-][A-Za-z0-9_-]{16}"
     r"|(?i:password|passwd|secret(?:_key)?|token|api_?key)\s*[=:]\s*[\"']?[\w/+-]{8}"
-    r"|(?<!@)\b(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{32,}={0,2}(?![\w/.-])"  # after @: an action's commit
+    r"|(?<!@)(?<!sha256:)\b(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{32,}={0,2}(?![\w/.-])"
 )
 REMEDY = "is not as reviewed. If that is wanted: python3 tasks.py snapshots, and review the diff"
 

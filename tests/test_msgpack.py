@@ -203,3 +203,15 @@ def expected(vector: dict[str, Any]) -> Any:
             return bytes.fromhex(text.replace("-", ""))
     (value,) = [value for name, value in vector.items() if name != "msgpack"]
     return value
+
+
+def test_what_cannot_be_encoded_is_named(page: Page) -> None:
+    told = page.evaluate("""async () => {
+      const { encode } = await import('/msgpack.js');
+      const bad = [2n ** 64n, '\\ud800', undefined, new Date(NaN), () => 1];
+      return bad.map((value) => {
+        try { encode([1, { args: { text: [value] } }]); } catch ({ message }) { return message; }
+      });
+    }""")
+    assert len(told) == 5
+    assert all(message.startswith("args: text: ") for message in told)

@@ -1,6 +1,9 @@
 """Workflows, forms and releases of the template, and of what it generates."""
 
+import configparser
+import os
 import re
+import shutil
 import tomllib
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.baking import APP, CHOICES, ROOT, Matrix, run
+from tests.baking import APP, CHECKS, CHOICES, ROOT, Matrix, run
 
+TEMPLATE_CHECKS = ("ruff check", "ruff format", "mypy")  # as test_in_place.py runs them
 WORKFLOWS = ".github/workflows"
 # By commit, which nobody can move, and for people by the version that it is.
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
@@ -92,13 +96,89 @@ def test_pythons_of_the_workflows_are_supported(root: Path) -> None:
 def test_dependabot_looks_after_packages_and_actions(root: Path) -> None:
     config = read(root / ".github/dependabot.yml")
     assert config["version"] == 2
-    assert {update["package-ecosystem"] for update in config["updates"]} == {
-        "pip",
-        "github-actions",
+    ecosystems = {"pip", "github-actions", "docker", "docker-compose"}
+    assert {update["package-ecosystem"] for update in config["updates"]} == ecosystems
+    files = {
+        "pip": ("pyproject.toml", "requirements.txt", "requirements-dev.txt"),
+        "docker": ("Dockerfile",),
+        "docker-compose": ("compose.yaml",),
     }
     for update in config["updates"]:
         for folder in update.get("directories", [update.get("directory")]):
-            assert (root / folder.removeprefix("/")).is_dir()
+            place = root / folder.removeprefix("/")
+            assert place.is_dir()
+            for name in files.get(update["package-ecosystem"], ()):
+                assert (place / name).is_file()
+
+
+# What is said to whoever changes it, and what runs before a commit
+
+
+def test_agents_page_is_short_and_what_it_names_is_there(root: Path) -> None:
+    """Its commands are tested as those of all pages, by test_documentation.py."""
+    text = (root / "AGENTS.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 40
+    table = re.findall(r"^\| `(.*?)` \|", text, re.MULTILINE)
+    assert len(table) >= 5
+    targets = run(("make", "help"), root).stdout
+    for target in re.findall(r"`make ([\w-]+)", text):
+        assert re.search(rf"^{target}\b", targets, re.MULTILINE), target
+    places = [span for span in re.findall(r"`([\w./{}]+)`", text) if re.search(r"/|\.\w", span)]
+    assert {"tests/"} <= set(places)
+    for place in places:
+        made = place == ".venv" or place.startswith("room.")  # by a command, or no file at all
+        assert made or (root / place).exists() or (APP / place).exists(), place
+
+
+def hooks_of(root: Path) -> list[str]:
+    """What pre-commit runs."""
+    (repository,) = read(root / ".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"  # the versions are those of the lock
+    hooks = repository["hooks"]
+    assert len({hook["id"] for hook in hooks}) == len(hooks)
+    for hook in hooks:
+        assert (hook["language"], hook["pass_filenames"]) == ("system", False)
+        assert "files" in hook or hook["types"] == ["python"]
+    return [hook["entry"] for hook in hooks]
+
+
+def test_pre_commit_runs_what_make_check_runs(matrix: Matrix) -> None:
+    project = next(iter(matrix.values())).path
+    shown = run(("make", "--dry-run", "check"), project).stdout
+    assert hooks_of(project) == re.findall(r"'(\.venv/bin/.*?)'", shown)
+    ours = [" ".join(CHECKS[name]).replace(" --no-cache", "") for name in TEMPLATE_CHECKS]
+    assert sorted(hooks_of(ROOT)) == sorted(f".venv/bin/{check}" for check in ours)
+
+
+def test_make_check_runs_all_checks_and_names_those_that_failed(
+    matrix: Matrix, tmp_path: Path
+) -> None:
+    project = shutil.copytree(next(iter(matrix.values())).path, tmp_path / "project")
+    programs = project / ".venv/bin"
+    programs.mkdir(parents=True)
+    for name, code in {"ruff": 1, "mypy": 0, "lint-imports": 1, "python": 0}.items():
+        (programs / name).write_text(f'#!/bin/sh\necho "ran $0 $@"\nexit {code}\n')
+        (programs / name).chmod(0o755)
+    (project / ".venv/.installed").touch()
+    done = run(("make", "check"), project)
+    assert done.returncode != 0
+    assert done.stdout.count("\nran ") == len(hooks_of(project))
+    assert done.stdout.partition("These failed:\n")[2].splitlines() == [
+        *("  .venv/bin/ruff check .", "  .venv/bin/ruff format --check ."),
+        "  .venv/bin/lint-imports --no-logo",
+    ]
+    for name in ("ruff", "lint-imports"):
+        (programs / name).write_text("#!/bin/sh\n")
+    assert run(("make", "check"), project).returncode == 0
+
+
+def test_editors_indent_as_the_formatter_does(root: Path) -> None:
+    settings = configparser.ConfigParser()
+    settings.read_string("[top]\n" + (root / ".editorconfig").read_text(encoding="utf-8"))
+    assert settings["*"]["indent_size"] == "4"
+    (two,) = [name for name in settings.sections() if name.startswith("*.{")]
+    for suffix in ("css", "html", "js", "json", "lua", "ts", "yaml", "yml"):
+        assert suffix in two
 
 
 def test_dependabot_can_read_the_projects_requirements_as_they_are() -> None:
@@ -132,6 +212,68 @@ def test_changelog_has_dated_versions_the_newest_first_and_it_is_ours() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     ours = tuple(map(int, project["version"].split(".")))
     assert versions[:1] in ([], [ours])
+
+
+GH = """#!/bin/sh
+echo "$@"
+cat "$6"
+"""
+
+
+@pytest.fixture
+def released(template: Path, tmp_path: Path) -> Path:
+    """The template at the commit of version 7.1.0."""
+    clone = shutil.copytree(template, tmp_path / "clone")
+    changelog = clone / "CHANGELOG.md"
+    section = "## [Unreleased]\n\n## [7.1.0] - 2031-02-03\n\n### Added\n\n- More.\n\n## [7.0.0]"
+    changelog.write_text(changelog.read_text().replace("## [Unreleased]", section, 1))
+    project = clone / "pyproject.toml"
+    project.write_text(re.sub(r'(?m)^version = ".*"', 'version = "7.1.0"', project.read_text()))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gh").write_text(GH)
+    (tmp_path / "bin/gh").chmod(0o755)
+    return clone
+
+
+def steps_of_the_release(clone: Path, tag: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Run the commands of release.yml as the runner does, up to the first that fails."""
+    monkeypatch.setenv("GITHUB_REF_NAME", tag)
+    monkeypatch.setenv("RUNNER_TEMP", str(clone.parent))
+    done: list[Any] = []
+    (job,) = workflows(clone)["release.yml"]["jobs"].values()
+    for command in [step["run"] for step in job["steps"] if "run" in step]:
+        path = f"{clone.parent / 'bin'}:{os.environ['PATH']}"
+        done.append(run(("bash", "-e", "-c", command), clone, path))
+        if done[-1].returncode:
+            break
+    return done
+
+
+def test_a_release_has_the_text_of_the_changelog(
+    released: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, last = steps_of_the_release(released, "v7.1.0", monkeypatch)
+    notes = released.parent / "notes.md"
+    told = f"release create v7.1.0 --verify-tag --notes-file {notes}\n### Added\n\n- More.\n"
+    assert (last.returncode, last.stdout) == (0, told)
+
+
+@pytest.mark.parametrize("tag", ["v7.1.1", "7.1.0", "v7.0.0"])
+def test_a_tag_that_is_not_the_versions_releases_nothing(
+    released: Path, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (only,) = steps_of_the_release(released, tag, monkeypatch)
+    assert only.returncode == 1
+    assert f"the tag {tag} is not that of version 7.1.0" in only.stderr
+
+
+def test_a_version_without_a_dated_section_releases_nothing(
+    released: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changelog = released / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace(" - 2031-02-03", ""))
+    (only,) = steps_of_the_release(released, "v7.1.0", monkeypatch)
+    assert "CHANGELOG.md has no section" in only.stderr
 
 
 def test_files_of_the_template_suit_windows() -> None:

