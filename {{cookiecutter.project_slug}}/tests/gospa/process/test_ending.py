@@ -78,7 +78,7 @@ async def test_a_worker_that_stands_still_is_killed_in_time(server: Server) -> N
         assert bye[1] == 1012
         assert server.process.wait(STOP_TIMEOUT) == 0, server.log
     assert "has not stopped in time; it is killed" in server.log
-    assert server.left() == []
+    await nothing_is_left(server)
 
 
 @pytest.mark.parametrize("arguments", [["--workers=2"], ["--single-process"]], ids=" ".join)
@@ -142,7 +142,7 @@ async def test_all_processes_but_the_main_one_may_be_killed(server: Server) -> N
             os.kill(int(process.split()[1]), signal.SIGKILL)
     assert before.isdisjoint(await server.pids(2))
     server.assert_stops()
-    assert server.left() == []
+    await nothing_is_left(server)
 
 
 async def metric(server: Server, name: str) -> float:
