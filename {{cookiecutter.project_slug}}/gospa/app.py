@@ -21,6 +21,7 @@ from sanic.log import logger
 
 from gospa import checks, tasks
 from gospa.backends import Backend
+from gospa.environment import load_settings
 from gospa.errors import RoomError, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
 from gospa.lifeline import Lifeline, keep_states_here
 from gospa.live import socket
@@ -34,7 +35,7 @@ from gospa.rooms import Rooms
 from gospa.sessions.rooms import SessionRooms
 from gospa.sessions.store import UNUSED, SessionStore
 from gospa.sessions.watch import open_watch
-from gospa.settings import Settings, SettingsError, load_settings
+from gospa.settings import Settings, SettingsError
 from gospa.stopping import Stop, beating, ended_by_interrupt
 from gospa.storage import Prefixed, Storage
 from gospa.store.contract import StateStore

@@ -15,6 +15,7 @@ REASONS = (
     *("handshakes_of_address", "sockets_of_address", "sockets_of_session"),
     # of an HTTP request
     *("request_rate", "request_unfinished", "request_size", "request_time", "request_form"),
+    "connections_of_address",
     # of a socket
     *("no_hello", "malformed", "too_fast"),
     # of what a visitor or a network may do, and what is slowed down or cut short for it

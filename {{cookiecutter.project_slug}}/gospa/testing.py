@@ -34,9 +34,10 @@ from sanic import Blueprint, Sanic
 from gospa.app import Backends, Extra, create_app
 from gospa.client import Client, Refused
 from gospa.client import connect as open_client
+from gospa.environment import load_settings
 from gospa.room import Room
 from gospa.sessions.attributes import cookie_name
-from gospa.settings import Settings, load_settings
+from gospa.settings import Settings
 
 __all__ = ["Connect", "OpenApp", "Refused", "Site", "cookie_of", "logged_in", "serve", "until"]
 

@@ -25,9 +25,10 @@ from gospa.cli.stored import (
     sessions,
     settings,
 )
+from gospa.environment import load_settings
 from gospa.errors import DefinitionError, RoomError, StoreError
 from gospa.sessions.store import SessionStore
-from gospa.settings import Settings, SettingsError, load_settings
+from gospa.settings import Settings, SettingsError
 
 COMMANDS = {
     "check": check,

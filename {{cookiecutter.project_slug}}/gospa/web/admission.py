@@ -1,5 +1,6 @@
 """Which HTTP requests are too much: too many of an address, too large, too slow, or misshapen."""
 
+import resource
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from gospa.web.routes import streams
 BURST = 30.0  # seconds' worth of `requests_per_second` may come at once
 UNIT = 8192  # bytes of a body that count as another request
 BODIES = 64  # bodies of the largest size that an address may have under way
+SIX = 6  # connections to one host that a browser opens for HTTP/1.1, besides its socket
+PART = 0.5  # of the files that a worker may have open, for the connections of one address
 
 
 class RequestLimits:
@@ -30,6 +33,26 @@ class RequestLimits:
         self._settings = settings
         self._requests = Rates(settings.requests_per_second, BURST)
         self.unfinished: Counter[str] = Counter()  # bytes of bodies that are on their way
+        self.connections: Counter[str] = Counter()  # over which requests may come
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_connections = min(SIX * settings.connections_per_address, int(PART * files))
+
+    def connect(self, address: str) -> bool:
+        """Count a connection; returns whether its address may have one more."""
+        network = network_of(address)
+        if network and self.connections[network] >= self._most_connections:
+            text = "%s has too many connections (GOSPA_CONNECTIONS_PER_ADDRESS): one was closed"
+            report("connections_of_address", text, network)
+            return False
+        self.connections[network] += 1
+        return True
+
+    def disconnect(self, address: str) -> None:
+        """A connection that `connect` counted is closed, or has become a socket."""
+        network = network_of(address)
+        self.connections[network] -= 1
+        if not self.connections[network]:
+            del self.connections[network]
 
     def admit(self, request: Request) -> None:
         """Count a request, and refuse it before its body is read if it is too much."""

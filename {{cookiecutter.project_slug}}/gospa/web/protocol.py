@@ -6,6 +6,7 @@ byte.
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 from sanic.exceptions import BadRequest, PayloadTooLarge
 from sanic.http import Http, Stage
@@ -91,8 +92,23 @@ class Requests(Http):
 class HttpProtocol(WebSocketProtocol):
     """A connection of the public port."""
 
+    __slots__ = ("_counted",)
     HTTP_CLASS = Requests
     operators = False  # whether it is one of the port for operators
+
+    def connection_made(self, transport: Any) -> None:
+        address = "" if self.operators else _address_of(transport, self.app.config)
+        admitted = self.app.ctx.request_limits.connect(address)
+        self._counted = address if admitted else None
+        if admitted:
+            super().connection_made(transport)  # type: ignore[no-untyped-call]
+        else:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._counted is not None:
+            self.app.ctx.request_limits.disconnect(self._counted)
+            super().connection_lost(exc)  # type: ignore[no-untyped-call]
 
     async def receive_more(self) -> None:
         """Wait for data, up to the time that the request has."""
@@ -107,4 +123,13 @@ class HttpProtocol(WebSocketProtocol):
 class OperatorsProtocol(HttpProtocol):
     """A connection of the port for operators (GOSPA_HEALTH_ADDRESS)."""
 
+    __slots__ = ()
     operators = True
+
+
+def _address_of(transport: Any, config: Any) -> str:
+    """The client's address; "" behind a proxy, whose own it would be, and on a unix socket."""
+    if config.PROXIES_COUNT or config.REAL_IP_HEADER or config.FORWARDED_SECRET:
+        return ""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""

@@ -14,9 +14,10 @@ from sanic import Blueprint
 
 from gospa import Rooms, rooms_of, trouble
 from gospa.app import Backends, Extra
+from gospa.environment import load_settings
 from gospa.pubsub import PubSub
 from gospa.room import Room
-from gospa.settings import Settings, load_settings
+from gospa.settings import Settings
 from gospa.stats import STATS, Stats
 from gospa.store.contract import StateStore
 from gospa.testing import OpenApp, Site

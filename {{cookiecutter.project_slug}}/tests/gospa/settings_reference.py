@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from gospa import settings
+from gospa.environment import variable_of
 from gospa.settings import Settings
 
 REFERENCE = Path(__file__).parents[2] / "docs/settings.md"
@@ -37,7 +37,7 @@ def render() -> str:
     for field in msgspec.structs.fields(Settings):
         if field.name == "application":  # of `app.py`
             continue
-        variable = settings.variable_of(field.name)
+        variable = variable_of(field.name)
         words = " ".join(texts[field.name].removeprefix(f"{variable}: ").split())
         said = words[:1].upper() + words[1:] + _choices(hints[field.name])
         lines.append(f"| `{variable}` | {_shown(field.default)} | {said} |\n")

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from gospa.settings import Settings, SettingsError, load_settings
+from gospa.environment import load_settings
+from gospa.settings import Settings, SettingsError
 from tests.gospa.settings_reference import REFERENCE, render
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"

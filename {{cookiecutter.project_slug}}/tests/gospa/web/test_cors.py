@@ -10,7 +10,8 @@ from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json, text
 
 from gospa import csrf_exempt, session_of
-from gospa.settings import SettingsError, load_settings
+from gospa.environment import load_settings
+from gospa.settings import SettingsError
 from gospa.testing import OpenApp, Site
 from tests.gospa.rooms import ROOMS
 

@@ -5,7 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from gospa.settings import SettingsError, load_settings
+from gospa.environment import load_settings
+from gospa.settings import SettingsError
 from gospa.testing import OpenApp
 from tests.gospa import wire
 

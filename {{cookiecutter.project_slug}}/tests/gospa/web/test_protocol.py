@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import text
 
 from gospa.stats import Stats
-from gospa.testing import OpenApp, Site
+from gospa.testing import OpenApp, Site, until
+from gospa.web.admission import SIX
+from tests.gospa.raw_client import raw_client
 from tests.gospa.rooms import ROOMS
 from tests.gospa.web.wires import OpenWire, Wire, head
 
@@ -172,3 +175,49 @@ async def test_headers_are_bounded(site: Site, open_wire: OpenWire, headers: lis
     wire.ask("/page", *headers, method="GET")
     assert await wire.status() == 413
     assert await wire.ended()
+
+
+async def reaches(open_wire: OpenWire, site: Site, source: str = "127.0.0.1") -> bool:
+    """Whether a client at this address of this machine is answered."""
+    wire = await open_wire(site, source)
+    try:
+        wire.ask("/page", method="GET")
+        return await wire.status() == 200
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return False
+
+
+async def test_idle_connections_of_one_address_leave_room_for_others(
+    open_app: OpenApp, open_wire: OpenWire, stats: Stats, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_app(ROOMS, [blueprint], connections_per_address=1) as site:
+        idle = [await open_wire(site) for _ in range(SIX)]
+        assert not await reaches(open_wire, site)
+        assert await reaches(open_wire, site, "127.0.0.2")
+        assert stats.of("connections_of_address") == 1
+        assert "127.0.0.1 has too many connections" in caplog.text
+        idle[0].writer.close()
+        await until(lambda: reaches(open_wire, site))
+
+
+async def test_a_socket_does_not_count_as_a_connection_for_requests(
+    open_app: OpenApp, open_wire: OpenWire
+) -> None:
+    opening = open_app(ROOMS, [blueprint], connections_per_address=1)
+    async with opening as site, raw_client(site):
+        for _ in range(SIX - 1):
+            await open_wire(site)
+        await until(lambda: reaches(open_wire, site))
+
+
+@pytest.mark.parametrize(
+    "config", [{"PROXIES_COUNT": 1}, {"REAL_IP_HEADER": "x-real-ip"}, {"FORWARDED_SECRET": "x"}]
+)
+async def test_connections_of_a_proxy_are_not_limited(
+    open_app: OpenApp, open_wire: OpenWire, config: dict[str, Any]
+) -> None:
+    async with open_app(ROOMS, [blueprint], connections_per_address=1) as site:
+        site.app.config.update(config)
+        for _ in range(SIX):
+            await open_wire(site)
+        assert await reaches(open_wire, site)
