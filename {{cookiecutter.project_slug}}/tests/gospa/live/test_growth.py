@@ -250,7 +250,7 @@ async def test_the_sockets_of_a_visitor_are_read_no_faster_than_one_may_send(
     open_app: OpenApp, stats: Stats
 ) -> None:
     async with (
-        open_app(frames_per_second=20.0) as site,
+        open_app(frames_per_second=100.0) as site,
         raw_client(site) as first,
         AsyncExitStack() as stack,
         raw_client(site) as other,
@@ -260,7 +260,7 @@ async def test_the_sockets_of_a_visitor_are_read_no_faster_than_one_may_send(
         ]
         for number, socket in enumerate(sockets):
             await socket.join(f"sheet/{number}")
-            for _ in range(100):
+            for _ in range(300):
                 await socket.send(5)
         await until(lambda: stats.of("limit_frames") > 0)
         await other.join("sheet/quiet")
@@ -273,12 +273,12 @@ async def test_a_visitor_that_is_slowed_down_does_not_count_as_silent(
     open_app: OpenApp, stats: Stats
 ) -> None:
     async with (
-        open_app(frames_per_second=5.0, ping_interval=1.0) as site,
+        open_app(frames_per_second=10.0, ping_interval=1.0) as site,
         raw_client(site) as first,
         raw_client(site, cookie=first.cookie) as second,
     ):
         for socket in (first, second):
-            for _ in range(45):
+            for _ in range(70):
                 await socket.send(5)
         await second.join("sheet/a")
         await second.call("sheet/a", "add")
