@@ -96,6 +96,21 @@ def test_a_room_is_added_to_a_project_without_the_example(example: Path) -> None
         assert_succeeds(check, example)
 
 
+def test_where_it_is_installed_the_types_for_scripts_are_those_of_the_rooms_that_stay(
+    example: Path,
+) -> None:
+    (room,) = re.findall(r"```python\n(.*?)```", (example / "README.md").read_text(), re.DOTALL)
+    (example / "rooms/stars.py").write_text(room)
+    rooms = example / "rooms/__init__.py"
+    text = rooms.read_text().replace(
+        "\n\nROOMS = [", "\nfrom rooms.stars import Stars\n\nROOMS = [Stars, "
+    )
+    rooms.write_text(text)
+    (example / ".venv").symlink_to(sys.prefix)
+    remove_example(example)
+    assert_succeeds(CHECKS["types of rooms"], example)
+
+
 def test_nothing_of_the_engine_names_the_example() -> None:
     files = [
         path
