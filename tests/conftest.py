@@ -41,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the tests that take minutes, too")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more process than there are cores, since most tests wait for the servers they start."""
     return (os.cpu_count() or 1) + 1
@@ -71,7 +72,8 @@ def subject(item: pytest.Item) -> str:
 def combination(item: pytest.Item) -> str:
     """A name for the tests of a file that share a project, and what serves it."""
     callspec = getattr(item, "callspec", None)  # of a parametrized test
-    chosen = callspec.params.get("baked") if callspec else None
+    names = callspec.params if callspec else {}
+    chosen = names.get("baked") or names.get("emptied")
     return f"{subject(item)} {name_of(chosen)}" if chosen else ""
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,9 @@ from tests.baking import (
     CHECKS,
     DEFAULT,
     TYPES,
-    Baked,
     Matrix,
     assert_succeeds,
+    combinations,
     commit,
     contents,
     name_of,
@@ -45,10 +46,22 @@ def example(matrix: Matrix, tmp_path: Path) -> Path:
     return shutil.copytree(matrix[name_of(REDIS)].path, tmp_path / "project")
 
 
-@pytest.fixture(scope="module")
-def emptied(baked: Baked, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def combination(answers: dict[str, str]) -> Any:
+    """A parameter: with Redis alone always, the others with --all."""
+    marks = () if {**DEFAULT, **answers} == REDIS else pytest.mark.slow
+    return pytest.param(answers, id=name_of(answers), marks=marks)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[combination(each) for each in combinations("state_backend", "session_backend")],
+)
+def emptied(
+    request: pytest.FixtureRequest, matrix: Matrix, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A project of each combination of backends without the example."""
-    project = shutil.copytree(baked.path, tmp_path_factory.mktemp("bare") / baked.path.name)
+    made = matrix[name_of({**DEFAULT, **request.param})].path
+    project = shutil.copytree(made, tmp_path_factory.mktemp("bare") / made.name)
     remove_example(project)
     return project
 
