@@ -15,6 +15,8 @@ PYTHON_PEERS = {
     *("python-socketio>=5,<6", "channels>=4,<5", "channels_redis>=4,<5", "uvicorn>=0.30,<1"),
     *("websockets>=14,<18", "uvloop>=0.19,<1"),
 }
+# Without them where they cannot be installed.
+COMPILED_PEERS = {"picows>=2.3,<3", "socketify>=0.0.31,<0.1"}
 NODE_PEERS = ("ws@8", "ioredis@5", "socket.io@4", "@socket.io/redis-adapter@8")
 
 
@@ -44,7 +46,12 @@ def install(cache: Path) -> Path:
             say("npm could not: Node's servers are left out.")
     needed = requirements(ROOT / "pyproject.toml")
     needed |= requirements((ROOT / "{{cookiecutter.project_slug}}") / "pyproject.toml")
-    return install_packages(cache / "venv", more=frozenset(needed | PYTHON_PEERS))
+    packages = frozenset(needed | PYTHON_PEERS)
+    try:
+        return install_packages(cache / "venv", more=packages | COMPILED_PEERS)
+    except TaskError as error:
+        say(f"Without picows and socketify: {error}")
+        return install_packages(cache / "venv", more=packages)
 
 
 def compile_programs(cache: Path) -> None:

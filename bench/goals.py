@@ -66,6 +66,25 @@ GOALS = [
         )
         for rooms in ("one room, 50 members", "1,000 rooms")
     ),
+    *(
+        Goal(
+            f"commits/s, {case}",
+            "commits",
+            f"{case}, read-modify-write",
+            "commits/s",
+            "",
+            20_000,
+        )
+        for case in ("one client, 16 under way each", "one room, 50 members, 16 under way each")
+    ),
+    Goal(
+        "commits of one client that waits: of Node's with one script",
+        "commits",
+        "one client, read-modify-write",
+        "commits/s",
+        "Node, one script",
+        0.9,
+    ),
     Goal(
         "join storm: room reads of one worker",
         "join storm",

@@ -5,6 +5,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgpack
@@ -188,6 +189,16 @@ def _channels_fan() -> Fan:
     return Fan(Speech(frames.handshake("/ws")), publish)
 
 
+def _by_itself(program: Path, place: Place, port: int) -> list[str | Path]:
+    return [place.python, program, str(port), str(place.redis)]
+
+
+def change_by_script(room: bytes) -> Speech:
+    """What a client of `script.cjs` says; `room` may hold the connection's number."""
+    opening, call = frames.frame(room), frames.frame(b"change")
+    return Speech(frames.handshake("/"), opening, ready=b"ready", call=call, answer=b"ack")
+
+
 TUTORIAL = Peer("tutorial Sanic", lambda p, port: sanic(p, "tutorial:app", port), _plain_fan)
 NODE_WS = Peer(
     NODE, lambda p, port: ["node", SERVERS / "ws.cjs", str(port), str(p.redis)], _plain_fan
@@ -210,5 +221,12 @@ C_LOOP = Peer(
     LIMIT, lambda p, port: [p.programs / "cloop", str(port), str(p.redis), "fan"], _plain_fan
 )
 
-PYTHON_PEERS = [TUTORIAL, PYTHON_SOCKETIO, CHANNELS]
-NODE_PEERS = [NODE_WS, SOCKETIO]
+PICOWS, SOCKETIFY = (
+    Peer(name, partial(_by_itself, SERVERS / f"{name}_server.py"), _plain_fan)
+    for name in ("picows", "socketify")
+)
+SCRIPT = Peer(
+    "Node, one script",
+    lambda p, port: ["node", SERVERS / "script.cjs", str(port), str(p.redis)],
+    _plain_fan,
+)

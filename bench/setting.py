@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.figures import Sample
@@ -14,7 +15,9 @@ from bench.peers import (
     C_LOOP,
     CHANNELS,
     NODE_WS,
+    PICOWS,
     PYTHON_SOCKETIO,
+    SOCKETIFY,
     SOCKETIO,
     TUTORIAL,
     Peer,
@@ -58,8 +61,14 @@ class Setting:
 
     def peers(self) -> list[Peer]:
         """All servers that can be measured here, ours first."""
-        node = [NODE_WS, SOCKETIO] if self.place.node.is_dir() and shutil.which("node") else []
-        return [ours(), C_LOOP, *node, TUTORIAL, PYTHON_SOCKETIO, CHANNELS]
+        node = [NODE_WS, SOCKETIO] if self.has_node else []
+        compiled = [peer for peer in (PICOWS, SOCKETIFY) if find_spec(peer.name)]
+        return [ours(), C_LOOP, *node, *compiled, TUTORIAL, PYTHON_SOCKETIO, CHANNELS]
+
+    @property
+    def has_node(self) -> bool:
+        """Whether Node and its packages are there."""
+        return self.place.node.is_dir() and shutil.which("node") is not None
 
     @contextlib.contextmanager
     def serve(self, peer: Peer, on: set[int] | None = None) -> Iterator[tuple[Child, int]]:

@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
 
 import msgpack
 
 from bench import frames
 from bench.figures import Sample
-from bench.peers import APP, OURS, PREFIX, new_room, ours, speech_of
+from bench.load import Speech
+from bench.peers import APP, OURS, PREFIX, SCRIPT, change_by_script, new_room, ours, speech_of
 from bench.processes import BenchError, Child
 from bench.setting import Setting
 
@@ -19,46 +22,74 @@ KINDS = {
     "blind": lambda room: b"\x95\x03\xcf" + frames.SEQUENCE + room + b"\x81\xa5value\xa5abcde\x90",
     "read-modify-write": lambda room: b"\x95\x02\xcf" + frames.SEQUENCE + room + b"\xa3add\x80",
 }
-# Clients, what follows a room's name, mutations that each client has under way
-ROOMS = {
-    "one room, 50 members": (50, "", 1),
-    "one room, 50 members, 2 under way each": (50, "", 2),
-    "one room, 50 members, 16 under way each": (50, "", 16),
-    "1,000 rooms": (1000, "-@conn6", 1),
-}
+BLIND, READING = KINDS
+
+
+class Case(NamedTuple):
+    """Clients, what follows a room's name, and how many mutations each client has under way."""
+
+    clients: int
+    suffix: str = ""
+    each: int = 1
+
+    @property
+    def name(self) -> str:
+        """What it is called in the results."""
+        rooms = f"{self.clients:,} rooms" if self.suffix else f"one room, {self.clients:,} members"
+        if self.clients == 1:
+            rooms = "one client"
+        return f"{rooms}, {self.each} under way each" if self.each > 1 else rooms
+
+
+OWN = "-@conn6"  # a room for each client
+HOT, MANY, CROWD = Case(50), Case(1000, OWN), Case(1000)
+CASES = [
+    *(Case(1), Case(1, each=16), HOT, Case(50, each=2), Case(50, each=16)),
+    *(Case(50, OWN, 16), MANY, CROWD),
+]
 REDIS_BENCHMARK = "redis-benchmark"
 
 
 def measure(setting: Setting) -> Iterator[Sample]:
-    """One and two workers, and redis-benchmark with the same script and no pipelining."""
-    with setting.serve(ours()) as one, setting.serve(ours(2), setting.here | setting.there) as two:
+    """One worker beside Node; in two cases two workers, and redis-benchmark with our script."""
+    with ExitStack() as stack:
+        one = stack.enter_context(setting.serve(ours()))
+        two = stack.enter_context(setting.serve(ours(2), setting.here | setting.there))
+        node = stack.enter_context(setting.serve(SCRIPT)) if setting.has_node else None
         for number in setting.rounds(3):
-            for rooms in ROOMS:
-                for kind in KINDS:
-                    case = f"{rooms}, {kind}"
-                    setting.say(f"commits, round {number + 1}: {case}")
-                    for subject, (child, port) in ((OURS, one), (f"{OURS}, 2 workers", two)):
-                        for metric, value in _mutations(setting, child, port, rooms, kind).items():
-                            yield Sample("commits", case, metric, subject, number, value)
-                    if shutil.which(REDIS_BENCHMARK):
+            for case in CASES:
+                for kind in KINDS if case in (HOT, MANY) else (READING,):
+                    what = f"{case.name}, {kind}"
+                    setting.say(f"commits, round {number + 1}: {what}")
+                    measured = [(OURS, one, _call_ours(case, kind))]
+                    if case in (HOT, MANY):
+                        measured.append((f"{OURS}, 2 workers", two, _call_ours(case, kind)))
+                    if node and kind == READING and case != CROWD:  # there it answers nobody
+                        room = f"{new_room()}{case.suffix}".encode()
+                        measured.append((SCRIPT.name, node, change_by_script(room)))
+                    for subject, server, speech in measured:
+                        for metric, value in _mutations(setting, *server, speech, case).items():
+                            yield Sample("commits", what, metric, subject, number, value)
+                    if case in (HOT, MANY) and shutil.which(REDIS_BENCHMARK):
                         reached = redis_benchmark(setting, kind)
-                        yield Sample("commits", case, "commits/s", REDIS_BENCHMARK, number, reached)
+                        yield Sample("commits", what, "commits/s", REDIS_BENCHMARK, number, reached)
+
+
+def _call_ours(case: Case, kind: str) -> Speech:
+    room = f"{new_room()}{case.suffix}"
+    return speech_of(room.encode(), KINDS[kind](msgpack.packb(room)), ACK)
 
 
 def _mutations(
-    setting: Setting, child: Child, port: int, rooms: str, kind: str
+    setting: Setting, child: Child, port: int, speech: Speech, case: Case
 ) -> dict[str, float]:
-    clients, suffix, each = ROOMS[rooms]
-    room = f"{new_room()}{suffix}"
-    call = KINDS[kind](msgpack.packb(room))
-    speech = speech_of(room.encode(), call, ACK)
-    with setting.load.connect(port, clients, speech, each=each) as load:
+    with setting.load.connect(port, case.clients, speech, each=case.each) as load:
         load.run(0.3)  # creates the rooms
         before = child.cpu()
         run = load.run(setting.seconds(1.5))
         spent = child.cpu() - before
     if not run.answers:
-        raise BenchError(f"{rooms}, {kind}: no mutation was answered")
+        raise BenchError(f"{case.name}: no mutation was answered")
     return {
         "commits/s": run.answers / run.seconds,
         "us CPU per commit": spent / run.answers * 1e6,
