@@ -120,6 +120,27 @@ GOALS = [
         0.98,
     ),
     Goal(
+        "files/s: of Sanic's own",
+        "sessions",
+        "a file, 32 clients",
+        "requests/s",
+        "tutorial Sanic",
+        1,
+    ),
+    *(
+        Goal(
+            f"longest answer with {case}, ms",
+            "stalls",
+            case,
+            "longest answer, ms",
+            "",
+            bound,
+            at_most=True,
+        )
+        for case, bound in (("50,000 rooms", 10), ("10,000 connections", 5))
+    ),
+    _fanout("of uWebSockets (socketify)", 8, "socketify", 0.9),
+    Goal(
         "us of CPU for a small frame",
         "inbound",
         "10 clients, 2 B",

@@ -3,7 +3,7 @@
 import itertools
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -122,14 +122,16 @@ def new_room() -> str:
     return f"bench/{next(_numbers)}-{secrets.token_hex(3)}"
 
 
-def speech_of(room: bytes, call: bytes = b"", answer: bytes = b"") -> Speech:
-    """What a member of one of our rooms says; `room` may hold the connection's number."""
+def speech_of(
+    room: bytes, call: bytes = b"", answer: bytes = b"", others: Iterable[bytes] = ()
+) -> Speech:
+    """What a member of our rooms says; their names may hold the connection's number."""
     client = secrets.token_bytes(10) + frames.CONNECTION
     hello = b"\x92\x06" + msgpack.packb(client)
-    join = b"\x94\x00" + _text(room) + b"\xc0\xc0"
+    joins = [b"\x94\x00" + _text(each) + b"\xc0\xc0" for each in (room, *others)]
     return Speech(
         frames.handshake("/ws", "gospa.v1"),
-        frames.frame(hello) + frames.frame(join),
+        b"".join(map(frames.frame, (hello, *joins))),
         ready=b"\x97\x08",
         call=frames.frame(call) if call else b"",
         answer=answer,

@@ -1,10 +1,10 @@
 """Take all measures and write the report; started by `__main__` where everything is installed."""
 
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench import report
@@ -12,6 +12,7 @@ from bench.figures import Figures
 from bench.machine import describe
 from bench.measures import MEASURES
 from bench.options import parse
+from bench.peers import PICOWS, SOCKETIFY
 from bench.processes import BenchError
 from bench.setting import prepared
 
@@ -29,8 +30,11 @@ def main() -> int:
     folder = options.cache / "quick" if options.quick else options.output
     with prepared(options.cache, Path(sys.executable), quick=options.quick, say=say) as setting:
         machine = describe(setting.place)
-        if not setting.place.node.is_dir() or shutil.which("node") is None:
+        if not setting.has_node:
             setting.left_out["Node ws, Socket.IO"] = "there is no node"
+        for peer in (PICOWS, SOCKETIFY):
+            if find_spec(peer.name) is None:
+                setting.left_out[peer.name] = "it could not be installed"
         for name in options.measures:
             try:
                 for sample in MEASURES[name](setting):

@@ -14,6 +14,7 @@ from bench.measures import (
     memory,
     scaling,
     sessions,
+    stalls,
     starting,
 )
 from bench.setting import Measure
@@ -29,6 +30,7 @@ MEASURES: Mapping[str, Measure] = {
     "changes": changes.measure,
     "items": items.measure,
     "sessions": sessions.measure,
+    "stalls": stalls.measure,
     "floods": floods.measure,
     "starting": starting.measure,
 }

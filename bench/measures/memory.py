@@ -8,6 +8,7 @@ from bench.peers import C_LOOP
 from bench.setting import Setting
 
 SETTLED = 6  # seconds after which nothing is done any more for those who came
+IDLE = 30.0  # seconds, in which each connection is pinged and its session is checked
 WARM = 20  # connections before the first look, so that what all share is there
 
 
@@ -26,7 +27,7 @@ def measure(setting: Setting) -> Iterator[Sample]:
                 before = child.resident()
                 with setting.load.connect(port, clients, speech):
                     time.sleep(setting.seconds(SETTLED))
-                    spent, seconds = child.cpu(), setting.seconds(3)
+                    spent, seconds = child.cpu(), setting.seconds(IDLE)
                     time.sleep(seconds)
                     figures = {
                         "KiB per connection": (child.resident() - before) / clients / 1024,

@@ -1,6 +1,7 @@
 """What a session costs a request."""
 
 import http.client
+import re
 import selectors
 import socket
 import time
@@ -12,14 +13,15 @@ from bench.peers import TUTORIAL, ours, sanic
 from bench.processes import HOST, Child
 from bench.setting import Setting
 
-NONE, READ, CHANGED = "no session", "session read", "session changed"
-CHANGE = "/session/change"
+NONE, READ, CHANGED, FILE = "no session", "session read", "session changed", "a file"
+CHANGE, STYLE = "/session/change", "/client/style.css"
 SESSIONLESS = replace(
     ours(),
     name="the same without sessions",
     command=lambda place, port: sanic(place, "sessionless:app", port),
 )
 PROTECTED = "tutorial Sanic, same headers"
+EXPECTED = re.compile(b"hello|font")  # in a page, or in the file
 CLIENTS = {"one client": 1, "32 clients": 32}
 
 
@@ -27,7 +29,7 @@ def measure(setting: Setting) -> Iterator[Sample]:
     """Clients that ask again as soon as they have an answer, all with one visitor's cookie.
 
     Bare Sanic does one GET instead. It does so once more with the security headers that the
-    application adds to each answer.
+    application adds to each answer. A file of a page is served by Sanic's own `static` there.
     """
     with (
         setting.serve(ours()) as own,
@@ -43,6 +45,8 @@ def measure(setting: Setting) -> Iterator[Sample]:
             (READ, TUTORIAL.name, bare, "/session"),
             (READ, PROTECTED, bare, "/protected/session"),
             (CHANGED, ours().name, own, CHANGE),
+            (FILE, ours().name, own, STYLE),
+            (FILE, TUTORIAL.name, bare, STYLE),
         ]
         cookie = _cookie(own[1])
         for number in setting.rounds(7):
@@ -86,7 +90,7 @@ def _ask(port: int, request: str, clients: int, requests: int) -> None:
         while len(selector.get_map()):
             for key, _ in selector.select():
                 answer = key.data.recv(65_536)  # they are small, and come whole
-                if not answer.startswith(b"HTTP/1.1 200") or b"hello" not in answer:
+                if not answer.startswith(b"HTTP/1.1 200") or not EXPECTED.search(answer):
                     raise ValueError(f"{request.splitlines()[0]} is answered with {answer!r:.100}")
                 if unsent > 0:
                     key.data.send(message)

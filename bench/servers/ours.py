@@ -70,7 +70,16 @@ class Bench(Room[BenchState]):
         state.count = len(state.notes)
 
 
-app = create_app("ours", chosen.BACKENDS, [Bench], extras=[presence])
+class Quiet(Room[State]):
+    """Nothing happens in it."""
+
+    pattern = "quiet/<name>"
+
+    async def authorize(self, session: Session) -> Access:
+        return Access.FULL
+
+
+app = create_app("ours", chosen.BACKENDS, [Bench, Quiet], extras=[presence])
 
 
 @app.get("/plain")

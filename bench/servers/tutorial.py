@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 import redis.asyncio as aioredis
@@ -18,7 +19,10 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+STYLE = "client/style.css"
 clients: set[Websocket] = set()
+
+app.static(f"/{STYLE}", Path(__file__).parents[2] / "{{cookiecutter.project_slug}}" / STYLE)
 
 
 @app.websocket("/ws")
