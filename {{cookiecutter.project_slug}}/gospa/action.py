@@ -24,7 +24,7 @@ from gospa.store.codec import CodecError
 from gospa.store.draft import Draft, Run
 from gospa.store.schema import require_version
 
-P = ParamSpec("P")  # what a caller passes
+P = ParamSpec("P")  # the caller's arguments
 S = TypeVar("S", bound=State)
 S_contra = TypeVar("S_contra", bound=State, contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -53,7 +53,7 @@ class Action(Method[Q, R_co], Generic[P, R_co, Q]):
         def run(draft: Draft) -> Any:
             require_version(draft, room.version, room.name)
             state = room.state.of(draft)
-            # Copied: the action may run again, and may change what it was given.
+            # Copied: the action may run again, and may change its arguments.
             result = self.function(room, state, *injected, **deepcopy(checked))
             finish(room, state)
             plain(result, f"the result of {self.name}")
@@ -63,9 +63,9 @@ class Action(Method[Q, R_co], Generic[P, R_co, Q]):
 
 
 class _WithMember(Protocol[S_contra, P, R_co]):
-    """An action that asks who calls.
+    """An action with a parameter `member`.
 
-    Type checkers tell it by the parameter's name: its type alone would be that of `x: Any`, too.
+    Type checkers recognize it by that name, because the type alone would also match `x: Any`.
     """
 
     def __call__(
@@ -97,10 +97,10 @@ def action(*, server: bool) -> _ServerAction: ...
 def action(function: Callable[..., Any] | None = None, /, *, server: bool = False) -> Any:
     """Make a method an action: members may call it, or with `server` only the application.
 
-    It takes the room's state, then `member: Member` if it asks who calls, then arguments whose
-    annotations are checked. It must be a plain function that does nothing but read and change the
-    state: it runs again when another writer came first. It raises RoomError to refuse the call,
-    which then changes nothing; another exception is logged, and the caller learns no reason.
+    Its parameters are the room's state, optionally `member: Member`, the caller, and arguments,
+    which are checked against their annotations. It must be a plain function without side effects:
+    it runs again if another writer committed first. It raises RoomError to refuse the call, which
+    then changes nothing; other exceptions are logged, and the caller gets no details.
     """
     if function is not None:
         return Action(function)
@@ -108,7 +108,7 @@ def action(function: Callable[..., Any] | None = None, /, *, server: bool = Fals
 
 
 class Event(Generic[T]):
-    """An ephemeral event of a room, delivered at most once to those who are connected.
+    """An ephemeral event of a room, delivered at most once to its current members.
 
     `kind` is the type of its payload. Members may send it, or with `server` only the application.
     """
@@ -132,7 +132,7 @@ class Event(Generic[T]):
 
 
 class Declared:
-    """What a room declares for others."""
+    """What a room declares for its callers."""
 
     name: str
     version: ClassVar[int] = 1
@@ -145,21 +145,21 @@ class Declared:
     def allows(self, member: Member, name: str) -> bool:  # noqa: ARG002 - for subclasses
         """Whether a member with full access may use the action, command, event or field `name`.
 
-        Asked at each use. The application may use all of them, and is not asked about.
+        Called at each use, except by the application, which may use all of them.
         """
         return True
 
     @property
     def hints(self) -> bool:
-        """Whether errors suggest names: in development."""
+        """Whether errors suggest similar names: in development only."""
         app = getattr(self, "app", None)
         return app is not None and bool(app.debug)
 
 
 def finish(room: Declared, state: State) -> None:
-    """Store what was changed in place. Raises CodecError for what cannot be stored.
+    """Store values that were changed in place. Raises CodecError if one cannot be stored.
 
-    Raises DefinitionError if the room is to be woken and has no alarm.
+    Raises DefinitionError if an alarm time was set and the room has no alarm.
     """
     values = values_of(state)
     values.finish()
@@ -223,7 +223,7 @@ def find_event(room: Declared, name: str, member: Member) -> Event[Any]:
 
 
 def permit(room: Declared, member: Member, name: str) -> None:
-    """Raise Unauthorized if the room does not allow this to the member."""
+    """Raise Unauthorized if the room does not allow the member to use this."""
     if not member.server and not room.allows(member, name):
         raise Unauthorized(f"you may not use {name} in {room.name}")
 

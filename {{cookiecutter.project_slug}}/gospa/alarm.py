@@ -1,4 +1,4 @@
-"""Alarms: what a room does by itself, at a time that it has set with `state.wake()`."""
+"""Alarms: methods that rooms run at a time set with `state.wake()`."""
 
 import inspect
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Alarm(Method[Q, None]):
             raise DefinitionError(f"{self.where} takes the state and nothing else")
 
     def bind(self, room: Declared, now: int) -> Run:
-        """A function that runs the alarm on a draft if it is due; returns whether it is.
+        """A function that runs the alarm on a draft if it is due; returns whether it was due.
 
         `now`: milliseconds of the store's clock.
         """
@@ -52,9 +52,9 @@ class Alarm(Method[Q, None]):
 def alarm(function: Callable[Concatenate[Any, S, Q], None], /) -> Alarm[Concatenate[S, Q]]:
     """Make a method the alarm of its room, which has at most one.
 
-    It takes the room's state, and changes it as an action does. `state.wake(after=seconds)` in an
-    action, a hook or the alarm itself sets the time. The alarm runs once, on one of the workers,
-    even if nobody is in the room and all workers were restarted. If it raises, nothing is changed,
-    the error is logged, and the alarm runs again later.
+    Its parameter is the room's state, which it changes as an action does.
+    `state.wake(after=seconds)` in an action, a hook or the alarm itself sets the time. The alarm
+    runs once, on one of the workers, even if nobody is in the room and all workers were restarted.
+    If it raises, nothing is changed, the error is logged, and the alarm runs again later.
     """
     return Alarm(function)

@@ -65,7 +65,7 @@ class Backends:
         return settings
 
     def isolated(self) -> list[str]:
-        """What workers would not share."""
+        """The data that workers would not share."""
         parts = []
         if not (self.state.shared and self.pubsub.shared):
             parts.append("room state and messages (state_backend=memory)")
@@ -99,8 +99,8 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
 ) -> Sanic:
     """The application. Settings come from the environment unless given, as tests do.
 
-    Each resource is called with the application, and is open while rooms can be. Each job is called
-    with it in every worker, runs while rooms can be used, and is run again if it fails. With
+    Each resource is called with the application, and is open while rooms can be open. Each job is
+    called with the application in every worker while rooms can be used, and again if it fails. With
     `bearer_tokens`, programs may send a token of `issue_token` in the Authorization header.
     """
     app = Application(name)
@@ -110,8 +110,8 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
     app.ctx.resources, app.ctx.jobs = resources, jobs
     app.ctx.settings = settings
     app.ctx.bearer_tokens = bearer_tokens
-    app.ctx.rooms = None  # while it is not running
-    app.ctx.log_formats = {"text": _nothing}  # how to write each in this process
+    app.ctx.rooms = None  # until the application runs
+    app.ctx.log_formats = {"text": _nothing}  # functions that set each format in this process
     static.install(app)
     app.blueprint([health.blueprint, socket.blueprint, *views])
     app.exception(StoreError)(error_page.store_failed)
@@ -127,7 +127,7 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
 async def open_rooms(app: Sanic, *, jobs: bool = True) -> AsyncIterator[Rooms]:
     """The rooms of an application that is not served, as in a script, with its resources.
 
-    Its jobs run as well unless `jobs` is false. Raises SettingsError, or RuntimeError if the
+    Its jobs run as well, unless `jobs` is false. Raises SettingsError, or RuntimeError if the
     application is running.
     """
     running: Rooms | None = app.ctx.rooms
@@ -146,7 +146,7 @@ async def open_rooms(app: Sanic, *, jobs: bool = True) -> AsyncIterator[Rooms]:
 
 
 def storage_of(source: Request | Sanic) -> Storage:
-    """A storage for the application's own keys, apart from sessions, in the session backend."""
+    """A storage for the application's own keys, separate from sessions, in the session backend."""
     app = source.app if isinstance(source, Request) else source
     storage: Storage = app.ctx.storage
     return storage
@@ -169,7 +169,7 @@ def _run_main_process(app: Sanic, backends: Backends) -> None:
     @app.main_process_ready
     async def supervise(app: Sanic) -> None:
         settings: Settings = app.ctx.settings
-        hang_timeout = 0 if app.debug else settings.hang_timeout  # a breakpoint is no fault
+        hang_timeout = 0 if app.debug else settings.hang_timeout  # a breakpoint is not a hang
         guard = Supervisor(app, lifeline, settings.stop_timeout, hang_timeout)
         held.callback(guard.stop)
         guard.start()
@@ -194,7 +194,7 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
             opened.push_async_exit(stack.pop_all())
         if not app.state.workers:
             gc.collect()
-            gc.freeze()  # what was made until now stays as long as the worker
+            gc.freeze()  # objects created so far live as long as the worker
             gc.set_threshold(*GC_THRESHOLDS)
 
     @app.after_server_start
@@ -248,7 +248,7 @@ async def _open(
 async def _try_stores(backends: Backends, settings: Settings) -> None:
     """Check that the stores allow what the application needs. Raises SettingsError.
 
-    What may pass, such as a store that is full, is no reason not to start: rooms are readable.
+    Temporary faults, such as a full store, do not prevent the start, because rooms are readable.
     """
     try:
         async with (
@@ -269,7 +269,7 @@ def _nothing() -> None:
 
 
 async def _load_settings(app: Sanic) -> None:
-    """Read the settings, or say what is wrong with them and exit."""
+    """Read the settings, or print what is wrong with them and exit."""
     try:
         if app.ctx.settings is None:
             read = load_settings(os.environ, app.name)
@@ -284,7 +284,7 @@ async def _load_settings(app: Sanic) -> None:
 
 
 def _prepare(app: Sanic, backends: Backends, held: ExitStack) -> None:
-    """Prepare the backends, or say what is wrong and exit."""
+    """Prepare the backends, or print what is wrong and exit."""
     try:
         settings = app.ctx.settings
         checks.check_descriptors()

@@ -1,4 +1,4 @@
-"""What is checked before the application serves; each refusal names the remedy."""
+"""Checks before the application serves; each error names the remedy."""
 
 import asyncio
 import os
@@ -18,16 +18,16 @@ from gospa.settings import Settings, SettingsError
 from gospa.storage import Storage
 from gospa.store.contract import NO_MESSAGE, TAG_BYTES, Change, StateStore, channel
 
-TEMPLATES_NAME = "app"  # which no generated project has
+TEMPLATES_NAME = "app"  # never the name of a generated project
 HEARD_TIMEOUT = 5.0  # seconds
 NIL = b"\xc0"  # msgpack
-FEWEST, FEW = 64, 256  # open files of a process: with less it does not start, or warns
+FEWEST, FEW = 64, 256  # limits of open files, below which it does not start, or warns
 
 
 async def try_stores(state: StateStore, pubsub: PubSub, storage: Storage) -> None:
-    """Do once what the application does all the time. Raises StoreError.
+    """Use the stores once as the application does. Raises StoreError.
 
-    It commits to a room and is told of that on the room's channel, and stores a value.
+    Commits to a room, receives the message on the room's channel, and stores a value.
     """
     name = f"check:{os.urandom(8).hex()}"
     heard = asyncio.Event()
@@ -51,7 +51,7 @@ async def try_stores(state: StateStore, pubsub: PubSub, storage: Storage) -> Non
 
 
 def refuse(error: SettingsError | str) -> NoReturn:
-    """Say why the application cannot start, and exit."""
+    """Print why the application cannot start, and exit."""
     logger.error("cannot start: %s", error)
     raise SystemExit(2) from None
 
@@ -59,8 +59,8 @@ def refuse(error: SettingsError | str) -> NoReturn:
 def refuse_unfinished(name: str, project: Path) -> None:
     """Refuse a project that was generated without hooks. Raises SettingsError.
 
-    Then app.py is that of the template, whose tree is an application as well: there pyproject.toml
-    has template language.
+    Its app.py is the template's own. In the template's tree, which is an application as well,
+    pyproject.toml contains template language.
     """
     with suppress(OSError):
         text = (project / "pyproject.toml").read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def refuse_unfinished(name: str, project: Path) -> None:
 
 
 def check_descriptors() -> None:
-    """Refuse a limit of open files with which nothing works. Raises SettingsError."""
+    """Refuse a limit of open files that is too low to work. Raises SettingsError."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     problem = (
         f"a process may have {limit} open files, and each client needs one: raise `ulimit -n`, or "
@@ -86,7 +86,7 @@ def check_descriptors() -> None:
 
 
 def refuse_isolation(isolated: Sequence[str], settings: Settings, workers: int) -> None:
-    """Warn of data that several workers do not share, or refuse it. Raises SettingsError."""
+    """Warn if several workers do not share data, or refuse to start. Raises SettingsError."""
     if workers < 2 or not isolated:
         return
     problem = (
@@ -100,7 +100,7 @@ def refuse_isolation(isolated: Sequence[str], settings: Settings, workers: int) 
 
 
 def warn_of_exposure(app: Sanic, settings: Settings) -> None:
-    """Warn of what should not be reached by others."""
+    """Warn about settings that are unsafe at a public address."""
     if settings.production and settings.demo:
         logger.warning("GOSPA_DEMO=true: anybody may log in under any name")
     config = app.config
@@ -116,6 +116,6 @@ def warn_of_exposure(app: Sanic, settings: Settings) -> None:
 
 
 def _is_plain(server: ApplicationServerInfo) -> bool:
-    """Whether a server listens without TLS to what others can reach."""
+    """Whether a server listens without TLS at an address that other machines can reach."""
     given = server.settings
     return not (given.get("ssl") or given.get("unix") or given.get("sock"))

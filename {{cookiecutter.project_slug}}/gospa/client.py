@@ -6,8 +6,8 @@
         await room.until(lambda state: state["count"] == 3)
         event = await room.next_event("typing")
 
-It does what the browser client does (docs/protocol.md): it reconnects with backoff, resumes each
-room where it was, and applies each mutation exactly once.
+Like the browser client (docs/protocol.md), it reconnects with backoff, resumes its rooms, and
+applies each mutation exactly once.
 """
 
 import asyncio
@@ -58,16 +58,16 @@ def connect(
 ) -> "Client":
     """Make a client of the server at `url`; use it as an asynchronous context manager.
 
-    `cookie` is a Cookie header; instead, `token` is one that the server's `issue_token` gave, which
-    is sent in the Authorization header. `headers` are others. `options` are those of
-    `websockets.asyncio.client.connect`, for example `ssl` or `proxy`.
+    `cookie` is a Cookie header. Instead of it, `token` is a token of the server's `issue_token`,
+    which is sent in the Authorization header. `headers` are additional headers. `options` are those
+    of `websockets.asyncio.client.connect`, for example `ssl` or `proxy`.
 
     Entering it waits for the server. It raises Closed if the server refuses the client; errors of
-    the network, such as those of TLS, are logged, and it tries again. Leaving it sends nothing
-    more, and rejects what waits with Closed.
+    the network, such as those of TLS, are logged, and it tries again. Leaving it closes the client:
+    pending requests are not sent any more, and raise Closed.
 
     Entering it, joins, calls and other waits, except for iterators, raise TimeoutError after
-    `patience` seconds. Without it they wait as long as it takes.
+    `patience` seconds. Without `patience` they wait without a limit.
     """
     authorization = {"Authorization": f"Bearer {token}"} if token else {}
     return Client(url, cookie, {**authorization, **(headers or {})}, options, patience)
@@ -101,9 +101,9 @@ class Client:
         self._id = os.urandom(16)
         self._uplink = Uplink(patience)
         self._rooms: dict[str, ClientRoom] = {}
-        self._ending: list[ClientRoom] = []  # without access, of which mutations wait for answers
+        self._ending: list[ClientRoom] = []  # rooms without access whose mutations wait for answers
         self._not_before = 0.0  # loop time: earliest reconnect, from BYE
-        self._began = asyncio.Event()  # the first connection, or the end
+        self._began = asyncio.Event()  # set by the first connection, or the end
         self._closed: Closed | None = None
         self._task: asyncio.Task[Closed] | None = None
 
@@ -116,7 +116,7 @@ class Client:
     def pid(self) -> int:
         """The process id of the worker that serves this client.
 
-        Raises LookupError unless the server runs with GOSPA_DEMO=true: others do not tell it.
+        Raises LookupError unless the server runs with GOSPA_DEMO=true.
         """
         if "pid" not in self.server:
             raise LookupError("the server tells its process ids only with GOSPA_DEMO=true")
@@ -124,7 +124,7 @@ class Client:
 
     @property
     def session(self) -> Mapping[str, Any] | None:
-        """The session's public `id` and its `user` in the last WELCOME, if that has them."""
+        """The session's public `id` and its `user`, as in the last WELCOME, if it had them."""
         return self._uplink.session
 
     async def __aenter__(self) -> Self:
@@ -147,8 +147,8 @@ class Client:
     async def join(self, room: str, details: Any = None) -> ClientRoom:
         """Return a room once it is joined: the same object until it is left.
 
-        `details` are what this client says of itself: the list of members, `<room>#members`, shows
-        them as its `claims`. Raises Refused or Closed.
+        `details` is data about this client, which the list of members, `<room>#members`, shows as
+        its `claims`. Raises Refused or Closed.
         """
         if self._closed is not None:
             raise self._closed
@@ -163,7 +163,7 @@ class Client:
         return await joined.joined()
 
     async def _run(self) -> Closed:
-        """Connect again whenever the connection is lost; returns why that would fail."""
+        """Reconnect whenever the connection is lost; returns the reason if that is useless."""
         loop, attempt = asyncio.get_running_loop(), 0
         while True:
             began = loop.time()
@@ -182,7 +182,7 @@ class Client:
             attempt += 1
 
     async def _converse(self) -> None:
-        """Serve one connection; raises what ended it."""
+        """Serve one connection; raises the exception that ended it."""
         headers = {**self._headers, **({"Cookie": self.cookie} if self.cookie else {})}
         async with open_websocket(
             self._url,
@@ -254,7 +254,7 @@ class Client:
             room.membership.lose()
 
     def _end(self, task: asyncio.Task[Closed]) -> None:
-        """Reject what waits with the reason of the end."""
+        """Reject pending requests with the reason of the end."""
         if task.cancelled():
             self._closed = Closed(1000, "the client was closed")
         elif error := task.exception():

@@ -1,4 +1,4 @@
-"""Commands: what a room does that takes time, such as asking a database or another service."""
+"""Commands: methods of a room that may wait, such as for a database or another service."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -20,7 +20,7 @@ class Caller:
     """Who runs a command, and how the command changes its room.
 
     `id` stays the same when the command runs again after a crash or a lost answer: use it as the
-    idempotency key for other services. `member` is whose command it is.
+    idempotency key for other services. `member` is the member who sent it.
     """
 
     def __init__(self, id: str, member: Member, step: Step) -> None:
@@ -38,10 +38,10 @@ class Caller:
     ) -> R | None:
         """Call an action of this room; returns its result.
 
-        When the command runs again, each of its calls is applied once, known by its place in the
-        order of the command's calls: one that was applied before returns None. So make the same
-        calls in the same order each time, whatever they return. The action's member is that of the
-        command, with `server` set. Raises what the action raises.
+        When the command runs again, a call that was applied before is not applied again, and
+        returns None. Calls are identified by their position, so make the same calls in the same
+        order in each run, whatever they return. The action's member is that of the command, with
+        `server` set. Raises what the action raises.
         """
         result: R | None = await self._step(action, args, kwargs)
         return result
@@ -83,7 +83,7 @@ def find_command(room: Declared, name: str) -> Command[..., Any, ...]:
 
 
 class _WithCaller(Protocol[P, R_co]):
-    """A command that asks who runs it: type checkers tell it by the parameter's name."""
+    """A command with a parameter `caller`, by whose name type checkers recognize it."""
 
     def __call__(
         self, room: Any, /, caller: Caller, *args: P.args, **kwargs: P.kwargs
@@ -99,9 +99,9 @@ def command(
 def command(function: Callable[..., Any], /) -> Any:
     """Make an async method a command: members may run it, and it may wait for anything.
 
-    It takes `caller: Caller`, if it changes the room, then arguments whose annotations are checked.
-    It sees no state and changes none by itself: it calls actions through the caller. It runs at
-    least once: again if its answer was lost, its client was disconnected, which cancels it, or the
-    worker stopped in the middle. Other requests of its client do not wait for it.
+    Its parameters are `caller: Caller`, if it changes the room, and arguments, which are checked
+    against their annotations. It has no access to the state: it calls actions through the caller.
+    It runs at least once: again if its answer was lost, its client was disconnected, which cancels
+    it, or the worker stopped meanwhile. Other requests of its client do not wait for it.
     """
     return Command(function)

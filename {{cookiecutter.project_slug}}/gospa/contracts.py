@@ -1,4 +1,4 @@
-"""A contract for import-linter between the engine and your code, which needs no list of packages.
+"""An import-linter contract between the engine and your code, without a list of packages.
 
 Your code imports the engine's public names from `gospa` itself, and those of the Python client from
 `gospa.client`. It does not import app.py, which imports your code. The engine imports nothing of
@@ -16,7 +16,7 @@ from importlinter import Contract, ContractCheck, output
 ENGINE = "gospa"
 CLIENT = "gospa.client"  # the only other public module
 IGNORED = {"node_modules", "__pycache__"}
-# What else a file may import of the engine, by the first part of its path.
+# Further modules of the engine that a file may import, by the first part of its path.
 PUBLIC = {"app.py": ("gospa.backends", "gospa.extras")}
 
 
@@ -75,9 +75,9 @@ def _remedy(name: Path, module: str, yours: set[str]) -> str | None:
 
 
 def _sources(root: Path) -> Iterator[Path]:
-    """The Python files of a folder and of those in it, but for hidden and foreign ones.
+    """The Python files of a folder and its subfolders, except hidden and third-party ones.
 
-    Links to folders are not followed, since they may lead back here.
+    Links to folders are not followed, because they may form cycles.
     """
     for path in root.iterdir():
         if path.name.startswith(".") or path.name in IGNORED:
@@ -90,7 +90,7 @@ def _sources(root: Path) -> Iterator[Path]:
 
 
 def _exported(package: Path) -> set[str]:
-    """The names in a package's `__all__`, of which some may be modules."""
+    """The names in a package's `__all__`; some may be modules."""
     for node in ast.parse(package.read_bytes()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return set(ast.literal_eval(node.value))
@@ -98,7 +98,7 @@ def _exported(package: Path) -> set[str]:
 
 
 def _imports(path: Path, root: Path, exported: set[str]) -> Iterator[Import]:
-    """The absolute imports of a file, wherever they stand in it."""
+    """The absolute imports of a file, including those inside functions."""
     for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
         if isinstance(node, ast.Import):
             yield from (Import(node.lineno, alias.name) for alias in node.names)

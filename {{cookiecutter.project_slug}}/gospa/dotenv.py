@@ -2,10 +2,11 @@
 
     python -I gospa/dotenv.py [--file=.env] [NAME=default ...] command
 
-A program of its own that imports nothing of the application. Without a command it checks the file.
+It does not import the application. Without a command it only checks the file.
 
-The file is read literally, as by systemd (EnvironmentFile) and by Docker Compose (env_file). What
-one of them would read in another way is refused. The environment takes precedence over the file.
+The file is read literally, as by systemd (EnvironmentFile) and by Docker Compose (env_file). A
+value that one of them would read differently is an error. The environment takes precedence over the
+file.
 """
 
 import os
@@ -25,7 +26,7 @@ AMBIGUOUS = (
 
 
 class Ambiguous(ValueError):
-    """A line that not every program reads alike; the text says where and why, without the value."""
+    """A line that programs read differently; the text says where and why, without the value."""
 
 
 def read(path: str = FILE) -> dict[str, str]:
@@ -41,7 +42,7 @@ def read(path: str = FILE) -> dict[str, str]:
 
 
 def names(variable: str, path: str = FILE) -> bool:
-    """Whether a file seems to set a variable, in whichever way."""
+    """Whether a file seems to set a variable, in any notation."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
             return any(re.match(rf"(export\s+)?{variable}\s*=\s*\S", line) for line in file)
@@ -65,12 +66,12 @@ def _settings(path: str, text: str) -> Iterator[tuple[str, str]]:
 def merged(
     environ: Mapping[str, str], defaults: Mapping[str, str], path: str = FILE
 ) -> dict[str, str]:
-    """The environment with what it lacks: from the file, then the defaults. Raises Ambiguous."""
+    """The environment, completed from the file, then from the defaults. Raises Ambiguous."""
     return {**defaults, **read(path), **environ}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command in the place of this program; returns an exit code if it cannot."""
+    """Replace this process with the command (exec); returns an exit code if that fails."""
     path = FILE
     if arguments and arguments[0].startswith("--file="):
         path, arguments = arguments[0].removeprefix("--file="), arguments[1:]

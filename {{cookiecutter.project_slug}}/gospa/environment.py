@@ -69,9 +69,9 @@ def _check_contradictions(s: Settings) -> None:
 
 
 def _check_address(url: str) -> None:
-    """Refuse what would be read wrongly: a part of the password would pass for host and port.
+    """Refuse an address in which a part of the password would be read as host and port.
 
-    No error may name it, since errors are logged.
+    Errors must not quote the password, because they are logged.
     """
     if url and not url.startswith(SCHEMES):
         raise SettingsError(f"REDIS_URL has to start with one of {', '.join(SCHEMES)}")

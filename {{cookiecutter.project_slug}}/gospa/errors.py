@@ -1,15 +1,15 @@
-"""Errors, by what a caller may do about them.
+"""Errors, grouped by what the caller can do.
 
 StoreError
-├── StoreUnavailable   nobody answered, or not in time: try again later
-│   ├── StoreUnreachable   there is no way to it from this host
-│   ├── StoreReadOnly      it is a copy of another one
-│   └── SchemaMismatch     the room is stored in the shape of another release
+├── StoreUnavailable   no answer, or not in time: try again later
+│   ├── StoreUnreachable   this host cannot connect to the store
+│   ├── StoreReadOnly      the server is a replica
+│   └── SchemaMismatch     the room is stored in the version of another release
 ├── StoreFull          the store is out of memory: nothing was written
-├── StoreDenied        its user may not do what the application needs
-└── StoreCorrupt       what is stored is not what this application wrote
+├── StoreDenied        the store's user lacks a permission that the application needs
+└── StoreCorrupt       stored data was not written by this application
 RoomError              a room refuses a request: nothing was changed
-DefinitionError        a class of rooms cannot work as written
+DefinitionError        a room class is defined wrongly
 """
 
 from math import ceil
@@ -28,15 +28,15 @@ class StoreUnreachable(StoreUnavailable):
 
 
 class StoreReadOnly(StoreUnavailable):
-    """The store takes no writes: it is a copy of another one."""
+    """The store accepts no writes, because it is a replica."""
 
 
 class StoreDenied(StoreError):
-    """The store refused a command for want of permission. Nothing was written."""
+    """The store's user lacks the permission for a command. Nothing was written."""
 
 
 class SchemaMismatch(StoreUnavailable):
-    """A room is stored in the shape of another release. Nothing was written."""
+    """A room is stored in the version of another release. Nothing was written."""
 
 
 class StoreFull(StoreError):
@@ -44,11 +44,11 @@ class StoreFull(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """A stored value is not of the form this application writes."""
+    """A stored value does not have the form that this application writes."""
 
 
 class RoomError(Exception):
-    """A request that a room refuses; nothing was changed. The client learns `code` and text."""
+    """A request that a room refuses; nothing was changed. The client gets `code` and text."""
 
     code = "refused"
 
@@ -70,19 +70,19 @@ class NotJoined(RoomError):
 
 
 class Invalid(RoomError):
-    """Arguments, keys or values that the room does not take."""
+    """Arguments, keys or values that are not valid in the room."""
 
     code = "invalid"
 
 
 class Busy(RoomError):
-    """The client has too much under way."""
+    """The client has too many requests in progress."""
 
     code = "busy"
 
 
 class RateLimited(RoomError):
-    """The visitor reached a limit. If `wait` is known, it may go on after so many seconds."""
+    """The visitor reached a limit, for `wait` seconds if that is known."""
 
     code = "rate_limited"
 
@@ -98,4 +98,4 @@ class Conflicted(RoomError):
 
 
 class DefinitionError(TypeError):
-    """A room class that cannot work as written."""
+    """A room class is defined wrongly."""

@@ -1,15 +1,15 @@
-"""Which workers hang: their event loops have not run for a long time."""
+"""Detects workers that hang: their event loops have not run for a long time."""
 
 from collections.abc import Collection
 
-STEP = 1.0  # seconds that one look counts at most
+STEP = 1.0  # seconds: the most that one check adds to the clock
 
 
 class Heartbeats:
-    """When each worker sent its last beat.
+    """When each worker sent its last heartbeat.
 
-    The clock counts only while the main process looks: if the machine slept, or was too busy for
-    the main process as well, this is no worker's fault.
+    The clock runs only while the main process runs its checks: time in which the machine slept, or
+    was too busy for the main process as well, does not count against workers.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -21,8 +21,8 @@ class Heartbeats:
     def look(self, now: float, beats: Collection[int], alive: Collection[int]) -> list[int]:
         """The process ids of workers that hang.
 
-        `beats` are those of the workers that sent one since the last look. A worker that has sent
-        none yet is still starting.
+        `beats` are the process ids of workers that sent a heartbeat since the last check. A worker
+        that has sent none yet is still starting.
         """
         if self._looked is not None:
             self._clock += min(now - self._looked, STEP)

@@ -13,17 +13,17 @@ from gospa.store.values import MISSING, Values, ValueType
 T = TypeVar("T")
 
 LONGEST_ID = 128  # characters
-AHEAD = 60_000  # milliseconds that an id which a client chose may be ahead of this clock
+AHEAD = 60_000  # milliseconds by which a client's id may be ahead of this clock
 _APPENDED = re.compile(r"[0-9a-f]{17}")
 
 
 class Items(MutableMapping[str, T]):
     """A collection of a room's state, by id and in the order of ids.
 
-    Each item is a key of its own, so writers of different items never conflict. `items["id"]` and
-    `"id" in items` conflict with writers of that item; `len` and iteration with those who add or
-    remove items; `append`, `discard`, and assigning an item that was not read, with nobody. Whether
-    a collection is true, as in `if items`, is its `len`.
+    Each item has its own key, so writers of different items never conflict. `items["id"]` and
+    `"id" in items` conflict with writers of that item; `len` and iteration with writers that add or
+    remove items; `append`, `discard`, and assigning an item that was not read, with none. The truth
+    value of a collection, as in `if items`, reads its `len`.
 
     With `keep`, `append` removes the oldest items beyond that many. As it does not wait for other
     workers, a burst may leave a few more until the next `append`.
@@ -38,7 +38,7 @@ class Items(MutableMapping[str, T]):
         self._type: ValueType | None = None
 
     def define(self, name: str, kind: ValueType) -> None:
-        """Say which collection of a State this is."""
+        """Set the name of the State's collection."""
         self.name, self._type = name, kind
 
     @property
@@ -107,7 +107,7 @@ class Items(MutableMapping[str, T]):
         return f"Items({dict(self) if self._values else ''})"
 
     def discard(self, id: str) -> None:
-        """Remove an item if it is there. Only one that is added at this moment conflicts."""
+        """Remove an item if it exists. Conflicts only with adding it at the same time."""
         self._bound().remove(self._key(id))
 
     def clear(self) -> None:
@@ -116,12 +116,12 @@ class Items(MutableMapping[str, T]):
             self.discard(id)
 
     def append(self, value: T, *, id: str | None = None) -> str:
-        """Add an item after all that this worker knows of; returns its id.
+        """Add an item after all others that this worker knows; returns its id.
 
         An id has 17 hex digits: 11 of the time in milliseconds, 6 random ones. A client that shows
         the item at once chooses the id (`room.newId`). Raises Invalid for an id of another form or
-        of the future, and RoomError for one that is taken. With `keep`, an item whose id is older
-        than all of a full collection is the one that is removed.
+        in the future, and RoomError if the id exists. With `keep`, an item whose id is older than
+        all ids of a full collection is removed again.
         """
         draft = self._bound().draft
         if id is None:
@@ -150,7 +150,7 @@ class Items(MutableMapping[str, T]):
 def after(last: str) -> str:
     """An id above `last`: 11 hex digits of milliseconds, 6 random ones.
 
-    The time is a hybrid logical clock: above that of all known ids, whatever this clock says.
+    The time is a hybrid logical clock: above that of all known ids, even if this clock is behind.
     https://cse.buffalo.edu/tech-reports/2014-04.pdf
     """
     known = int(last[:11], 16) if _APPENDED.fullmatch(last) else 0

@@ -1,4 +1,4 @@
-"""What connects the main process with its workers, so that each notices when the other fails."""
+"""Pipes between the main process and its workers, so that each notices if the other fails."""
 
 import faulthandler
 import fcntl
@@ -24,7 +24,7 @@ class WorkerEnds(NamedTuple):
     """The ends of the pipes that workers have."""
 
     stop: Connection
-    """Can be read once the application stops, or the main process is gone; nobody reads it."""
+    """Becomes readable when the application stops or the main process dies; nobody reads it."""
     beats: Connection
     stacks: Connection
 
@@ -36,11 +36,11 @@ class WorkerEnds(NamedTuple):
 
     def beat(self) -> None:
         """Tell the main process that this worker's event loop runs."""
-        with suppress(OSError):  # it reads no more
+        with suppress(OSError):  # the main process no longer reads
             os.write(self.beats.fileno(), PID.pack(os.getpid()))
 
     def write_stacks(self) -> None:
-        """Have the stacks of this process written for the main process if it crashes or aborts."""
+        """Write this process's stacks to the main process if it crashes or aborts."""
         faulthandler.enable(self.stacks.fileno())
 
 
@@ -61,7 +61,7 @@ class Lifeline:
         return WorkerEnds(stop, beats, stacks)
 
     def stop_workers(self) -> None:
-        """Have each worker stop, also one that misses the signal because it is just starting."""
+        """Stop all workers, including one that misses the signal because it is just starting."""
         os.write(self._stop.fileno(), b".")
 
     def beats(self) -> set[int]:
@@ -72,7 +72,7 @@ class Lifeline:
         return set()
 
     def stacks(self) -> str:
-        """What crashed workers have written since the last call."""
+        """The stacks that crashed workers have written since the last call."""
         with suppress(BlockingIOError):
             return os.read(self._stacks.fileno(), CHUNK).decode(errors="replace")
         return ""
@@ -81,12 +81,12 @@ class Lifeline:
 class LocalManager(SyncManager):
     """Keeps the states of Sanic's workers in a thread of the main process.
 
-    Sanic has a process of its own for this, which outlives a main process that is killed, and
-    without which nothing works.
+    Sanic uses a separate process for this, which survives if the main process is killed, and
+    whose death breaks the application.
     """
 
     def __init__(self) -> None:
-        # On Linux a name that is no file: nothing has to be removed.
+        # On Linux an abstract socket name, which leaves no file to remove.
         linux = sys.platform == "linux"
         super().__init__(f"\0gospa-{secrets.token_hex(16)}" if linux else None)
         server: Any = self.get_server()
@@ -96,9 +96,9 @@ class LocalManager(SyncManager):
         self.connect()
 
     def shutdown(self) -> None:  # type: ignore[override] # there it is an attribute
-        """Nothing: the thread ends with the process."""
+        """Do nothing: the thread ends with the process."""
 
 
 def keep_states_here() -> None:
     """Have Sanic use a `LocalManager`."""
-    startup.Manager = LocalManager  # which is imported there
+    startup.Manager = LocalManager  # the name that `startup` has imported

@@ -1,4 +1,4 @@
-"""Who uses a room, and what for."""
+"""Members of a room, and their access."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from gospa.sessions.session import Session
 
 
 class Access(Enum):
-    """What the holder of a session may do in a room."""
+    """What a session may do in a room."""
 
     NONE = "none"
     READ = "read"  # see the state and events; no actions, commands, writes or events
@@ -20,11 +20,11 @@ class Access(Enum):
 class Member:
     """A client of a session, such as a tab, or the application itself (`server`).
 
-    In an action that a command calls, it is whose command it is, with `server` set.
+    In an action that a command calls, it is the member who sent the command, with `server` set.
 
-    `id` is the one under which other members see a client, and `user` who is logged in there.
-    `info` is what `Room.introduce` says of its session. `claims` is what the client says of itself:
-    nobody has verified that. In `left`, there may be no session any more.
+    Other members see the client under `id`. `user` is the user who is logged in there, `info` the
+    result of `Room.introduce` for its session. `claims` is data that the client sent about itself,
+    which is not verified. In `left`, `session` may be None.
     """
 
     id: str = ""

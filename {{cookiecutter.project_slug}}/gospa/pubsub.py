@@ -1,4 +1,4 @@
-"""Messages from any worker to every worker."""
+"""The contract of pub/sub: messages from any worker to every worker."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ class Subscription:
 
 
 class PubSub(Protocol):
-    """Delivers each message at most once, in the order published, to those who listen."""
+    """Delivers each message at most once, in the order published, to all subscribers."""
 
     @property
     def connected(self) -> bool:
-        """Whether messages published elsewhere reach this worker just now."""
+        """Whether this worker currently receives messages of other workers."""
 
     @property
     def fault(self) -> StoreError | None:
-        """Why it is not connected, if it is not and that is known."""
+        """Why it is not connected; None if it is connected, or the reason is unknown."""
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Send a message to all subscribers. Raises StoreError."""

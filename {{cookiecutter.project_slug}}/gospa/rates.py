@@ -7,11 +7,11 @@ from math import inf
 from time import monotonic
 from typing import NamedTuple
 
-BURST = 10.0  # seconds' worth of a rate may come at once, if nothing else is said
+BURST = 10.0  # seconds' worth of a rate that may come at once, by default
 MOST = 10_000  # keys of one limit
-ROUNDING = 1e-6  # seconds by which sums of floats may be wrong
+ROUNDING = 1e-6  # seconds: the error that sums of floats may have
 HOUR, DAY = 3600.0, 86400.0  # seconds
-NAT64 = IPv6Network("64:ff9b::/96")  # IPv4 clients, as servers that have IPv6 alone see them
+NAT64 = IPv6Network("64:ff9b::/96")  # the addresses of IPv4 clients on IPv6-only servers
 PREFIX = 64  # bits of an IPv6 address that one subscriber has at least
 
 
@@ -19,8 +19,8 @@ PREFIX = 64  # bits of an IPv6 address that one subscriber has at least
 def network_of(address: str) -> str:
     """The client's IPv4 address, or the /64 network of its IPv6 address: what limits count.
 
-    Ports and zones are left out. Other texts, as some proxies send, stay as they are: "" where a
-    client has no address, as on a unix socket.
+    Ports and zones are removed. Other texts, which some proxies send, are returned unchanged, such
+    as "" for a client without an address, as on a unix socket.
     """
     text = address.strip()
     if text.startswith("["):
@@ -40,7 +40,7 @@ def network_of(address: str) -> str:
 
 
 class Visitor(NamedTuple):
-    """Who limits are for: a session, and the network that it is used from."""
+    """The subject of limits: a session, and the network from which it is used."""
 
     session: str
     network: str
@@ -59,14 +59,14 @@ def charge(paid: float, now: float, amount: float, rate: float) -> float:
 class Rates:
     """One limit, for each of many keys: `rate` a second, and `burst` seconds' worth at once.
 
-    An empty key is not limited. Memory is bounded: keys are forgotten that owe nothing, and if that
-    is not enough, those not used for the longest time.
+    An empty key is not limited. Memory is bounded: keys with a full bucket are dropped, and if that
+    is not enough, the least recently used keys.
     """
 
     def __init__(self, rate: float, burst: float = BURST, longest: float = inf) -> None:
-        """`longest`: seconds until the limit is kept again, whatever was charged."""
+        """`longest`: the most seconds until the limit is kept again, however much was charged."""
         self._rate, self._burst, self._longest = rate, burst, longest
-        self._paid: dict[Hashable, float] = {}  # the key used last is the last one
+        self._paid: dict[Hashable, float] = {}  # the most recently used key is the last one
 
     def __len__(self) -> int:
         return len(self._paid)
@@ -78,7 +78,7 @@ class Rates:
         return self._above(paid, now) if key else 0.0
 
     def charge(self, key: Hashable, amount: float = 1) -> float:
-        """Take `amount`, or give it back if negative, though that may be more than is left.
+        """Take `amount`, even if less is left, or give it back if negative.
 
         Returns the seconds until the limit is kept again.
         """
@@ -108,10 +108,10 @@ class Rates:
 
 
 class Shares:
-    """One limit for visitors: that of each session, and `share` times as much of each network.
+    """A limit for each session, and `share` times as much for each network.
 
-    Sessions are free to have, so that their limit alone would stop nobody. People behind one
-    address share its limit, so that it has to be larger.
+    Anybody can begin many sessions, so a limit for sessions alone would not be effective. People
+    behind one address share its limit, so it has to be larger.
     """
 
     def __init__(self, rate: float, burst: float, share: int, longest: float = inf) -> None:

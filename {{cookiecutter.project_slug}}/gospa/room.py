@@ -1,4 +1,4 @@
-"""A kind of room: its state, its actions, and who may enter."""
+"""A kind of room: its state, its actions, and its access."""
 
 import re
 import unicodedata
@@ -15,11 +15,11 @@ from gospa.member import Access, Member
 from gospa.sessions.session import Session
 from gospa.state import State
 
-S_co = TypeVar("S_co", bound=State, covariant=True)  # so that a list of kinds has a type
+S_co = TypeVar("S_co", bound=State, covariant=True)  # so that a list of room classes has a type
 
 
 class Room(Declared, Generic[S_co]):
-    """One kind of room. Subclass `Room[PollState]`, name a pattern, and say who may enter.
+    """One kind of room. Subclass `Room[PollState]`, and define `pattern` and `authorize`.
 
         class Poll(Room[PollState]):
             pattern = "poll/<name>"
@@ -27,16 +27,16 @@ class Room(Declared, Generic[S_co]):
             async def authorize(self, session: Session) -> Access:
                 return Access.FULL
 
-    pattern   the names it answers to: "poll/<name>" matches "poll/lunch"
-    version   of the shape of its state, from 1; see `migrate`
-    scope     whose room it is: "shared" by everybody, or each "session" or "user" has its own
+    pattern   its names: "poll/<name>" matches "poll/lunch"
+    version   the version of its state's schema, from 1; see `migrate`
+    scope     "shared" by everybody, or one room for each "session" or "user"
     presence  True: members may see who else is in the room; "people": each user once
 
-    Methods with `@action` change its state, and those with `@command` may wait for anything; one
-    with `@alarm` runs at the time that `state.wake()` has set;
-    attributes that are an `Event` are what may be sent to its members. The methods below are hooks:
-    override those that you need. `app` is the application, `name` and `params` are of this room.
-    Keep nothing else on `self`, which the members on one worker share. docs/rooms.md has examples.
+    Methods with `@action` change its state; those with `@command` may wait for anything; one with
+    `@alarm` runs at the time that `state.wake()` has set. An attribute that is an `Event` declares
+    an event to its members. The methods below are hooks: override those that you need. `app` is the
+    application; `name` and `params` belong to this room. Do not store anything else on `self`,
+    which all members on a worker share. docs/rooms.md has examples.
     """
 
     pattern: ClassVar[str]
@@ -76,28 +76,28 @@ class Room(Declared, Generic[S_co]):
         return re.sub(r"<([a-z_]+)>", lambda found: quoted(params[found[1]]), cls.pattern)
 
     async def authorize(self, session: Session) -> Access:
-        """What the holder of `session` may do here. `session.user` is None without a log-in.
+        """What `session` may do here. `session.user` is None without a log-in.
 
-        Asked when a connection joins, maybe twice, at intervals after that
-        (`GOSPA_SESSION_CHECK_INTERVAL`), and at `rooms.reauthorize`. If it raises, a join fails,
-        and those who are in the room stay; StoreUnavailable has clients join again later.
+        Called when a connection joins, maybe twice, at intervals after that
+        (`GOSPA_SESSION_CHECK_INTERVAL`), and by `rooms.reauthorize`. If it raises, a join fails,
+        and current members stay in the room; after StoreUnavailable, clients join again later.
         """
         raise DefinitionError(f"{type(self).__name__} has no authorize")
 
     def introduce(self, session: Session) -> Mapping[str, Any]:
-        """What others are told of the holder of `session`, besides the user.
+        """Data about `session` that other members see, besides the user.
 
-        It is `info` of members in lists, of the sender of an event, and `member.info` in actions
+        It is `info` of members in lists and of the sender of an event, and `member.info` in actions
         and in `allows`.
         """
         return {}
 
     async def load(self) -> S_co | None:
-        """The state that a room begins with, which becomes its first commit; None: the defaults.
+        """The initial state, which becomes the room's first commit; None for the defaults.
 
-        Called when it is opened and nothing is stored: also after it was deleted, expired or lost.
-        If several workers open it at once, each may call it, and one result is taken. If it raises,
-        the room cannot be opened; StoreUnavailable has clients try again.
+        Called when the room is opened and not in the store: also after it was deleted, expired or
+        lost. If several workers open it at once, each may call it, and one result is used. If it
+        raises, the room cannot be opened; after StoreUnavailable, clients try again.
         """
         return None
 
@@ -106,37 +106,37 @@ class Room(Declared, Generic[S_co]):
 
         Called some time after changes (`GOSPA_SAVE_DELAY`), when the room is closed, and when the
         worker stops: by each worker that changed it, maybe twice, maybe not in order. The version
-        only grows, also after the room was deleted or lost: keep the state of the largest one, as
-        an UPDATE with `WHERE version < :version` does. If it raises, it is called again.
+        only grows, also after the room was deleted or lost: save a state only if its version is
+        larger, as an UPDATE with `WHERE version < :version` does. If it raises, it is called again.
         """
 
     def migrate(self, old: dict[str, Any], version: int) -> None:
-        """Change what `version` stored, by key, into what this version of the class reads.
+        """Convert the values that `version` of the class stored for this version, in place.
 
-        A key is `<field>` or `<collection>/<id>`, and a value is plain: a Struct is a dict. It does
-        nothing else, as it may run twice. The result is checked, and stored as one commit.
+        A key is `<field>` or `<collection>/<id>`, and a value is plain: a Struct is a dict. It must
+        have no side effects, as it may run twice. The result is checked, and stored in one commit.
         """
 
     def joined(self, state: Any, member: Member) -> str | None:
-        """A member, which is one tab, has come: an action, run once for each visit.
+        """A member, which is one tab, has joined: an action, run once for each visit.
 
-        A text that it returns says why others do not see the member, who is told. A hook refuses
-        nobody: if it raises, that is logged. A `joined` that failed is not run again, and no `left`
-        follows it.
+        If it returns a text, the member gets it, as the reason why others do not see the member. A
+        hook cannot refuse members: if it raises, that is logged. A failed `joined` is not repeated,
+        and `left` is not called after it.
         """
         return None
 
     def updated(self, state: Any, member: Member) -> None:
-        """What is known of a member who is here has changed: an action.
+        """The `info` or `claims` of a member have changed: an action.
 
-        A client that comes back as another user is on another visit.
+        A client that returns as another user begins another visit.
         """
 
     def left(self, state: Any, member: Member) -> None:
-        """A member has gone: an action, run once for each visit.
+        """A member has left: an action, run once for each visit.
 
-        That is when the client left the room, or was not connected for nine seconds. A client that
-        is back before that is on the same visit. If all workers died, it runs when the room is
+        It runs when the client leaves the room, or was not connected for nine seconds. A client
+        that returns before that continues the visit. If all workers died, it runs when the room is
         opened again.
         """
 
@@ -144,7 +144,7 @@ class Room(Declared, Generic[S_co]):
 def quoted(value: str) -> str:
     """A parameter's value as part of a room's name: NFC, with these characters percent-encoded.
 
-    So no value reaches beyond its place, or into the keys that the engine makes of names.
+    So a value cannot add a part to the name, or change the keys that the engine derives from it.
     """
     text = unicodedata.normalize("NFC", value)
     return re.sub(r"[%/#@{}]", lambda found: f"%{ord(found[0]):02X}", text)

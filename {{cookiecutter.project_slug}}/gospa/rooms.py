@@ -1,4 +1,4 @@
-"""The rooms from server code: handlers, jobs and scripts call, read, watch and message them."""
+"""Rooms from server code: handlers, jobs and scripts call, read, watch and message them."""
 
 import asyncio
 import hashlib
@@ -81,16 +81,16 @@ class Rooms:
     def once(self, key: str) -> "Once":
         """Calls that are applied once for this key, such as the id of a webhook's event.
 
-        Raises ValueError for an empty key, which would be that of many events.
+        Raises ValueError for an empty key, which different events would share.
         """
         if not key:
             raise ValueError("a key of once() may not be empty")
         return Once(self._hub, key)
 
     async def read(self, kind: type[Room[S]], room: str) -> S:
-        """The state that the store holds now, with defaults. `authorize` is not asked.
+        """The state in the store, with defaults. `authorize` is not called.
 
-        It cannot be assigned to. What is changed inside of it, such as a Struct, is stored nowhere.
+        Its fields are read-only. Changes inside a value, such as a Struct, are not stored.
         """
         state: S = await calls.read(self._hub, *calls.resolve(self._hub, room, kind))
         return state
@@ -99,8 +99,8 @@ class Rooms:
     async def watch(self, kind: type[Room[S]], room: str) -> AsyncIterator[AsyncIterator[S]]:
         """Follow a room: `async with rooms.watch(Poll, "poll/lunch") as states`.
 
-        `async for state in states` gives the state now and after changes. States that follow each
-        other quickly may be skipped, never the newest. It ends when the worker stops.
+        `async for state in states` yields the current state, and the state after changes. States in
+        quick succession may be skipped, but not the newest. It ends when the worker stops.
         """
         key, found = calls.resolve(self._hub, room, kind)
         changed = asyncio.Event()
@@ -112,11 +112,11 @@ class Rooms:
                 local.listeners.discard(changed.set)
 
     async def send(self, event: Event[T], room: str, payload: T) -> None:
-        """Send an event to those who are in a room now, on all workers. It has no sender."""
+        """Send an event to the current members of a room, on all workers. It has no sender."""
         await calls.send(self._hub, event, *calls.resolve(self._hub, room, event.owner), payload)
 
     async def members(self, room: str) -> Any:
-        """The list of a room's members, with `count` and `people`. It has those who joined it.
+        """The list of a room's members, `count` and `people`: of clients that joined the list.
 
         Raises UnknownRoom if the room keeps no list.
         """
@@ -132,22 +132,22 @@ class Rooms:
     async def kick(self, room: str, *, user: str | None = None, member: str | None = None) -> None:
         """Remove the members of a user, or the one with this id; without either, everybody.
 
-        They may join again if `authorize` allows it, which is asked about who is joining just now,
-        too: so first record whom it is to refuse.
+        They may join again if `authorize` allows it, so first record whom it has to refuse. It is
+        called again for clients that are just joining.
         """
         await self._notify(room, wire.KICK, user, member)
 
     async def reauthorize(self, room: str, *, user: str | None = None) -> None:
-        """Ask `authorize` again at once about the members of a user, or about everybody.
+        """Call `authorize` again at once for the members of a user, or for everybody.
 
-        Those who lost access are told, for this room alone.
+        Members who lost access get an error and leave this room only.
         """
         await self._notify(room, wire.REAUTHORIZE, user)
 
     async def delete(self, room: str) -> None:
-        """Delete a room's state: members see the defaults, or what `load` gives.
+        """Delete a room's state: members see the defaults, or the result of `load`.
 
-        Keys of `once` stay used.
+        Its idempotency keys (`once`) are kept.
         """
         key, _ = calls.resolve(self._hub, room, Room)
         await self._hub.store.delete(key)
@@ -162,14 +162,14 @@ class Rooms:
                 yield name
 
     def for_user(self, user: str) -> "UserRooms":
-        """The rooms that are a user's own: one for the user, or one in each session of the user.
+        """The private rooms of a user: one for the user, or one in each session of the user.
 
-        `scope` of the room's class says which; UserRooms raises Invalid for one that all share.
+        The `scope` of the room's class decides; UserRooms raises Invalid for a shared room.
         """
         return UserRooms(self._hub, self._sessions, unicodedata.normalize("NFC", user))
 
     def for_visitor(self, session: Session, address: str) -> VisitorRooms:
-        """The rooms as the holder of a session may use them, from this address."""
+        """The rooms with the access and limits of a session, used from this address."""
         return VisitorRooms(self._hub, session, address)
 
     async def _notify(
@@ -177,15 +177,15 @@ class Rooms:
     ) -> None:
         key, _ = calls.resolve(self._hub, room, Room)
         name = None if user is None else unicodedata.normalize("NFC", user)
-        for each in (key, key + MEMBERS):  # some may be in the list alone
+        for each in (key, key + MEMBERS):  # some may only be in the list
             await self._hub.pubsub.publish(channel(each), wire.notice(kind, name, member))
 
 
 class Once:
     """Calls that are applied once for a key, in each room and for each action.
 
-    The key is remembered for `GOSPA_ONCE_TTL`, also by calls that changed nothing; a call that is
-    refused or fails leaves no trace.
+    The key is stored for `GOSPA_ONCE_TTL`, also if the call changed nothing, but not if the call is
+    refused or fails.
     """
 
     def __init__(self, hub: Hub, key: str) -> None:
@@ -206,7 +206,7 @@ class Once:
     async def run(
         self, command: Command[P, R, ...], room: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Run a command under this key: run again, each of its changes is applied once."""
+        """Run a command under this key; if it runs again, each of its changes is applied once."""
         id = hashlib.blake2b(f"{command.name} {self._key}".encode(), digest_size=16).hexdigest()
         ttl = self._hub.settings.once_ttl
         result: R = await calls.run_named(self._hub, command, room, (args, kwargs), id, ttl)
@@ -214,9 +214,9 @@ class Once:
 
 
 class UserRooms:
-    """The rooms that are a user's own.
+    """The private rooms of a user.
 
-    A room whose scope is "user" is there once for all devices of the user, one whose scope is
+    A room with the scope "user" exists once for all devices of the user, one with the scope
     "session" in each session.
     """
 

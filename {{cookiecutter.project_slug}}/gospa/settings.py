@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 PREFIX = "GOSPA_"
-LEASE = 9.0  # seconds that a worker counts as there after a crash: see `live/visits.py`
+LEASE = 9.0  # seconds for which a crashed worker still counts as running: see `live/visits.py`
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86400)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -13,7 +13,7 @@ Rate = Annotated[float, msgspec.Meta(gt=0)]
 
 _HOST = r"(\.?[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:.]+\])"
 _LISTEN = r"([\w.-]+|\[[0-9a-fA-F:.]+\])"
-# Browsers' schemes with a host that is nobody's own are left out.
+# Schemes of browsers whose origins do not identify an owner are excluded.
 _ORIGIN = r"(https?|(?!http|ftp|file|wss?:|data|blob|javascript)[a-z][a-z0-9+.-]*)://([\w.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?"
 
 
@@ -36,8 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     production: bool = False
     """Require REDIS_URL, and never start a development store."""
     demo: bool = False
-    """Enable what only a demonstration needs: anybody may log in under any name, and browsers are
-    told the process ids of workers.
+    """Enable features for demonstrations only: anybody may log in under any name, and browsers get
+    the process ids of workers.
     """
     key_prefix: Annotated[str, msgspec.Meta(pattern=r"^[\w:.-]*$", max_length=64)] = "app:"
     """Prefix of all keys and channels, so that several applications can share a server.
@@ -51,14 +51,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_format: Literal["text", "json"] = "text"
     """Format of the log: text for people, or one JSON object a line for programs."""
     release: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    """Which release this is, such as a commit; a hash of files and code if it is not set.
+    """The name of this release, such as a commit; the default is a hash of files and code.
 
-    Browsers are told, and learn of another one: see docs/deployment.md.
+    Browsers get it, and notice when it changes: see docs/deployment.md.
     """
     outdated: str = ""
     """Releases whose pages have to be reloaded before they connect, separated by commas.
 
-    For a deploy that no longer understands what these pages send.
+    Use it if the new release does not support requests of these pages.
     """
     allowed_origins: Annotated[str, msgspec.Meta(pattern=rf"^({_ORIGIN}(\s*,\s*{_ORIGIN})*)?$")] = (
         ""
@@ -69,16 +69,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     See CSRF in docs/architecture.md.
     """
     allowed_hosts: Annotated[str, msgspec.Meta(pattern=rf"^({_HOST}(\s*,\s*{_HOST})*)?$")] = ""
-    """Names under which the application is served, separated by commas; all if there are none.
+    """Host names under which the application is served, separated by commas; the default is all.
 
-    `.example.org` means all names below it. Requests for others are refused, except for those of
-    `/health/`. Use it where no proxy does this.
+    `.example.org` means all names below it. Requests for other names are refused, except for
+    `/health/`. Use it if no proxy does this.
     """
     path_prefix: Annotated[str, msgspec.Meta(pattern=r"^(/[A-Za-z0-9_.~-]+)*$", max_length=64)] = ""
     """Path below which the application is served, such as /live: see docs/deployment.md."""
     insecure_cookies: bool = False
-    """For development over plain HTTP, as from other devices of a LAN: give the cookie without
-    `Secure`, which browsers refuse otherwise. Anybody on the network can then take sessions over.
+    """For development over plain HTTP, such as from other devices in a LAN: set the cookie without
+    `Secure`, because browsers would refuse it. Anybody on the network can then hijack sessions.
     """
     session_idle: Seconds = 14 * 86400.0
     """Idle timeout: a session that is not used for this long ends."""
@@ -87,31 +87,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_size: Annotated[int, msgspec.Meta(ge=256)] = 64 * 1024
     """Maximum size of a stored session."""
     session_grace: Seconds = 10.0
-    """How long a renewed token remains valid for requests that are in progress.
+    """How long the previous token remains valid for requests in progress after `renew_token`.
 
-    The token from before a log-in does not.
+    After a log-in, the previous token is invalid at once.
     """
     session_check_interval: Seconds = 30.0
     """Interval at which sockets are compared with their sessions, in case a message was lost."""
     sockets_need_login: bool = False
-    """Allow sockets to logged-in users only."""
+    """Allow sockets for logged-in users only."""
     room_ttl: Seconds = 30 * 86400.0
     """A room that is neither changed nor visited for this long is deleted.
 
-    A session's own room is deleted after GOSPA_SESSION_IDLE, if that is less, and with its session.
+    A room of a session is deleted after GOSPA_SESSION_IDLE, if that is less, and with its session.
     """
     visited_ttl: Seconds = 3600.0
-    """The same for a room that has only been visited: hooks and `load` alone have changed it."""
+    """The same for a room that has only been visited: only hooks and `load` have changed it."""
     mutation_ttl: Seconds = 86400.0
-    """How long a client's repeated mutation is recognized (idempotency)."""
+    """How long a repeated mutation of a client is recognized (idempotency)."""
     once_ttl: Seconds = 7 * 86400.0
-    """How long a key of `rooms.once` is remembered (idempotency key)."""
+    """How long a key of `rooms.once` is stored (idempotency key)."""
     room_size: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024
     """Maximum size of a room's state; each key counts 64 bytes more."""
     memory_size: Annotated[int, msgspec.Meta(ge=1024)] = 256 * 1024 * 1024
     """Maximum size of all rooms, and of all sessions, in a memory backend.
 
-    The rooms' share of a visitor is at most a ninth of it, and that of an address a fifth.
+    The rooms of a visitor use at most a ninth of it, those of an address a fifth.
     """
     frame_size: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024
     """Maximum size of a client's message."""
@@ -122,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     frames_per_second: Rate = 200.0
     """Rate limit of a connection, in frames of any kind; allows bursts of ten seconds' worth.
 
-    A connection above it is closed. All connections of a visitor to a worker together are read no
+    A connection above it is closed. From all connections of a visitor together, a worker reads no
     faster than this.
     """
     bytes_per_second: Rate = 256.0 * 1024
@@ -134,27 +134,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bursts of ten seconds' worth. Above it, events are refused.
     """
     fanout_per_second: Rate = 2.0 * 1024 * 1024
-    """Rate limit of what a visitor has each worker send, in bytes: the size of an event or change,
+    """Rate limit of a visitor's fan-out in each worker, in bytes: the size of an event or change,
     times the members who get it. Allows bursts of ten seconds' worth. Above it, events are refused,
-    and requests wait for up to five seconds.
+    and other requests are delayed by up to five seconds.
     """
     rooms_per_hour: Count = 500
-    """Rooms that a visitor may create in each worker: at once, and again in each hour.
+    """Quota of rooms that a visitor may create in each worker per hour; allows all of them at once.
 
     Rooms that are only visited count if the visit stores something.
     """
     stored_per_day: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
-    """Bytes that a visitor may add to rooms, and to sessions, in each worker: at once, and again in
-    each day. Bytes that the visitor removes are given back.
+    """Quota of bytes that a visitor may add to rooms, and to sessions, in each worker per day;
+    allows all of them at once. Bytes that the visitor removes are credited.
     """
     sessions_per_hour: Count = 1000
-    """Sessions that a client address may begin, that it may keep, and log-ins, in each worker: at
-    once, and again in each hour. Above it, log-ins are refused, and other sessions end soon unless
-    a socket stays open.
+    """Three quotas of a client address in each worker per hour: sessions begun, sessions that last
+    for the idle timeout, and log-ins; each allows all of them at once. Above it, log-ins are
+    refused, and other sessions end soon unless a socket stays open.
     """
     visitors_per_network: Count = 20
-    """A client address may do this many times as much as a visitor: frames, bytes, events, what
-    others are sent, commands, rooms, storage.
+    """A client address has this many times the limits of a visitor: frames, bytes, events, fan-out,
+    commands, rooms, storage.
 
     An address is an IPv4 address or the /64 network of an IPv6 address.
     """
@@ -163,48 +163,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rooms_per_connection: Count = 64
     """Maximum number of rooms that a connection may join."""
     presence_size: Count = 200
-    """Maximum number of people that the list of a room's members shows; all are counted."""
+    """Maximum number of people in the list of a room's members; its count includes all."""
     action_warning: Seconds = 0.1
-    """An action that takes longer is logged: meanwhile the worker does nothing else."""
+    """An action that takes longer is logged, because it blocks its worker."""
     save_delay: Seconds = 1.0
-    """How long `save` of a room waits after a change, for further ones."""
+    """Delay of `save` after a change, so that further changes are saved together."""
     connections_per_session: Count = 64
     """Maximum number of sockets of a session in each worker."""
     connections_per_address: Count = 1000
-    """Maximum number of sockets of a client address in each worker; of IPv6, of a /64 network.
+    """Maximum number of sockets of a client address in each worker; for IPv6, of a /64 network.
 
-    Without a proxy, six times as many other connections, or half of the files that a worker may
-    have open.
+    Without a proxy, an address may also have six times as many other connections, but at most half
+    of the files that a worker may have open.
     """
     handshakes_per_second: Rate = 100.0
     """Rate limit of a client address in each worker; allows bursts of ten seconds' worth."""
     body_size: Annotated[int, msgspec.Meta(ge=1024)] = 256 * 1024
     """Maximum size of an HTTP request's body; a route with `stream=True` has to limit it itself.
 
-    An address may have 64 bodies of this size on their way at a time, in each worker.
+    An address may send 64 bodies of this size at the same time, to each worker.
     """
     form_fields: Count = 1000
     """Maximum number of fields and files in a form."""
     request_timeout: Seconds = 30.0
-    """The headers of an HTTP request, and then its body, have to arrive within this time each."""
+    """Timeout for receiving the headers of an HTTP request, and again for its body."""
     requests_per_second: Rate = 300.0
     """Rate limit of a client address, in HTTP requests, in each worker; 8 KiB of a body count as
     another request. Allows bursts of thirty seconds' worth, so that 300 visitors behind one address
     may load a page of 30 files at once.
     """
     health_address: Annotated[str, msgspec.Meta(pattern=rf"^({_LISTEN}:[0-9]{{1,5}})?$")] = ""
-    """Address and port, such as 127.0.0.1:9000, at which `/health/` is served; it is then not found
-    at the public port. Each worker listens there, so that any may answer.
+    """Address and port, such as 127.0.0.1:9000, at which `/health/` is served instead of at the
+    public port. All workers listen there, and any of them may answer.
     """
     ping_interval: Seconds = 20.0
-    """Heartbeat: a connection that is silent this long is pinged, and closed after twice that."""
+    """Heartbeat: a connection that is silent for this long is pinged; after twice that, closed."""
     drain_timeout: Seconds = 30.0
-    """A connection is closed if its client, within this time, reads neither all that waits for it
-    nor 256 KiB of that.
+    """A connection is closed if its client, within this time, reads neither all of its unsent data
+    nor 256 KiB of it.
     """
     unsent_size: Annotated[int, msgspec.Meta(ge=1024 * 1024)] = 64 * 1024 * 1024
-    """Maximum size, in each worker, of what waits for clients that read slowly. Above it, the
-    connections of the slowest are closed. What several clients wait for counts once.
+    """Maximum size, in each worker, of unsent data for clients that read slowly. Above it, the
+    connections of the slowest are closed. Data that several clients share counts once.
     """
     stop_timeout: Seconds = 15.0
     """Workers that still run this long after SIGTERM are killed. The application ends within three
@@ -212,12 +212,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
     hang_timeout: Annotated[float, msgspec.Meta(ge=0)] = 60.0
     """A worker whose event loop has not run for this long is killed and replaced; its stack is
-    logged. At least 30; 0 turns this off, and so does debug mode. Time in which the whole machine
-    slept does not count.
+    logged. At least 30; 0 or debug mode turns this off. Time during which the machine was suspended
+    does not count.
     """
     ready_needs_store: bool = False
-    """Answer /health/ready with 503 also while the store fails for all hosts alike. By default it
-    answers 200 then, since rooms stay readable, and another host would serve no better.
+    """Answer /health/ready with 503 also if the store itself fails, which affects all hosts alike.
+    The default is 200, because rooms stay readable, and another host would not serve better.
     """
     head_check_interval: Seconds = 10.0
     """Interval at which open rooms are compared with the store."""

@@ -14,9 +14,9 @@ SIZE = 8  # bytes of a number
 
 
 def share_numbers(count: int) -> Connection:
-    """Memory for that many numbers, each 0.0; for `app.shared_ctx` in the main process.
+    """Memory for so many numbers, each 0.0; for `app.shared_ctx` in the main process.
 
-    A Connection, because these can be passed to workers; nothing is sent over it.
+    It is a Connection, which can be passed to workers; nothing is sent over it.
     """
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("gospa")

@@ -18,7 +18,7 @@ V_co = TypeVar("V_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What callers pass, and whether the function asks for what only the server knows."""
+    """The arguments that callers pass, and whether the server passes another one."""
 
     name: str
     arguments: type[msgspec.Struct]
@@ -68,7 +68,7 @@ class Method(Generic[Q, V_co]):
 
     @property
     def where(self) -> str:
-        """What it is called in error messages."""
+        """Its name in error messages."""
         return f"{self.owner.__name__}.{self.name}"
 
 
@@ -82,8 +82,8 @@ def read_signature(
 ) -> Signature:
     """The signature of a method whose parameters are self, the state if `first`, then arguments.
 
-    The first argument may be one of the type `injected`. Raises DefinitionError, also for any other
-    of the types `known`, of which the server says what they are, and never a client.
+    The first argument may have the type `injected`. Raises DefinitionError, also if another
+    argument has one of the types `known`, whose values come from the server, never from a client.
     """
     try:
         signature = inspect.signature(function, eval_str=True)
@@ -105,7 +105,7 @@ def read_signature(
     fields = [(p.name, p.annotation, _default(p)) for p in parameters]
     try:
         arguments = msgspec.defstruct(f"{name}_arguments", fields, forbid_unknown_fields=True)
-    except TypeError as error:  # such as a list as a default, which all calls would share
+    except TypeError as error:  # such as a default that is a list, which all calls would share
         raise DefinitionError(f"{where}: {error}") from error
     return Signature(name, arguments, inject, signature.return_annotation)
 
@@ -117,13 +117,13 @@ def _check_argument(
         raise DefinitionError(f"{where} takes *args or **kwargs: name each argument")
     if p.annotation is p.empty:
         raise DefinitionError(f"{where}: annotate {p.name}")
-    if _mentions(p.annotation, (injected, *known)):  # a client would send its own
+    if _mentions(p.annotation, (injected, *known)):  # otherwise a client would send it
         name = injected.__name__
         raise DefinitionError(f"{where}: `{name.lower()}: {name}` comes before the arguments")
 
 
 def converted(value: Any, kind: Any, where: str) -> Any:
-    """The value as one of a type. Raises Invalid."""
+    """The value, converted to a type. Raises Invalid."""
     try:
         return msgspec.convert(value, kind, builtin_types=NATIVE)
     except msgspec.ValidationError as error:
@@ -131,7 +131,7 @@ def converted(value: Any, kind: Any, where: str) -> Any:
 
 
 def plain(value: Any, where: str) -> Any:
-    """The value as one that the wire carries. Raises CodecError."""
+    """The value, converted for the wire. Raises CodecError."""
     try:
         value = msgspec.to_builtins(value, builtin_types=NATIVE)
     except (TypeError, ValueError, RecursionError) as error:
@@ -145,10 +145,10 @@ def _default(parameter: inspect.Parameter) -> Any:
 
 
 def _takes(annotation: Any, state: type) -> bool:
-    """Whether a parameter can be the state: its own class, or one above it."""
+    """Whether a parameter can be the state: it has the state's class, or a superclass."""
     return isinstance(annotation, type) and issubclass(state, annotation)
 
 
 def _mentions(annotation: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether a type is one of these, or made of one, such as `Member | None`."""
+    """Whether a type is one of these, or contains one, such as `Member | None`."""
     return annotation in kinds or any(_mentions(part, kinds) for part in get_args(annotation))

@@ -60,7 +60,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a State is made of."""
+    """The fields and collections of a State."""
 
     fields: Mapping[str, Field]
     collections: Mapping[str, Items[Any]]
@@ -78,18 +78,18 @@ class State:
 
     Types are those of msgspec: text, numbers, bytes, datetimes with a time zone, lists, dicts with
     text as keys, and Structs. A value may be changed in place: `state.options[id].text = "new"`. It
-    is checked against its type before it is stored. A field that nobody has set has its default,
-    which is not stored; `del state.title` goes back to it.
+    is checked against its type before it is stored. A field that was not set has its default, which
+    is not stored; `del state.title` resets it to the default.
 
-    Reading a field conflicts with its writers, so `state.votes += 1` does; only assigning it never
-    does, and the last writer wins. docs/rooms.md has a table of what conflicts with what.
+    Reading a field conflicts with its writers, and so does `state.votes += 1`. Assigning without
+    reading never conflicts: the last writer wins. docs/rooms.md has a table of conflicts.
     """
 
     _schema: ClassVar[Schema]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "schema" in vars(cls):  # by which all else is found
+        if "schema" in vars(cls):  # through which the engine finds everything else
             raise DefinitionError(f"{cls.__name__}.schema: rename it, the name is not free")
 
     def __init__(self, **values: Any) -> None:
@@ -106,21 +106,21 @@ class State:
 
     @classmethod
     def schema(cls) -> Schema:
-        """Its fields and collections. Raises DefinitionError for what cannot work."""
+        """Its fields and collections. Raises DefinitionError if they are defined wrongly."""
         if "_schema" not in cls.__dict__:
             cls._schema = _define(cls)
         return cls._schema
 
     def wake(self, *, after: float | None) -> None:
-        """Have the room's `@alarm` run in so many seconds, in place of an earlier time; None: not.
+        """Run the room's `@alarm` in `after` seconds, instead of an earlier time; None cancels it.
 
-        The time is counted by the store's clock, and the alarm runs within about a second of it.
+        The store's clock counts the time, and the alarm runs within about a second of it.
         """
         if after is not None and not 0 <= after <= LONGEST_WAIT:
             raise ValueError(f"wake(after={after}): use 0 to {LONGEST_WAIT:.0f} seconds, or None")
         values_of(self).wake(None if after is None else round(after * 1000))
 
-    if not TYPE_CHECKING:  # checkers would allow all names because of it
+    if not TYPE_CHECKING:  # type checkers would allow all names because of it
 
         def __setattr__(self, name: str, value: Any) -> None:
             schema = type(self).schema()
@@ -168,7 +168,7 @@ def _define(cls: type[State]) -> Schema:
         if get_origin(hint) is Items:
             collections[name] = _collection(where, name, hint, given)
         elif isinstance(given, Field):
-            fields[name] = given  # of a class above
+            fields[name] = given  # of a superclass
         elif not hasattr(cls, name):
             raise DefinitionError(f"{where} needs a default, which rooms have that are not stored")
         else:

@@ -1,14 +1,14 @@
-"""Counters of this process: plain integers, so that counting costs next to nothing.
+"""Counters of this process: plain integers, so that counting is cheap.
 
 `gospa/extras/metrics.py` publishes them. Histograms are lists of counts, one for each of BUCKETS
-and one for what took longer; their sums are in seconds.
+and one for longer times; their sums are in seconds.
 """
 
 from dataclasses import dataclass, field
 
 BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5)  # seconds
 
-# Of what is refused at the door or lost: see `trouble.report`.
+# Reasons of refusals and losses: see `trouble.report`.
 REASONS = (
     # of a handshake or a request
     *("foreign_origin", "foreign_host", "not_logged_in", "bad_handshake"),
@@ -18,10 +18,10 @@ REASONS = (
     "connections_of_address",
     # of a socket
     *("no_hello", "malformed", "too_fast"),
-    # of what a visitor or a network may do, and what is slowed down or cut short for it
+    # limits of visitors and networks, and what is delayed or shortened because of them
     *("limit_frames", "limit_rooms", "limit_bytes", "limit_sessions", "limit_log_ins"),
     *("limit_events", "limit_fanout", "slowed"),
-    # of what the operating system gives
+    # resources of the operating system
     "descriptors",
     # of a store
     *("store_full", "store_denied", "store_read_only", "store_disk", "store_replicas"),
@@ -65,7 +65,7 @@ class Stats:
     skipped: int = 0  # writes left out for connections that were behind
     stuck: int = 0  # connections closed because the client read too little in `drain_timeout`,
     stuck_memory: int = 0  # or because too much waited for such clients
-    unlisted: int = 0  # members who were told that others do not see them
+    unlisted: int = 0  # members who got an error that others do not see them
     bytes_sent: int = 0
     bytes_received: int = 0
     reconnects: int = 0  # subscriber connections that broke

@@ -1,4 +1,4 @@
-"""How the process of a worker comes to its end: on a signal, with the main process, in time."""
+"""Ends the process of a worker: on a signal, or with the main process, within a time limit."""
 
 import asyncio
 import os
@@ -17,14 +17,14 @@ from gospa import tasks
 from gospa.lifeline import WorkerEnds
 from gospa.trouble import report
 
-BEAT = 1.0  # seconds between beats, and between looks whether the main process is there
+BEAT = 1.0  # seconds between heartbeats, and between checks of the main process
 MARGIN = 2.0  # seconds after the time at which the main process kills its workers
-INTERRUPTED = 128 + signal.SIGINT  # the exit code, as shells have it
+INTERRUPTED = 128 + signal.SIGINT  # the exit code, as in shells
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
-    """Stops this worker, once however many signals come, and ends it if it does not stop."""
+    """Stops this worker, once for any number of signals, and kills it if it does not stop."""
 
     def __init__(self, app: Sanic, timeout: float) -> None:
         self._stop = partial(app.stop, terminate=False)
@@ -33,7 +33,7 @@ class Stop:
         self._begun = False
 
     def begin(self, *_: int | FrameType | None) -> None:
-        """Call it in any thread, or as the handler of a signal."""
+        """Stop the worker. It can be called in any thread, or as a signal handler."""
         if self._begun:
             return
         self._begun = True
@@ -44,20 +44,20 @@ class Stop:
             self._loop.call_soon_threadsafe(self._stop)
 
     def handle_signals(self) -> None:
-        """Take signals over from Sanic, if it handles them.
+        """Replace Sanic's signal handlers, if it has set them.
 
-        Sanic stops to handle them when it begins to stop. A second signal, as of whoever sends it
-        to the whole group of processes, would then end the worker without a word to its clients.
+        Sanic removes its handlers when it begins to stop. A second signal, for example one sent to
+        the whole process group, would then end the worker without a BYE to its clients.
         """
         handled = [self._loop.remove_signal_handler(number) for number in SIGNALS[:2]]
         if not any(handled):
-            return  # it is a test's process
+            return  # the process is a test's
         for number in SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self.begin)
 
     def follow(self, ends: WorkerEnds) -> None:
-        """Begin when the main process stops or is gone, also if the event loop hangs."""
+        """Stop when the main process stops or dies, even if the event loop hangs."""
         follower = threading.Thread(target=self._follow, args=(ends,), daemon=True)
         follower.start()
 
@@ -76,7 +76,7 @@ class Stop:
 
 @contextmanager
 def ended_by_interrupt() -> Iterator[None]:
-    """Have Ctrl-C end the process at once and in one line, while it starts; in the main thread."""
+    """While the process starts, let Ctrl-C end it at once, with one line; in the main thread."""
     before = signal.signal(signal.SIGINT, _end_interrupted)
     try:
         yield
@@ -90,7 +90,7 @@ def _end_interrupted(*_: int | FrameType | None) -> None:
 
 
 def _check_descriptors() -> None:
-    """Report that there are no file descriptors left: the event loop refuses clients in silence."""
+    """Report if no file descriptors are left: the event loop itself drops clients silently."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -101,7 +101,7 @@ def _check_descriptors() -> None:
 
 @asynccontextmanager
 async def beating(ends: WorkerEnds) -> AsyncIterator[None]:
-    """Tell the main process that this worker answers, as long as the block lasts."""
+    """Send heartbeats to the main process until the block ends."""
 
     async def beat() -> None:
         while True:

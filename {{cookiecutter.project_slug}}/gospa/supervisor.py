@@ -1,4 +1,4 @@
-"""Replaces workers that died or hang, which Sanic does not do; ends all in time when it stops."""
+"""Replaces workers that died or hang, which Sanic does not do; stops all within a time limit."""
 
 import multiprocessing
 import os
@@ -23,11 +23,11 @@ from gospa.stats import STATS
 
 POLL = 0.25  # seconds
 START_TIMEOUT = 2.0  # seconds
-STACK_TIMEOUT = 2.0  # seconds in which a worker that hangs may write its stack
-END_TIMEOUT = 3.0  # seconds in which the main process ends after its workers
-INSIST = 1.0  # seconds after which a second Ctrl-C is another, and ends all at once
+STACK_TIMEOUT = 2.0  # seconds for a hanging worker to write its stack
+END_TIMEOUT = 3.0  # seconds for the main process to end after its workers
+INSIST = 1.0  # seconds after which another Ctrl-C counts as a second one, and kills the workers
 DELAYS = (0.5, 30.0)  # seconds before a replacement: the first time, and at most
-STEADY = 10.0  # a worker that lived this long is not failing at its start
+STEADY = 10.0  # seconds after which the death of a worker is not a failure to start
 BEING_STARTED = frozenset({ProcessState.IDLE, ProcessState.RESTARTING, ProcessState.STARTING})
 DEAD = frozenset({"FAILED", "COMPLETED"})
 
@@ -42,17 +42,17 @@ class _Record:
 
 
 class Supervisor:
-    """A thread of the main process that looks after the workers, and stops all on a signal.
+    """A thread of the main process that monitors the workers, and stops all on a signal.
 
     Sanic's own signal handler uses the connection to the workers' states. If the signal arrives
     while the main thread does the same, they read each other's replies, and the stop hangs or
-    fails. This thread has a connection of its own.
+    fails. This thread has its own connection.
     """
 
     def __init__(
         self, app: Sanic, lifeline: Lifeline, stop_timeout: float, hang_timeout: float
     ) -> None:
-        self._manager: Any = app.manager  # much of what is needed of it is not public
+        self._manager: Any = app.manager  # uses parts that are not public
         self._lifeline = lifeline
         self._stop_timeout = stop_timeout
         self._heartbeats = Heartbeats(hang_timeout) if hang_timeout else None
@@ -61,7 +61,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Call this in the main thread: only there can signal handlers be set."""
+        """Start the thread. Call this in the main thread, because it sets signal handlers."""
         self._thread.start()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -83,7 +83,7 @@ class Supervisor:
                 self._look_after_workers()
                 continue
             if number is None:
-                break  # Sanic ends for a reason of its own
+                break  # Sanic ends for another reason
             self._await_starts()
             self._manager.shutdown_signal(number, None)
         deadline = time.monotonic() + self._stop_timeout
@@ -96,7 +96,7 @@ class Supervisor:
             self.check(now)
             self._log_stacks()
             self._replace_hung(now)
-        except Exception:  # whatever it was: the next look may go well
+        except Exception:  # any error: the next check may succeed
             logger.exception("the workers could not be checked")
 
     def check(self, now: float) -> None:
@@ -122,7 +122,7 @@ class Supervisor:
             self._manager.monitor_publisher.send(f"{name}:")
 
     def _replace_hung(self, now: float) -> None:
-        """Kill workers that hang, which are then replaced as others that died."""
+        """Kill workers that hang; they are then replaced like others that died."""
         beats = self._lifeline.beats()
         if self._heartbeats is None:
             return
@@ -130,7 +130,7 @@ class Supervisor:
         for pid in self._heartbeats.look(now, beats, workers.keys()):
             STATS.workers_hung += 1
             logger.error("worker %s does not answer; it is killed and replaced", pid)
-            os.kill(pid, signal.SIGABRT)  # it writes its stack, even if it executes no Python
+            os.kill(pid, signal.SIGABRT)  # writes its stack, even if it executes no Python
             workers[pid].join(STACK_TIMEOUT)
             self._log_stacks(otherwise="none, so the process is stopped or waits for the kernel")
             workers[pid].kill()
@@ -140,16 +140,16 @@ class Supervisor:
             logger.error("stacks of a worker that crashed or hangs: %s", stacks)
 
     def _await_starts(self) -> None:
-        """Wait while the main thread starts processes: it fails if one is stopped just then."""
+        """Wait while the main thread starts processes: stopping one meanwhile makes that fail."""
         processes = [*self._manager.transient_processes, *self._manager.durable_processes]
         deadline = time.monotonic() + START_TIMEOUT
         while any(p.state in BEING_STARTED for p in processes) and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def _stop_workers(self) -> None:
-        """Stop also workers that were still starting when Sanic received the signal.
+        """Also stop workers that were still starting when Sanic received the signal.
 
-        Sanic would wait for ever for these, and for the others to have started:
+        Sanic would wait forever for these, and for the others to have started:
         https://github.com/sanic-org/sanic/issues/2997
         """
         last = threading.Timer(self._stop_timeout + END_TIMEOUT, _give_up)
@@ -174,7 +174,7 @@ class Supervisor:
 
 
 def _children() -> Mapping[int, BaseProcess]:
-    """The processes that this one started and that have not ended, by their ids."""
+    """Running child processes, by process id."""
     return {child.pid: child for child in multiprocessing.active_children() if child.pid}
 
 

@@ -12,7 +12,7 @@ from sanic.log import logger
 
 RESTART_DELAY = 1.0  # seconds
 CANCEL_AGAIN = 0.1  # seconds
-BATCH = 100  # items handled before other work has its turn
+BATCH = 100  # items handled before the event loop runs other work
 
 T = TypeVar("T")
 
@@ -22,8 +22,8 @@ def start(
 ) -> asyncio.Task[None]:
     """Run `coroutine` as a task; an exception that ends it is logged.
 
-    Its context is a copy of the caller's. Give a task that outlives the request of its caller an
-    empty one, `Context()`: else it keeps that request, with its body, in memory.
+    Its context is a copy of the caller's. For a task that outlives the caller's request, pass an
+    empty one, `Context()`: otherwise the task keeps that request, with its body, in memory.
     """
     task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
     task.add_done_callback(_report, context=context)
@@ -56,7 +56,7 @@ async def until_done(work: Callable[[], Awaitable[None]], name: str) -> None:
 
 @asynccontextmanager
 async def running(work: Callable[[], Awaitable[None]], name: str) -> AsyncIterator[None]:
-    """Keep `work` running as long as the block lasts."""
+    """Keep `work` running until the block ends."""
     task = keep_running(work, name)
     try:
         yield
@@ -77,9 +77,9 @@ async def stop(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a thread of its own, for which the end of the process does not wait.
+    """Run `work` in a new daemon thread, for which the end of the process does not wait.
 
-    It waits for those of `asyncio.to_thread`.
+    The process would wait for a thread of `asyncio.to_thread`.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -115,7 +115,7 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
 async def spread(items: Iterable[T], seconds: float) -> AsyncIterator[list[T]]:
     """The items in batches at regular intervals, the last after `seconds`.
 
-    Work on thousands of items so never holds up the event loop for long.
+    So work on thousands of items does not block the event loop for long.
     """
     steps = list(batches(items)) or [[]]
     for step in steps:

@@ -7,11 +7,11 @@
 | `http`     | an HTTP client of it, which keeps cookies and follows redirects           |
 | `open_app` | serves it, or other rooms and views, with other settings: see `OpenApp`   |
 | `address`  | the host and port of `site`                                               |
-| `settings` | settings with a key prefix of this test's own                             |
+| `settings` | settings with a key prefix for this test alone                            |
 | `backends` | the backends that app.py chose                                            |
 
-Tests run on the chosen backends. A development store is started for them if one is needed, and no
-setting of the developer's environment reaches them.
+Tests run on the chosen backends. If they need a development store, one is started. Settings in the
+developer's environment are ignored.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ def cookie_of(client: httpx.AsyncClient) -> str:
 async def serve(app: Sanic, **where: Any) -> AsyncIterator[str]:
     """Serve an application in this process, with its listeners; yields its host and port.
 
-    `where` is another place to listen at that Sanic knows, for example `unix="/tmp/socket"`.
+    `where` are other arguments of Sanic's that say where to listen, such as `unix="/tmp/socket"`.
     """
     # asyncio sends small frames at once (TCP_NODELAY) only where the protocol is named.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
@@ -113,7 +113,7 @@ class Site(NamedTuple):
     async def connect(
         self, *, user: str = "", cookie: str = "", **options: Any
     ) -> AsyncIterator[Client]:
-        """Connect a client: of a new visitor, of a user, or of whoever has the cookie.
+        """Connect a client of a new visitor, of a user, or of the session of a cookie.
 
         `options` are those of `gospa.client.connect`.
         """
@@ -146,8 +146,8 @@ class OpenApp(Protocol):
     """Type of the fixture `open_app`.
 
     `async with open_app() as site` serves the application of app.py. `open_app(session_idle=5)`
-    changes settings of it. `open_app([Poll], views=[blueprint])` serves an application that has
-    just these rooms, views and extras, without what else app.py adds.
+    changes its settings. `open_app([Poll], views=[blueprint])` serves an application that has only
+    these rooms, views and extras.
     """
 
     def __call__(
@@ -164,7 +164,7 @@ class OpenApp(Protocol):
 
 @pytest.fixture(scope="session", autouse=True)
 def _gospa_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests see no settings of the developer's shell."""
+    """Hide the settings of the developer's shell from tests."""
     with pytest.MonkeyPatch.context() as patch:
         # An empty folder: loading all certificates takes 40 ms for each HTTP client.
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
@@ -188,7 +188,7 @@ def backends(_gospa_environment: None) -> Backends:
 def _gospa_prepared(
     backends: Backends, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings]:
-    """Settings with what the chosen backends need running, as the main process prepares it."""
+    """Settings with prepared backends, such as a running store, as in the main process."""
     directory = str(tmp_path_factory.mktemp("store"))
     with contextlib.ExitStack() as stack:
         yield backends.prepare(Settings(store_directory=directory), stack)
@@ -196,7 +196,7 @@ def _gospa_prepared(
 
 @pytest.fixture
 def settings(_gospa_prepared: Settings) -> Settings:
-    """Settings with a key prefix of this test's own."""
+    """Settings with a key prefix for this test alone."""
     prefix = f"t{os.getpid()}-{next(_numbers)}:"
     return load_settings({"REDIS_URL": _gospa_prepared.redis_url, "GOSPA_KEY_PREFIX": prefix})
 
@@ -230,7 +230,7 @@ def open_app(settings: Settings, backends: Backends) -> OpenApp:
 
 
 def _own_app() -> Sanic:
-    """The application of app.py, from a fresh run of that file: one cannot be served twice."""
+    """A new application of app.py: the same one cannot be served twice."""
     before = sys.modules.pop("app", None)
     try:
         app: Sanic = importlib.import_module("app").app

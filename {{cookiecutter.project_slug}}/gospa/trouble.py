@@ -1,6 +1,6 @@
-"""Refusals and losses, for whoever operates the application: counted by reason, and logged.
+"""Refusals and losses, for operators: counted by reason, and logged.
 
-A flood of them is not a flood of lines: after the first, a line a minute says how many there were.
+After the first one, a line per minute for each reason says how many there were.
 """
 
 from collections.abc import Hashable
@@ -27,9 +27,9 @@ _logged: dict[Hashable, _Logged] = {}
 
 
 def report(reason: str, text: str, *values: object, each: str = "") -> None:
-    """Count a refusal or a loss, and log it seldom; `reason` is one of `stats.REASONS`.
+    """Count a refusal or a loss, and log it at most once a minute; `reason` is in `stats.REASONS`.
 
-    Lines are limited for each value of `each`, which no client may choose.
+    The limit is for each value of `each`, which must not depend on a client's input.
     """
     STATS.trouble[REASONS.index(reason)] += 1
     warn_seldom((reason, each), f"{text} [{reason}]", *values)
@@ -41,9 +41,10 @@ def report_limit(what: str, where: str) -> None:
 
 
 def warn_seldom(kind: Hashable, text: str, *values: object) -> None:
-    """Log what clients can cause at most once a minute for each kind, which none may choose.
+    """Log a warning that clients can cause, at most once a minute for each kind.
 
-    The next line says how many were left out. For what has a counter of its own in STATS.
+    A kind must not depend on a client's input. The next line says how many were left out. Use it
+    for events that have their own counter in STATS.
     """
     now, last = monotonic(), _logged.get(kind)
     if last and now - last.at < INTERVAL:
@@ -55,5 +56,5 @@ def warn_seldom(kind: Hashable, text: str, *values: object) -> None:
 
 
 def forget() -> None:
-    """Log the next of each kind; for tests."""
+    """Forget what was logged, so that the next of each kind is logged; for tests."""
     _logged.clear()

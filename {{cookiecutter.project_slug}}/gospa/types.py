@@ -26,7 +26,7 @@ HEADER = """\
 // string, such as one made while the page runs, gives an untyped room. A script may name types:
 // /** @typedef {{import('./rooms.js').{kind}}} {kind} */
 """
-MAX_NUMBER = 2**53 - 1  # what a number of JavaScript holds exactly; the decoder makes others BigInt
+MAX_NUMBER = 2**53 - 1  # the largest exact number in JavaScript; larger ones become BigInt
 _TEXT = (
     *(inspect.StrType, inspect.DateType, inspect.TimeType, inspect.UUIDType),
     inspect.DecimalType,
@@ -53,7 +53,7 @@ _PARAMETER = re.compile(r"<[a-z_]+>")
 def declarations(kinds: Sequence[type[Room[Any]]]) -> str:
     """The text of `client/rooms.d.ts`, "" without rooms.
 
-    Raises DefinitionError for types that browsers cannot have.
+    Raises DefinitionError for types that browsers cannot represent.
     """
     if not kinds:
         return ""
@@ -68,7 +68,7 @@ def declarations(kinds: Sequence[type[Room[Any]]]) -> str:
 
 
 class _Types:
-    """Declares each class once, and what it is made of before it."""
+    """Declares each class once, after the classes that it uses."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -124,7 +124,7 @@ class _Types:
         return f"[args: {given}, result: {self._given(called.signature.result, where)}]"
 
     def _given(self, kind: Any, where: str) -> str:
-        """The type of what is sent and not stored: a payload, or a result."""
+        """The type of a value that is sent and not stored: a payload, or a result."""
         if kind in (object, Signature.empty):
             return "unknown"
         try:
@@ -157,7 +157,7 @@ class _Types:
             if isinstance(info, inspect.StructType) and info.tag_field is not None:
                 tag[f"readonly {_key(info.tag_field)}"] = _literal(info.tag)
             fields = {
-                # Stored before the field was added, an object is without it.
+                # Objects that were stored before the field was added lack it.
                 f"readonly {_key(each.encode_name)}{'' if each.required else '?'}": self._type(
                     each.type, f"{name}.{each.name}"
                 )
@@ -171,7 +171,7 @@ class _Types:
         self.texts.append(f"export interface {name} {{\n{lines}}}\n")
 
     def _claim(self, name: str, owner: Any) -> bool:
-        """Whether a name is new. Raises DefinitionError for one of two classes."""
+        """Whether a name is new. Raises DefinitionError if two classes have it."""
         if name in _RESERVED:
             raise DefinitionError(f"{_whole(owner)}: rename it, rooms.d.ts has this name already")
         is_new = name not in self._owners
@@ -194,7 +194,7 @@ def _plain(info: inspect.Type) -> str | None:
 
 
 def _composed(info: inspect.Type, parts: Sequence[str]) -> str:
-    """The type of what is made of these. `readonly`, as clients freeze what they are sent."""
+    """A composite type. `readonly`, because clients freeze the values that they receive."""
     match info:
         case inspect.UnionType():
             return "unknown" if "unknown" in parts else _either(parts)

@@ -1,4 +1,4 @@
-"""The rooms as a visitor may use them without a socket: in JSON, for programs of any language."""
+"""Rooms for a visitor without a socket: in JSON, for programs of any language."""
 
 import hashlib
 import secrets
@@ -36,14 +36,14 @@ class Seen(NamedTuple):
 
 
 class VisitorRooms:
-    """The rooms for the holder of a session: `authorize` and `allows` are asked, and limits hold.
+    """Rooms with the access of a session: `authorize`, `allows` and limits apply.
 
     A room is named by its path in a URL, in which parameters are percent-encoded. Every method
     raises RoomError if the room refuses, and StoreError if the store fails.
     """
 
     def __init__(self, hub: Hub, session: Session, address: str) -> None:
-        """`address` is where the visitor's request comes from."""
+        """`address` is the client address of the visitor's request."""
         self._hub, self._session = hub, session
         self._network = network_of(address)
         visitor = Visitor(session.identity, self._network)
@@ -67,9 +67,9 @@ class VisitorRooms:
     async def call(self, path: str, method: str, args: bytes, key: str = "") -> bytes:
         """Call an action, or run a command; returns its result as JSON.
 
-        `args` is a JSON object. With a key, it is applied once, however often it is called: the
-        same key of others is another one, where others are other users, or without a log-in those
-        at other addresses. A repeat of an action returns null.
+        `args` is a JSON object. With an idempotency key, it is applied once, however often it is
+        called. A key belongs to the user, or without a log-in to the client address. A repeated
+        action returns null.
         """
         place, room = self._place(path)
         with self._paying():
@@ -135,7 +135,7 @@ class VisitorRooms:
 
     @contextmanager
     def _paying(self) -> Iterator[None]:
-        """Have the visitor pay for what is created and stored in the block."""
+        """Charge the visitor's limits for what is created and stored in the block."""
         token = ALLOWANCE.set(self._allowance)
         try:
             yield
@@ -143,7 +143,7 @@ class VisitorRooms:
             ALLOWANCE.reset(token)
 
     def _require_share(self) -> None:
-        """Raise RateLimited if the visitor had too much sent, to others or as states."""
+        """Raise RateLimited if too much was sent for the visitor, to others or as states."""
         if wait := self._allowance.count_sent(0):
             raise RateLimited("too much was sent for you: try again", wait)
 

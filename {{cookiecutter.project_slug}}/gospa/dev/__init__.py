@@ -1,1 +1,1 @@
-"""What the developers of an application run; none of it is in the image."""
+"""Programs for the developers of an application, which are not in the container image."""

@@ -1,8 +1,8 @@
-"""Check that the lock has what pyproject.toml asks for; `make lock` writes it.
+"""Check that the lock has the packages that pyproject.toml requires; `make lock` writes it.
 
     python -I gospa/dev/lock.py
 
-A program of its own, since the application's packages may be missing.
+It does not import the application, whose packages may not be installed.
 """
 
 import re
@@ -20,7 +20,7 @@ HASHES = re.compile(r"(?: ;[^\\\n]*)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
 
 
 def main() -> int:
-    """Say what does not fit, and what helps; returns the exit code."""
+    """Print the problems and the remedy; returns the exit code."""
     found = list(problems(Path.cwd()))
     print(*found, sep="\n", end="\n" * bool(found), file=sys.stderr)
     if found:
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def problems(root: Path) -> Iterator[str]:
-    """What pyproject.toml asks for and the lock does not have, and packages without a hash."""
+    """Requirements of pyproject.toml that the lock lacks, and packages without a hash."""
     asked = tomllib.loads((root / PROJECT).read_text(encoding="utf-8"))
     wanted, tools = asked["project"]["dependencies"], asked["dependency-groups"]["dev"]
     pinned: dict[str, dict[NormalizedName, str]] = {}

@@ -1,8 +1,8 @@
-"""Write a room, its test and its place in the list of rooms: `make new-room NAME=poll`.
+"""Write a room and its test, and add the room to the list: `make new-room NAME=poll`.
 
     python gospa/dev/new_room.py poll
 
-The texts are those of `sample.py` and of its test, which are checked and tested as they are.
+The files are copies of `sample.py` and its test, which are themselves checked and tested.
 """
 
 import ast
@@ -18,14 +18,14 @@ SAMPLE = Path(__file__).with_name("sample.py")
 SAMPLE_TEST = "tests/gospa/dev/test_sample.py"
 LIST = "rooms/__init__.py"
 FORM = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
-LONGEST = 24  # so that no line of what is written is too long
-# Classes that client/rooms.d.ts cannot have, and those of Python itself.
+LONGEST = 24  # so that no generated line is too long
+# Names that client/rooms.d.ts cannot declare, and those of Python itself.
 TAKEN = frozenset({"Date", "Readonly", "Record", *keyword.kwlist, *dir(builtins)})
 LISTED = re.compile(r"^(ROOMS(?:: [^=\n]+)? = \[)(.*?)(,?\s*)(\])", re.MULTILINE | re.DOTALL)
 
 
 class NotWritten(Exception):
-    """The room cannot be written; the text says why and what to do."""
+    """The room was not written; the text says why and what to do."""
 
 
 class Name(NamedTuple):
@@ -66,7 +66,7 @@ def write(root: Path, text: str) -> list[str]:
 
 
 def checked(root: Path, text: str) -> Name:
-    """The name if a room can have it. Raises NotWritten."""
+    """The name, if it is valid and free. Raises NotWritten."""
     if not FORM.fullmatch(text) or len(text) > LONGEST:
         raise NotWritten(
             f"NAME={text!r} is not a name of a room: use up to {LONGEST} lowercase letters, digits "
@@ -87,7 +87,7 @@ def checked(root: Path, text: str) -> Name:
 
 
 def renamed(text: str, name: Name) -> str:
-    """The text of a sample, as that of a room of this name."""
+    """The text of a sample with the names replaced by those of the room."""
     words = " ".join(name.module.split("_"))
     for before, after in (
         ("gospa.dev.sample", f"rooms.{name.module}"),
@@ -101,7 +101,7 @@ def renamed(text: str, name: Name) -> str:
 
 
 def _sorted_imports(text: str) -> str:
-    """The imports from the application's own modules in order, after those of the engine."""
+    """The text with the imports of the application's modules after those of the engine."""
     own = re.search(r"^from rooms\..*\n", text, re.MULTILINE)
     if own is None:
         return text

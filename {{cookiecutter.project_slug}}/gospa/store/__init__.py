@@ -1,6 +1,6 @@
 """The state of rooms: codec, content, draft, typed values, and the contract of a state store.
 
-How a change gets to everybody, and what holds it together:
+The data flow of a change:
 
     action ── runs on ──▶ Draft of the newest state ──▶ Edits: what was read, set and deleted
                                                           │
@@ -19,22 +19,23 @@ message that it publishes is the one that browsers receive.
 and a random 8-byte tag, and it names its parent's tag. A replica applies a PATCH whose parent is
 its own tag. Any other PATCH means that a commit is missing, that it came late, or that the store
 lost commits (a failover) and went on counting; a version alone could not tell these apart. So each
-try of a commit has a tag of its own: if two tries are applied, to different states, these have
-different tags. A room that nobody changed has version 0, NO_TAG and no fields: the defaults of its
-class are not in the chain, because releases may differ in them.
+attempt of a commit has its own tag: if two attempts are applied, to different states, these have
+different tags. A room that was never changed has version 0, NO_TAG and no fields: the defaults of
+its class are not in the chain, because releases may differ in them.
 
 **Conflicts** are found by value (optimistic locking): a Change carries the keys that were read with
-the bytes read there, and a Conflict returns those that differ. For an action that read which items
-a collection has, it carries the collection's epoch (`gospa/store/content.py`), and `expect_tag` if
-its outcome depends on the whole room; both get the whole room (Moved). Blind writes carry none of
-these and never conflict. Writers of different keys never conflict.
+the bytes read there, and a Conflict returns those that differ. If an action read which items a
+collection has, the Change carries the collection's epoch (`gospa/store/content.py`); if the outcome
+depends on the whole room, it carries `expect_tag`. If one of these differs, the store returns the
+whole room (Moved). Blind writes carry none of them and never conflict. Writers of different keys
+never conflict.
 
 **Repeats.** Mutations have a source (a client in its session, an idempotency key, or a command) and
-a number.
-The store keeps a Record for each source: the last number, and those before it that were refused. A
-Change with a number that is not above the last one writes nothing and returns the records
-(Known): what they contain is settled, and the rest is tried again. So a client may repeat what was
-not answered, on any worker. Several mutations of one source may share a commit.
+a number. The store keeps a Record for each source: the last number, and earlier numbers that were
+refused. A Change with a number that is not above the last one writes nothing and returns the
+records (Known): recorded mutations are answered from them, and the others are tried again. So a
+client may repeat unanswered mutations, on any worker. Several mutations of one source may share a
+commit.
 
 **Lifetimes.** A room expires `room_ttl` after it was last changed or visited. Leases expire by the
 store's clock alone.

@@ -1,11 +1,11 @@
-"""When rooms are to be woken: the key that says so, and the contract of a store's index of it.
+"""The times of rooms' alarms: the key that holds them, and the contract of a store's index.
 
-The truth is the key ALARM of a room, written by the commit of the action that called `wake`. An
-index of all rooms cannot be part of that commit, as it may be on another server of a cluster. So it
-is a hint, written before the commit: at the time of an entry, the room is asked. If its alarm is
-later, that gets another entry. There may be entries without an alarm, of a commit that failed or
-was followed by another. An entry stays GRACE longer than its time, as the commit that it was
-written for may come late.
+Authoritative is the key ALARM of a room, written by the commit of the action that called `wake`. An
+index of all rooms cannot be part of that commit, because it may be on another server of a cluster.
+So an entry of the index is a hint, written before the commit: at its time, a worker reads the
+room's ALARM. If the alarm is later, it gets another entry. Entries without an alarm exist if a
+commit failed or was followed by another. An entry is kept for GRACE after its time, because its
+commit may be late.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ from gospa.store.codec import CodecError, encode, unpack
 from gospa.store.content import HIDDEN
 
 ALARM = f"{HIDDEN}alarm"
-GRAIN = 500  # milliseconds; times are multiples
-EARLY = 16  # a look comes early by at most this part of the wait
+GRAIN = 500  # milliseconds; times are multiples of it
+EARLY = 16  # an entry is early by at most this fraction of the wait
 GRACE = 30_000  # milliseconds: longer than a commit may take
 
 
 class Entry(NamedTuple):
-    """A room, and when to look for its alarm: in milliseconds of the store's clock."""
+    """A room, and when to check its alarm: in milliseconds of the store's clock."""
 
     room: str
     due: int
@@ -35,7 +35,7 @@ class Due(NamedTuple):
 
 
 class AlarmIndex(Protocol):
-    """Which rooms are to be woken when. Every method raises StoreError if the store fails."""
+    """The index of rooms by the time of their alarm. Every method raises StoreError if it fails."""
 
     async def add(self, room: str, wait: int) -> int:
         """Add an entry `wait` milliseconds from now, rounded up to GRAIN; returns its time."""
@@ -44,7 +44,7 @@ class AlarmIndex(Protocol):
         """Add an entry for an alarm of this time, if it is not there."""
 
     async def due(self, most: int) -> Due:
-        """Entries whose time has come, the first ones; those of a failing server are left out."""
+        """The first entries that are due; those of a failing server are left out."""
 
     async def stored(self, rooms: Sequence[str]) -> dict[str, int | None]:
         """The times of the alarms that rooms have, None without one.
@@ -53,19 +53,19 @@ class AlarmIndex(Protocol):
         """
 
     async def put_off(self, entries: Mapping[Entry, int]) -> None:
-        """Have entries be due again at these times."""
+        """Postpone entries to these times."""
 
     async def remove(self, entries: Sequence[Entry]) -> None:
         """Remove entries."""
 
 
 def encoded_wait(milliseconds: int) -> bytes:
-    """What an action writes for ALARM: how long from the commit on, as a number below 1."""
+    """The value that an action writes for ALARM: the wait from the commit on, negated."""
     return encode(-milliseconds)
 
 
 def read_alarm(raw: bytes | None) -> int | None:
-    """The time of an alarm, or below 1 how long it waits; None without one that can be read."""
+    """The time of an alarm, or, if not above 0, its wait, negated; None if none can be read."""
     if raw is None:
         return None
     try:
@@ -76,9 +76,9 @@ def read_alarm(raw: bytes | None) -> int | None:
 
 
 def look_at(now: int, due: int) -> int:
-    """When to look for an alarm: early if it is far away.
+    """When to check an alarm: early if it is far away.
 
-    So the alarm of a room that puts it off again and again has few entries.
+    So a room that postpones its alarm again and again has few entries.
     """
     step = GRAIN
     while 2 * step * EARLY <= due - now:
@@ -87,14 +87,14 @@ def look_at(now: int, due: int) -> int:
 
 
 def rounded(milliseconds: int) -> int:
-    """A time that an alarm may have, not before this one."""
+    """This time, rounded up to one that an alarm may have."""
     return -(-milliseconds // GRAIN) * GRAIN
 
 
 async def timed(index: AlarmIndex, room: str, changed: Mapping[str, bytes]) -> Mapping[str, bytes]:
-    """What a commit sets: an alarm with its time in place of how long it waits.
+    """The values that a commit sets, with the time of an alarm instead of its wait.
 
-    Its entry is in the index from here on. Raises StoreError.
+    Adds its entry to the index. Raises StoreError.
     """
     alarm = read_alarm(changed.get(ALARM))
     if alarm is None or alarm > 0:

@@ -16,13 +16,13 @@ MAX_INT, MIN_INT = 2**64 - 1, -(2**63)
 
 SURROGATE = "a lone surrogate, which UTF-8 cannot carry"
 _SCALARS = (type(None), bool, float, bytes)
-# What bytes, lists and maps begin with, and all that they do not.
+# The first bytes of bytes, lists and maps, and all others.
 _BYTES, _NESTED = frozenset(range(0xC4, 0xC7)), (*range(0x80, 0xA0), *range(0xDC, 0xE0))
 _OTHERS = bytes({*range(256)} - _BYTES - {*_NESTED})
 
 
 class CodecError(ValueError):
-    """A value that msgpack cannot carry, or bytes that are not one msgpack value."""
+    """A value that msgpack cannot represent, or bytes that are not one msgpack value."""
 
 
 def pack(value: Any) -> bytes:
@@ -31,11 +31,11 @@ def pack(value: Any) -> bytes:
     return encode(value)
 
 
-_packer = msgpack.Packer(datetime=True)  # kept, because to make one takes ten times as long
+_packer = msgpack.Packer(datetime=True)  # kept, because creating one takes ten times as long
 
 
 def encode(value: Any) -> bytes:
-    """Encode a value that was checked before."""
+    """Encode a value that `check` has accepted."""
     raw: bytes = _packer.pack(value)
     return raw
 
@@ -66,22 +66,23 @@ def pack_map(fields: Mapping[str, bytes]) -> bytes:
 
 
 def pack_fields(fields: Mapping[str, Any]) -> dict[str, bytes]:
-    """Encode each value of a mapping on its own."""
+    """Encode each value of a mapping separately."""
     return {key: pack(value) for key, value in fields.items()}
 
 
 def unpack_fields(fields: Mapping[str, bytes]) -> dict[str, Any]:
-    """Decode each value of a mapping on its own."""
+    """Decode each value of a mapping separately."""
     return {key: unpack(raw) for key, raw in fields.items()}
 
 
 def unreadable(fields: Mapping[str, bytes]) -> dict[str, str]:
-    """The keys whose values cannot be decoded, or only here, with the reason."""
+    """The keys whose values cannot be decoded, or not by browsers, with the reason."""
     found = dict[str, str]()
     for key, raw in fields.items():
         try:
             value, marks = unpack(raw), raw.translate(None, _OTHERS)
-            # Else it is neither nested too deep nor has keys of bytes: a large room is read often.
+            # Other values are neither nested too deep nor have bytes as keys. Large rooms are read
+            # often.
             if len(marks) > MAX_DEPTH or not _BYTES.isdisjoint(marks):
                 check(value)
         except CodecError as error:
@@ -92,7 +93,7 @@ def unreadable(fields: Mapping[str, bytes]) -> dict[str, str]:
 def check(value: Any, name: str = "value", *, tuples: bool = False) -> None:
     """Raise CodecError unless `value` and all it contains survive a round trip.
 
-    With `tuples`, these may be part of it, and come back as lists.
+    With `tuples`, it may contain tuples, which are decoded as lists.
     """
     try:
         _check(value, 0, (list, tuple) if tuples else (list,))
@@ -135,7 +136,7 @@ def check_bounds(value: Any, *, elements: int, depth: int) -> None:
 
 
 def _check(value: Any, depth: int, sequences: tuple[type, ...]) -> None:
-    """The path to the wrong value is added while the error propagates: most values are right."""
+    """Check a value. The path to a wrong one is added while the error propagates, for speed."""
     kind = type(value)
     if kind in _SCALARS:
         return
@@ -173,7 +174,7 @@ def _check_time(time: datetime) -> None:
         raise CodecError(" is a datetime without a time zone")
     try:
         time.astimezone(UTC)
-    except OverflowError:  # msgpack would carry it, and no reader could tell which it is
+    except OverflowError:  # msgpack would encode it, but readers could not decode it
         raise CodecError(" is a datetime which in UTC is not in the years 1 to 9999") from None
 
 
