@@ -1,4 +1,4 @@
-"""How the session's cookie is written: its name, its attributes, and its deletion."""
+"""The session's cookie: its name, its attributes, and its deletion."""
 
 import re
 from collections.abc import Iterator
@@ -8,16 +8,16 @@ from sanic.cookies import Cookie
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MOST = 4  # paths, and domains, at which a cookie that was sent twice is deleted
-PATH_SEGMENT = re.compile(r"[\w.~%-]+", re.ASCII)  # without what has a meaning in Set-Cookie
+PATH_SEGMENT = re.compile(r"[\w.~%-]+", re.ASCII)  # without characters with a meaning in Set-Cookie
 DOMAIN = re.compile(r"([a-z0-9-]+\.)*[a-z][a-z0-9-]*\.?", re.ASCII)  # no IP address
 
 
 def cookie_name(app: Sanic, *, plain: bool) -> str:
     """The name of the session's cookie.
 
-    It has the application's name, because cookies of a host are shared by all of its ports, and
-    GOSPA_PATH_PREFIX, because its path is always `/`: `__Host-` requires this, and a narrower one
-    protects from nothing. `plain` is that over plain HTTP, where browsers refuse `__Host-`.
+    It contains the application's name, because all ports of a host share cookies, and
+    GOSPA_PATH_PREFIX, because its path is always `/`: `__Host-` requires this, and a narrower path
+    does not improve security. `plain` is for plain HTTP, over which browsers refuse `__Host-`.
     """
     below = app.ctx.sessions.settings.path_prefix.replace("/", "_")
     return f"{'' if plain else '__Host-'}{app.name}_session{below}"
@@ -38,7 +38,8 @@ def name_of(request: Request) -> str:
 def deletions(request: Request) -> Iterator[str]:
     """Set-Cookie headers that delete the cookie, whatever path and domain it was set for.
 
-    Only the server can do it, as pages cannot see the cookie; and it does not know these two.
+    Only the server can delete it, because pages cannot access it, and the server does not know its
+    path and domain.
     """
     path = request.app.ctx.sessions.settings.path_prefix + request.path
     parts = [part for part in path.split("/") if PATH_SEGMENT.fullmatch(part)][: MOST - 1]

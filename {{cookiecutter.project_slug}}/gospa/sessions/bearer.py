@@ -5,7 +5,7 @@ from sanic.exceptions import Unauthorized
 
 
 def bearer_token(request: Request) -> str | None:
-    """The token in the header; None without one, or if the application takes none there.
+    """The token in the header; None without one, or if the application does not accept tokens.
 
     Raises Unauthorized if there are several.
     """
@@ -21,5 +21,5 @@ def bearer_token(request: Request) -> str | None:
 
 
 def refusal() -> Unauthorized:
-    """The answer to a token that opens nothing."""
+    """The answer to an invalid token."""
     return Unauthorized("the token opens no session", scheme="Bearer")

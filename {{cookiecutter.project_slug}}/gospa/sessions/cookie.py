@@ -17,7 +17,7 @@ from gospa.sessions.session import Session, normalized
 from gospa.sessions.store import Due, SessionRecord, SessionStore
 from gospa.trouble import report
 
-BLANKS = b" \t"  # of HTTP; `strip` without them also removes those of other alphabets
+BLANKS = b" \t"  # whitespace of HTTP; `strip()` without arguments also removes Unicode whitespace
 
 
 class SessionRequest(Request):
@@ -25,9 +25,9 @@ class SessionRequest(Request):
 
     record: SessionRecord | None = None
     logged_out = False
-    stored = False  # whether the session is stored, so that nothing is left to do
+    stored = False  # whether the session is stored, so that nothing remains to be done
     ambiguous = False  # whether the session's cookie was sent more than once
-    cookieless = False  # whether the route is for all origins: cookies are neither read nor set
+    cookieless = False  # whether the route accepts all origins: cookies are neither read nor set
 
 
 async def session_of(request: Request) -> Session:
@@ -40,7 +40,7 @@ async def session_of(request: Request) -> Session:
 
 
 async def log_in(request: Request, user: str, values: Mapping[str, object] | None = None) -> None:
-    """Log a user in: set `values` and issue a new token; the old one opens nothing any more.
+    """Log a user in: set `values` and issue a new token; the old one becomes invalid.
 
     An anonymous visitor keeps the session's values and the private room. If another user was
     logged in, that session ends and a new one begins. Raises RateLimited, which is answered with
@@ -62,7 +62,7 @@ async def log_in(request: Request, user: str, values: Mapping[str, object] | Non
 async def renew_token(request: Request) -> None:
     """Issue a new token. Call this when the session gains or loses permissions.
 
-    A program that sent its token in the Authorization header keeps that.
+    A token that was sent in the Authorization header stays the same.
     """
     record = await _record(request)
     if record.due is Due.NOTHING and not cookieless(request):
@@ -74,8 +74,8 @@ async def issue_token(
 ) -> str:
     """Begin another session of a user; returns its token, for a program's Authorization header.
 
-    Call it for a user that proved to be one, and send the token over HTTPS. Raises RuntimeError
-    unless app.py sets `bearer_tokens=True`, and RateLimited if this address logs in too often.
+    Call it for an authenticated user, and send the token over HTTPS. Raises RuntimeError unless
+    app.py sets `bearer_tokens=True`, and RateLimited if this address logs in too often.
     """
     if not getattr(request.app.ctx, "bearer_tokens", False):
         raise RuntimeError("tokens in headers are off: create_app(..., bearer_tokens=True)")
@@ -90,7 +90,7 @@ async def issue_token(
 
 
 async def log_out(request: Request) -> None:
-    """End the session at once, even if the request fails later; an empty one follows."""
+    """End the session at once, even if the request fails later; an empty one replaces it."""
     record, store = await _record(request), _store(request)
     await store.destroy(record)
     assert isinstance(request, SessionRequest)  # noqa: S101 - the application's only kind
@@ -146,7 +146,7 @@ async def lacks_log_in(request: Request) -> bool:
 
 
 async def has_session(request: Request) -> bool:
-    """Whether the client sent a token that is, or was, one of a session."""
+    """Whether the client sent a current or previous token of a session."""
     record = await _record(request)
     return record.raw is not None or record.replaced
 
@@ -169,7 +169,7 @@ async def _record(request: Request) -> SessionRecord:
         record = await _store(request).load(token) if token else None
         if given is not None and (record is None or record.barred):
             raise refusal()
-        if request.record is None:  # unless another task of this request was quicker
+        if request.record is None:  # unless another task of this request has loaded it
             request.record = record or _store(request).create()
     return request.record
 
@@ -177,9 +177,9 @@ async def _record(request: Request) -> SessionRecord:
 def _sent_token(request: SessionRequest) -> str | None:
     """The token in the session's cookie; None if there is no such cookie, or more than one.
 
-    It is read from the header as it came. Sanic's parser removes all blanks of Unicode around a
-    name, so that a sibling domain could set a cookie that browsers do not take for a `__Host-`
-    one, and Sanic does: https://portswigger.net/research/cookie-chaos-how-to-bypass-host-and-secure-cookie-prefixes
+    It is read from the raw header. Sanic's parser removes all Unicode whitespace around a name, so
+    that a sibling domain could set a cookie that browsers do not treat as a `__Host-` cookie, but
+    Sanic does: https://portswigger.net/research/cookie-chaos-how-to-bypass-host-and-secure-cookie-prefixes
     """
     if request.cookieless:
         return None
@@ -196,7 +196,7 @@ def _sent_token(request: SessionRequest) -> str | None:
 
 
 def _warn_of_ambiguity(request: Request) -> None:
-    """Log it once: a page of a sibling domain may cause it at any rate."""
+    """Log it once, because a page of a sibling domain may cause it at any rate."""
     if getattr(request.app.ctx, "warned_of_ambiguity", False):
         return
     request.app.ctx.warned_of_ambiguity = True

@@ -10,15 +10,15 @@ from gospa.storage import Storage
 from gospa.store.codec import CodecError, pack, unpack
 
 MAX_SESSIONS = 100  # of one user
-EMPTY = 3600.0  # seconds that an empty entry is kept, for log-ins that have read its mark
+EMPTY = 3600.0  # seconds for which an empty entry is kept, for log-ins that have read its mark
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Identities of a user's sessions, some of which may have ended.
 
-    `mark` changes before all of them are ended. A log-in reads it before and after it stores its
-    session: if the two differ, all sessions were ended meanwhile.
+    `mark` changes before all sessions are ended. A log-in reads it before and after it stores its
+    session: if the two values differ, all sessions were ended meanwhile.
     """
 
     mark: bytes

@@ -1,4 +1,4 @@
-"""Whether this release can read what is in the session storage: each record that it cannot."""
+"""Finds records in the session storage that this release cannot read."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ class Kind(NamedTuple):
     what: str
     prefix: str
     problem: Callable[[str, bytes], str]
-    """Given the rest of the key and the bytes: what is wrong, or an empty text."""
+    """Given the rest of the key and the bytes: the problem, or an empty text."""
     remedy: str
 
 
 async def inspect_records(storage: Storage, kind: Kind) -> AsyncIterator[Finding | None]:
-    """What is to be said of each record of a kind; None for one that can be read.
+    """A report on each record of a kind; None for one that can be read.
 
     This changes nothing. Raises StoreError.
     """

@@ -1,4 +1,4 @@
-"""How many sessions a network may begin and keep in this worker, and how much they may hold."""
+"""Quotas of a network in this worker: sessions begun and kept, log-ins, and stored bytes."""
 
 from gospa.errors import RateLimited
 from gospa.rates import DAY, HOUR, Rates, Shares, Visitor
@@ -7,7 +7,7 @@ from gospa.trouble import report_limit
 
 
 class SessionQuota:
-    """What storing sessions costs, for each network; one without a name is not limited."""
+    """The quotas of each network; an empty name is not limited."""
 
     def __init__(self, settings: Settings) -> None:
         rate, share = settings.sessions_per_hour / HOUR, settings.visitors_per_network
@@ -15,11 +15,11 @@ class SessionQuota:
         self._stored = Shares(settings.stored_per_day / DAY, DAY, share)
 
     def begin(self, network: str) -> bool:
-        """Count a new session; returns whether it may last an hour if nobody comes back to it."""
+        """Count a new session; returns whether it may last an hour if it is not used."""
         return self._take(self._begun, network)
 
     def keep(self, network: str) -> bool:
-        """Count a session that was used; returns whether it may last for its idle time."""
+        """Count a session that was used; returns whether it may last for the idle timeout."""
         return self._take(self._kept, network)
 
     def log_in(self, network: str) -> None:

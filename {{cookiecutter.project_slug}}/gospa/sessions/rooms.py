@@ -1,4 +1,4 @@
-"""The rooms of each session's own, which are deleted with it; kept in the session storage."""
+"""Lists of the rooms of each session, which are deleted with it; in the session storage."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,11 +8,11 @@ from gospa.errors import StoreError
 from gospa.storage import Storage
 from gospa.store.codec import CodecError, pack, unpack
 
-MOST = 100  # rooms of a session that are listed; others are deleted once nobody visits them
+MOST = 100  # rooms listed for a session; others are deleted when their time to live ends
 
 
 class SessionRooms:
-    """One list for each session. It lasts as long as a session that is not used."""
+    """One list for each session, which is kept for the idle timeout."""
 
     def __init__(
         self, storage: Storage, ttl: float, delete: Callable[[str], Awaitable[None]]
@@ -21,7 +21,7 @@ class SessionRooms:
         self._storage, self._ttl, self.delete = storage, ttl, delete
 
     async def add(self, identity: str, room: str) -> None:
-        """List a room. Raises StoreError."""
+        """Add a room to the list. Raises StoreError."""
         key = _key(identity)
         while True:
             raw = await self._storage.get(key)
@@ -30,11 +30,11 @@ class SessionRooms:
                 return
 
     async def names(self, identity: str) -> list[str]:
-        """The rooms that are listed. Raises StoreError."""
+        """The rooms in the list. Raises StoreError."""
         return _names(await self._storage.get(_key(identity)))
 
     async def delete_all(self, identity: str) -> None:
-        """Delete the rooms of a session that ended; what fails is logged, and expires."""
+        """Delete the rooms of a session that ended; on failure, that is logged, and they expire."""
         try:
             for room in await self.names(identity):
                 await self.delete(room)
@@ -54,7 +54,7 @@ def decode(raw: bytes) -> list[str] | None:
 
 
 def _names(raw: bytes | None) -> list[str]:
-    """Those of a list that cannot be read are none; the rooms expire."""
+    """The names, none if the list cannot be read; its rooms then expire."""
     return (raw and decode(raw)) or []
 
 

@@ -1,4 +1,4 @@
-"""A session as data: what it holds, how long it lasts, how two versions of it merge. No I/O."""
+"""A session as data: its values, its lifetime, and merging of two versions of it. No I/O."""
 
 import hashlib
 import re
@@ -14,22 +14,22 @@ import msgspec
 from gospa.store.codec import CodecError, check, check_keys, pack, pack_fields, unpack, unreadable
 
 # The session's identity, and a secret of 256 random bits in base64url; OWASP ASVS 5 (7.2.3) asks
-# for at least 128. Only a hash of the secret is stored, so a copy of the store opens no session.
+# for at least 128. Only a hash of the secret is stored, so a copy of the store gives no access.
 TOKEN = re.compile(r"([0-9a-f]{32})([A-Za-z0-9_-]{43})")
 LONGEST_USER = 256  # characters of a user's name
-RENEWAL = 0.1  # of the idle time has to pass before a session is renewed
-FLASH = "flash:"  # starts the keys of messages, one each, so that none is lost in a merge
+RENEWAL = 0.1  # fraction of the idle timeout that has to pass before a session is renewed
+FLASH = "flash:"  # begins the keys of messages; each has its own, so that none is lost in a merge
 
 
 class SessionTooLarge(ValueError):
-    """More was put in a session than the setting `session_size` allows."""
+    """A session is larger than the setting `session_size` allows."""
 
 
 class Credentials(NamedTuple):
-    """The user, if logged in; hashes of the current token and, until `until`, the one before.
+    """The user, if logged in; hashes of the current and, until `until`, of the previous token.
 
-    If a log-in replaced that one, `until` is negative: until its absolute value, the token is
-    recognized as barred, but opens nothing.
+    If a log-in replaced the previous token, `until` is negative: until its absolute value, the
+    token is recognized as barred, and gives no access.
     """
 
     user: str | None = None
@@ -39,7 +39,7 @@ class Credentials(NamedTuple):
 
 
 class _Record(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """What is stored; `values` are bytes of their own, to be compared with."""
+    """A stored session; `values` are encoded separately, so that they can be compared."""
 
     identity: str
     created: float
@@ -107,9 +107,9 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def kept(self) -> bool:
-        """Whether it lasts for the idle time: a log-in, values or a change to a room need it.
+        """Whether it lasts for the idle timeout: it has a log-in, values or a change to a room.
 
-        The time of its renewal is set back for others, which end sooner.
+        For other sessions, which end sooner, the time of renewal is set back.
         """
         return self.renewed >= self.created
 
@@ -129,7 +129,7 @@ class Session(MutableMapping[str, Any]):
     def merged_into(self, stored: "Session") -> "Session | None":
         """`stored`, which another request stored meanwhile, with this session's changes.
 
-        None if both issued a new token: the browser gets only one of them.
+        None if both issued a new token, because the browser gets only one of them.
         """
         newest = stored
         if self.credentials != self._stored_credentials:
@@ -169,7 +169,7 @@ class Session(MutableMapping[str, Any]):
         return compare_digest(_hash(secret), self.credentials.token)
 
     def was_opened_by(self, secret: str, now: float, grace: float) -> bool:
-        """Whether this is the secret of the previous token, still valid."""
+        """Whether this is the secret of the previous token, and it is still valid."""
         return self._replaced(secret, self.credentials.until - now, grace)
 
     def is_barred(self, secret: str, now: float, grace: float) -> bool:
@@ -257,5 +257,5 @@ def normalized(user: str) -> str:
 
 
 def session_for(user: str) -> Session:
-    """A session of a user that is not stored, to find what belongs to the user."""
+    """A session of a user that is not stored, to find the rooms of the user."""
     return Session("", 0.0, 0.0, credentials=Credentials(normalized(user)))

@@ -19,13 +19,13 @@ from gospa.settings import Settings
 from gospa.storage import Storage
 
 CHECK_TTL = 60.0  # seconds
-UNUSED = 3600.0  # seconds that a session lasts without a socket if it is never used,
-BRIEF = 90.0  # and if its network begins too many
-CHANNEL = "sessions"  # announces identities of sessions that ended or have a new token
+UNUSED = 3600.0  # seconds for which an unused session lasts without a socket,
+BRIEF = 90.0  # and the same if its network begins too many sessions
+CHANNEL = "sessions"  # publishes identities of sessions that ended or have a new token
 
 
 class Due(Enum):
-    """What has to be done when the request succeeds."""
+    """The action that is due when the request succeeds."""
 
     NOTHING = auto()  # save the session if it changed
     NEW_TOKEN = auto()
@@ -40,11 +40,11 @@ class SessionRecord:
     raw: bytes | None = None
     """The stored bytes it was read from; None if it is not stored."""
     token: str | None = None
-    """A new token that the client has to be sent."""
+    """A new token that has to be sent to the client."""
     replaced: bool = False
     """Whether the client sent a token that has been replaced."""
     barred: bool = False
-    """Whether a log-in replaced it: this is an empty session, which is not stored."""
+    """Whether a log-in replaced that token: this is an empty session, which is not stored."""
     due: Due = Due.NOTHING
 
 
@@ -85,7 +85,7 @@ class SessionStore:
         return record
 
     async def find(self, identity: str) -> SessionRecord | None:
-        """The session of an identity, for callers that need no token."""
+        """The session of an identity, for callers without a token."""
         try:
             raw = await self._storage.get(_key(identity))
         except StoreCorrupt as error:
@@ -106,22 +106,22 @@ class SessionStore:
         return SessionRecord(session, token=session.rotate(time.time(), 0))
 
     async def begin(self, record: SessionRecord, network: str = "") -> None:
-        """Store a new session for an hour, since most visitors never come back."""
+        """Store a new session for an hour, because most visitors do not return."""
         self._shorten(record, network)
         await self.save(record)
 
     def _shorten(self, record: SessionRecord, network: str) -> None:
-        """Have a new session end soon, unless it is used."""
+        """Shorten the lifetime of a new session, unless it is used."""
         settings = self.settings
-        brief = max(BRIEF, 3 * settings.session_check_interval)  # sockets keep their session
+        brief = max(BRIEF, 3 * settings.session_check_interval)  # open sockets renew their session
         lasts = UNUSED if self.quota.begin(network) else brief
         record.session.renewed = record.session.created - max(0.0, settings.session_idle - lasts)
 
     async def save(self, record: SessionRecord) -> bool:
-        """Store what changed, merged with what other requests stored meanwhile.
+        """Store the changes, merged with those that other requests stored meanwhile.
 
         Returns False if it ended meanwhile (it is not stored again), or if another request also
-        issued a token. Raises CodecError or SessionTooLarge for what cannot be stored.
+        issued a token. Raises CodecError or SessionTooLarge if it cannot be stored.
         """
         session: Session | None = record.session
         while session is not None:
@@ -140,7 +140,7 @@ class SessionStore:
     async def touch(self, record: SessionRecord, *, keep: bool = False, network: str = "") -> bool:
         """Save if it changed or is due for renewal. Returns whether it has not ended.
 
-        With `keep`, one that would end soon is kept, if the network's quota allows it.
+        With `keep`, a session that would end soon is kept, if the network's quota allows it.
         """
         session, due = record.session, record.session.changed
         now, idle = time.time(), self.settings.session_idle
@@ -166,8 +166,8 @@ class SessionStore:
     async def log_in(self, record: SessionRecord) -> bool:
         """Save the session of a user who logged in, under a new token.
 
-        If a parallel request ended it or issued a token first, a new session begins: the browser
-        may never get the other token. Returns False if all sessions of the user were ended
+        If a parallel request ended it or issued a token first, a new session begins, because the
+        browser may not get the other token. Returns False if all sessions of the user were ended
         meanwhile.
         """
         mark = await self._enlist(record.session)
@@ -182,7 +182,7 @@ class SessionStore:
         return True
 
     async def finish(self, record: SessionRecord, network: str = "") -> str:
-        """Do what is due. Returns why nothing was saved, or an empty text.
+        """Do the due action. Returns why nothing was saved, or an empty text.
 
         `network` is the client's. Raises RateLimited if it reached its quota.
         """
@@ -224,14 +224,14 @@ class SessionStore:
         return {i: record for i in identities if (record := await self.find(i))}
 
     async def log_out_everywhere(self, user: str) -> None:
-        """End all sessions of a user, and every log-in that is under way."""
+        """End all sessions of a user, and all log-ins in progress."""
         entry, _ = await self._index.change(user, mark=os.urandom(8))
         for identity in entry.identities:
             await self._end(identity)
         await self._index.change(user, remove=entry.identities)
 
     async def own_room(self, identity: str, room: str) -> None:
-        """Have a room of the session's own deleted with it. Raises StoreError."""
+        """Register a room of the session, to be deleted with it. Raises StoreError."""
         if self._rooms is None:
             return
         await self._rooms.add(identity, room)

@@ -1,4 +1,4 @@
-"""Follows the sessions of open sockets: their end, their tokens, their renewal."""
+"""Watches the sessions of open sockets: their end, new tokens, renewal."""
 
 import asyncio
 import random
@@ -18,11 +18,11 @@ from gospa.sessions.session import Session
 from gospa.sessions.store import CHANNEL, SessionStore
 from gospa.settings import Settings
 
-RECENT = 100  # announcements remembered for handshakes in progress
+RECENT = 100  # announcements kept for handshakes in progress
 
 
 class Use:
-    """What the client of a socket does with its session. `network` is the client's."""
+    """How the client of a socket uses its session. `network` is the client's."""
 
     def __init__(self, network: str) -> None:
         self.network = network
@@ -45,12 +45,12 @@ class Use:
 
 
 class Socket(Protocol):
-    """An open socket, as far as its session is concerned."""
+    """An open socket, as the watch uses it."""
 
     use: Use
 
     def follow_session(self, session: Session | None) -> None:
-        """Act on the session as it is stored now; None if it ended. What takes time follows."""
+        """Act on the session as it is stored now; None if it ended. Must not block."""
 
 
 @asynccontextmanager
@@ -83,7 +83,7 @@ class SessionWatch:
             self._check_soon(session.identity)
 
     def remove(self, socket: Socket, session: Session) -> None:
-        """The socket is closed."""
+        """Forget a socket that was closed."""
         self._sockets[session.identity].discard(socket)
         if not self._sockets[session.identity]:
             del self._sockets[session.identity]

@@ -2,8 +2,8 @@
 
 A key is `<field>`, or `<collection>/<id>` for an item of a collection. A collection has an
 **epoch**: the tag of the last commit that created or deleted one of its keys. Stores and replicas
-derive it from each change alike, so that whoever read which items exist can expect it, and whoever
-only adds an item expects nothing.
+derive it from each change in the same way. So a writer that read which items exist can expect an
+epoch, and a writer that only adds an item expects none.
 """
 
 from bisect import bisect_left, insort
@@ -12,12 +12,12 @@ from heapq import merge
 from typing import Protocol
 
 NO_EPOCH = b""  # of a collection that never had an item
-UNKNOWN_EPOCH = b"?"  # differs from all others: whoever expects it gets the room as stored
-OVERHEAD = 64  # bytes that are counted for a value besides its key and itself
-# Bytes, about, that a store needs of a room besides its values, and of a source's record.
+UNKNOWN_EPOCH = b"?"  # differs from all others: a commit that expects it gets the stored room
+OVERHEAD = 64  # bytes that are counted for a value, in addition to its key and itself
+# Bytes, about, that a store needs for a room in addition to its values, and for a source's record.
 ROOM, RECORD = 1024, 512
-ENGINE = ("$", "%")  # begin the engine's keys, which no state shows
-HIDDEN = "%"  # begins those that are not published either: only the store has them
+ENGINE = ("$", "%")  # begin the engine's keys, which are in no State
+HIDDEN = "%"  # begins those that are not published either, and are only in the store
 
 
 def collection_of(key: str) -> str:
@@ -27,14 +27,14 @@ def collection_of(key: str) -> str:
 
 
 def published(fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
-    """Without the keys that only the store has."""
+    """The values without those that are only in the store."""
     if any(key.startswith(HIDDEN) for key in fields):
         return {key: raw for key, raw in fields.items() if not key.startswith(HIDDEN)}
     return fields
 
 
 def value_size(key: str, raw: bytes | None) -> int:
-    """The bytes that a key takes with its value, about; 0 without one."""
+    """The bytes, about, that a key and its value take; 0 without a value."""
     return 0 if raw is None else len(key) + len(raw) + OVERHEAD
 
 
@@ -45,7 +45,7 @@ def growth(view: "View", changed: Mapping[str, bytes], deleted: Iterable[str]) -
 
 
 class View(Protocol):
-    """What an action sees of a room."""
+    """A room as an action reads it."""
 
     @property
     def size(self) -> int:
@@ -64,11 +64,11 @@ class View(Protocol):
         """The greatest id of a collection, "" without items."""
 
     def epoch(self, collection: str) -> bytes:
-        """The collection's epoch as of the commit this is based on."""
+        """The collection's epoch at the commit on which this is based."""
 
 
 class Content:
-    """A room's values as of one commit after another; a change costs what it touches."""
+    """A room's values, which follow commits; the cost depends on the size of the change."""
 
     def __init__(self, fields: Mapping[str, bytes], epochs: Mapping[str, bytes]) -> None:
         self._fields = dict(fields)
@@ -87,7 +87,7 @@ class Content:
         return self._fields
 
     def copied(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        """The values and the epochs, to keep."""
+        """A copy of the values and the epochs."""
         return dict(self._fields), dict(self._epochs)
 
     def get(self, key: str) -> bytes | None:
@@ -132,10 +132,10 @@ class _Touched:
     def __init__(self) -> None:
         self.all: set[str] = set()
         self.present: list[str] = []  # those that were not deleted, in order
-        self.growth = 0  # by how many items the collection became larger
+        self.growth = 0  # the change in the number of items
 
     def put(self, item: str, *, before: bool, after: bool) -> None:
-        """Note that an item was there before a change, and is after it."""
+        """Note whether an item existed before a change, and after it."""
         own = before and item in self.all
         self.all.add(item)
         self.growth += after - before
@@ -146,7 +146,7 @@ class _Touched:
 
 
 class Overlay:
-    """Changes over another view, which they leave as it is."""
+    """Changes over another view, which is not modified."""
 
     __slots__ = ("_base", "_epochs", "_touched", "changes", "size")
 
@@ -155,7 +155,7 @@ class Overlay:
         self.changes: dict[str, bytes | None] = {}  # None: deleted
         self._touched: dict[str, _Touched] = {}
         self._epochs: dict[str, bytes] = {}
-        self.size = base.size  # later changes of the base are those of this, or not known here
+        self.size = base.size  # later changes of the base are in this overlay, or not known to it
 
     def get(self, key: str) -> bytes | None:
         return self.changes[key] if key in self.changes else self._base.get(key)
@@ -204,13 +204,13 @@ class Overlay:
             came_or_went = (before is None) is not (raw is None)
             touched.put(item, before=before is not None, after=raw is not None)
             if tag:
-                # The base's epoch, kept: it may go on to a commit after which this has other ids.
+                # The base's epoch as of now: later commits may change it, while this has other ids.
                 self._epochs[name] = tag if came_or_went else self.epoch(name)
         self.changes[key] = raw
 
 
 class MovingOverlay(Overlay):
-    """An overlay on a replica that goes on following commits, maybe those in the overlay."""
+    """An overlay on a replica that follows further commits, maybe those in the overlay."""
 
     __slots__ = ()
 

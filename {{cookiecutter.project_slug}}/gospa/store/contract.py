@@ -13,9 +13,9 @@ from gospa.store.alarms import AlarmIndex
 
 TAG_BYTES = 8
 NO_TAG = bytes(TAG_BYTES)  # the parent of a room's first commit
-USER = "user:"  # begins the owner of a room of a user, and no session's identity
+USER = "user:"  # begins the owner in the key of a user's room, and never a session's identity
 NO_MESSAGE = (b"", b"")
-MAX_REFUSED = 512  # refused numbers kept of a source: more than a client may have under way
+MAX_REFUSED = 512  # refused numbers kept for a source: more than a client may have in flight
 MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count exactly
 
 
@@ -23,7 +23,7 @@ MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count ex
 class Snapshot:
     """A room's whole state: encoded values by key, and the epoch of each collection.
 
-    `gospa.store.content` says what keys and epochs are.
+    `gospa.store.content` defines keys and epochs.
     """
 
     version: int
@@ -39,12 +39,12 @@ ABSENT = Snapshot(0, NO_TAG, {})  # the state of a room that is not stored
 class Numbered:
     """The mutations of one source in a change: those with the numbers `first` to `last`.
 
-    A source numbers its mutations upwards: a client in its session, or an idempotency key, which
-    has one. They are applied only if `first` is above the last number recorded. `refused` are lower
-    numbers that were not applied, in case the source repeats them because it did not get the
-    answer; `last` may be among them. The record is kept for `ttl` seconds; with 0, the numbers are
-    compared with the record, and not recorded. `visitor` is whose mutations they are, and `grown`
-    the bytes by which they make the room larger, for a store that gives each visitor a share.
+    A source is a client in its session, which numbers its mutations upwards, or an idempotency key,
+    which has one mutation. They are applied only if `first` is above the last recorded number.
+    `refused` are numbers up to `last` that were not applied, in case the source repeats them
+    because it got no answer. The record is kept for `ttl` seconds; with 0, the numbers are compared
+    with the record, and not recorded. `visitor` sent the mutations, and `grown` are the bytes by
+    which they make the room larger, for a store that limits the share of each visitor.
     """
 
     source: str
@@ -58,9 +58,9 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a store knows of a source: its last mutation, and those before it that were refused.
+    """A store's record of a source: its last mutation, and earlier ones that were refused.
 
-    `version` and `tag` are those of the last mutation's commit.
+    `version` and `tag` belong to the last mutation's commit.
     """
 
     last: int = 0
@@ -69,8 +69,8 @@ class Record:
     refused: tuple[int, ...] = ()
 
     def after(self, mutations: Numbered, version: int, tag: bytes) -> "Record":
-        """The record once `mutations` are in a commit."""
-        # Another connection may have applied the numbers up to `last` that this one gave up.
+        """The record after `mutations` were committed."""
+        # Another connection may have applied numbers up to `last` that this one abandoned.
         later = [number for number in mutations.refused if number > self.last]
         refused = (*self.refused, *later)[-MAX_REFUSED:]
         return Record(mutations.last, version, tag, refused)
@@ -78,23 +78,22 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one commit changes, and under which conditions.
+    """The changes of one commit, and its conditions.
 
-    `exists`: whether the writer believes that the room is stored. `expect`: the keys that it read,
-    with the value it saw, None where there was none. `expect_epochs`: the collections whose ids it
+    `exists`: whether the writer expects that the room is stored. `expect`: the keys that it read,
+    with the value it saw, None if there was none. `expect_epochs`: the collections whose ids it
     read, with their epoch. `expect_tag`: if given, the tag that the room must still have.
-    `message`: what to publish, in two parts; `splice` puts version and parent between them.
-    `mutations`: one of each source concerned; if the store knows one of these numbers already,
-    nothing is written. `attempt`: conflicts of this write so far, so that a store with many
-    writers can let it through in the end. `clocked`: the version is above the store's clock, in
-    microseconds, so that it is above those of an earlier room of this name, and of commits that the
-    store has lost.
+    `message`: the message to publish, in two parts; `splice` puts version and parent between them.
+    `mutations`: one entry for each source; if the store has recorded one of the numbers, it writes
+    nothing. `attempt`: conflicts of this write so far, so that a store with many writers can
+    prefer it in the end. `clocked`: the version is above the store's clock, in microseconds, so
+    that it is above those of an earlier room of this name, and of commits that the store has lost.
 
-    `visit`: hooks or `load` made it. A room that has only such changes is kept for `visited_ttl`
-    from its last visit on; once it has no values, it is deleted.
+    `visit`: hooks or `load` made the change. A room that has only such changes is kept for
+    `visited_ttl` after its last visit; once it has no values, it is deleted.
 
-    A change that sets and deletes nothing is a question: whether the conditions hold, and which of
-    its mutations the store knows. If they do, the numbers are recorded all the same.
+    A change that sets and deletes nothing is a query: whether the conditions hold, and which of its
+    mutations the store has recorded. If they hold, the numbers are recorded as in other changes.
     """
 
     tag: bytes
@@ -126,7 +125,7 @@ class Commit:
 class Known:
     """Some of the mutations were applied or refused before; nothing was written.
 
-    `records`: those of the sources concerned.
+    `records`: the records of the change's sources.
     """
 
     records: Mapping[str, Record]
@@ -136,7 +135,7 @@ class Known:
 class Conflict:
     """Another writer came first; nothing was written.
 
-    `values`: what the keys in `expect` have by now, of those that differ; None where there is none.
+    `values`: the current values of the keys in `expect` that differ; None if there is none.
     """
 
     values: Mapping[str, bytes | None] = field(default_factory=dict)
@@ -144,11 +143,11 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Another writer came first, and the values of keys do not say how; nothing was written.
+    """Another writer came first, and the change needs the whole room; nothing was written.
 
-    The room came or went, or the ids of a collection did, or the change depended on all of it.
+    The room or items of a collection were created or deleted, or the change depended on all values.
 
-    `snapshot`: the room as it is now, None if it is gone.
+    `snapshot`: the room as it is now, None if it was deleted.
     """
 
     snapshot: Snapshot | None
@@ -160,12 +159,12 @@ Outcome = Commit | Known | Conflict | Moved
 class StateStore(Protocol):
     """Versioned maps, one per room. Every method raises StoreError if the store fails.
 
-    A room is kept until its alarm (`gospa.store.alarms.ALARM`), and as long after that as others.
+    A room is kept until its alarm (`gospa.store.alarms.ALARM`), and then for its time to live.
     """
 
     @property
     def alarms(self) -> AlarmIndex:
-        """Which rooms are to be woken when."""
+        """The index of rooms by the time of their alarm."""
 
     async def load(self, room: str, *, renew: bool = True) -> Snapshot | None:
         """The room as stored, or None. Keeps it from expiring, if `renew`."""
@@ -173,17 +172,18 @@ class StateStore(Protocol):
     async def commit(self, room: str, change: Change) -> Outcome:
         """Check, write, count the version up and publish on `channel(room)`, as one atomic step.
 
-        A change that writes nothing leaves version and tag as they are; its Commit has them. The
+        A change that writes nothing does not change version and tag; its Commit has them. The
         message may be as large as a room (`GOSPA_ROOM_SIZE`).
 
         Raises StoreUnavailable if the change may have been written, or may be written later; a
-        numbered one can be repeated with a new tag. After any other StoreError, nothing is written.
+        change with numbers can be repeated with a new tag. After any other StoreError, nothing is
+        written.
         """
 
     async def latest_tags(self, rooms: Sequence[str]) -> dict[str, bytes]:
         """The tag of each room's last commit, NO_TAG without one. Keeps rooms from expiring.
 
-        Rooms on a failing node are left out. Raises StoreError if that is all of them.
+        Rooms on a failing node are left out. Raises StoreError if all nodes fail.
         """
 
     async def hold_lease(self, lease: str, ttl: float) -> None:
@@ -195,13 +195,13 @@ class StateStore(Protocol):
     def names(self) -> AsyncIterator[str]:
         """The names of all rooms, in no order.
 
-        One may come twice; one that is stored or deleted meanwhile may be missing.
+        A name may occur twice; a room that is stored or deleted meanwhile may be missing.
         """
 
     def damaged(self) -> AsyncIterator[tuple[str, str]]:
-        """Records that cannot be read besides those that `names` has: each key, and the reason.
+        """Unreadable records other than the rooms in `names`: each key, and the reason.
 
-        One may come twice. This changes nothing.
+        A record may occur twice. This changes nothing.
         """
 
     async def delete(self, room: str) -> None:
@@ -209,13 +209,13 @@ class StateStore(Protocol):
 
 
 def session_of(room: str) -> str:
-    """The identity of the session whose own room it is, which is deleted with it; "" for others."""
+    """The identity of the session to which the room belongs; "" for other rooms."""
     owner = room.partition("@")[2].partition("#")[0]
     return "" if owner.startswith(USER) else owner
 
 
 def lifetime(room: str, settings: Settings) -> float:
-    """The seconds for which a room is kept that is neither changed nor visited."""
+    """The seconds for which a room is kept after its last change or visit."""
     own = bool(session_of(room))
     return min(settings.room_ttl, settings.session_idle) if own else settings.room_ttl
 

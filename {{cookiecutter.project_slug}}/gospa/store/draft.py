@@ -10,10 +10,10 @@ from gospa.store.content import Overlay, View
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What a draft read and changed.
+    """The reads and changes of a draft.
 
-    `read`: keys with the value found there, None without one. `epochs`: those of the collections
-    whose ids were read. `whole`: whether the outcome depends on the whole room.
+    `read`: keys with the value that was read, None without one. `epochs`: the epochs of the
+    collections whose ids were read. `whole`: whether the outcome depends on the whole room.
     """
 
     read: Mapping[str, bytes | None]
@@ -33,9 +33,10 @@ class StateTooLarge(ValueError):
 class Draft:
     """A room's encoded values, for one action to read and change.
 
-    What is read here is expected by the commit, so that the action runs again if another writer
-    changed it meanwhile; what `known`, `last` and `oldest` tell is not, and may be wrong by then.
-    Setting or deleting a key that was not read is a blind write, which never conflicts.
+    The commit expects the values that were read, so that the action runs again if another writer
+    changed one meanwhile. It does not expect the results of `known`, `last` and `oldest`, which may
+    be outdated. Setting or deleting a key that was not read is a blind write, which never
+    conflicts.
     """
 
     __slots__ = ("_base", "_epochs", "_read", "_view")
@@ -57,7 +58,7 @@ class Draft:
         self._view.put(key, raw)
 
     def delete(self, key: str) -> None:
-        """Delete a key. One that is not known here is expected to be absent."""
+        """Delete a key. If it is not known here, the commit expects it to be absent."""
         if key not in self._view.changes and self._base.get(key) is None:
             self._read[key] = None
         else:
@@ -95,9 +96,9 @@ class Draft:
         return list(islice(self._view.ids(collection), excess))
 
     def attempt(self, run: "Run") -> Any:
-        """Run a function on this draft; if it raises, what it changed is undone.
+        """Run a function on this draft; if it raises, its changes are undone.
 
-        What it read is kept in any case, because its failure depends on it, too.
+        Its reads are kept in any case, because its failure depends on them as well.
         """
         inner = Draft(self._view)
         try:
@@ -117,11 +118,11 @@ class Draft:
         return self._view.size
 
     def reads(self, *, whole: bool = False) -> Edits:
-        """What was read so far, without what was changed."""
+        """The reads so far, without the changes."""
         return Edits(dict(self._read), dict(self._epochs), whole, set={}, delete=())
 
     def edits(self) -> Edits:
-        """What was read and changed so far."""
+        """The reads and changes so far."""
         changes = self._view.changes
         return Edits(
             read=dict(self._read),
@@ -132,7 +133,7 @@ class Draft:
         )
 
     def _may_be_stored(self, key: str) -> bool:
-        """Whether a key has to be deleted in the store: also one that was set without a look."""
+        """Whether a key has to be deleted in the store, also if it was a blind write."""
         return self._view.changes[key] is None and self._read.get(key, b"") is not None
 
 
@@ -148,11 +149,11 @@ Run = Callable[[Draft], Any]
 def run_all(
     runs: Iterable[Run], view: View, limit: float
 ) -> tuple[Edits, list[Any], Exception | None]:
-    """Run functions one after another, each on what those before it left, until one fails.
+    """Run functions one after another, each on the changes of those before it, until one fails.
 
-    Returns what they changed together, their results, and the error of the one that failed: what
-    it raised, or StateTooLarge above `limit` bytes. If that is the first, the edits are what it had
-    read, and change nothing.
+    Returns their combined edits, their results, and the error of the function that failed: the
+    exception that it raised, or StateTooLarge above `limit` bytes. If the first one failed, the
+    edits contain only its reads.
     """
     results, shared = list[Any](), Overlay(view)
     read, epochs = dict[str, bytes | None](), dict[str, bytes]()

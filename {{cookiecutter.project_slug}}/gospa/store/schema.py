@@ -1,4 +1,4 @@
-"""The version of a room's shape, stored with the room: `$schema`, 1 where there is none."""
+"""The version of a room's state, stored with the room: `$schema`, 1 if absent."""
 
 from collections.abc import Mapping
 
@@ -15,12 +15,12 @@ def version_of(fields: Mapping[str, bytes]) -> int:
 
 
 def encoded(version: int) -> Mapping[str, bytes]:
-    """What a room of this version stores for it."""
+    """The stored value for this version."""
     return {} if version == 1 else {KEY: encode(version)}
 
 
 def require_version(draft: Draft, version: int, room: str) -> None:
-    """Have a commit expect this version; an empty room gets it. Raises SchemaMismatch."""
+    """Let a commit expect this version; an empty room gets it. Raises SchemaMismatch."""
     raw, wanted = draft.get(KEY), encoded(version).get(KEY)
     if raw is None and wanted is not None and not draft.size:
         draft.set(KEY, wanted)

@@ -12,7 +12,7 @@ from gospa.store.alarms import ALARM, encoded_wait
 from gospa.store.codec import CodecError, check, encode
 from gospa.store.draft import Draft
 
-NATIVE = (bytes, datetime)  # types that msgpack has, besides those of JSON
+NATIVE = (bytes, datetime)  # types that msgpack has in addition to those of JSON
 MISSING: Any = object()
 _IMMUTABLE = (
     *(inspect.NoneType, inspect.BoolType, inspect.IntType, inspect.FloatType, inspect.StrType),
@@ -20,7 +20,7 @@ _IMMUTABLE = (
     *(inspect.UUIDType, inspect.DecimalType, inspect.EnumType, inspect.LiteralType),
     *(inspect.UnionType, inspect.TupleType, inspect.VarTupleType, inspect.Metadata),
 )
-# What has fields may have one of its own type.
+# Types with fields may be recursive.
 _CLASSES = (
     inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType
 )
@@ -43,7 +43,7 @@ _REFUSED: Mapping[type[inspect.Type], str] = {
 class ValueType:
     """A type that values in a room's state may have.
 
-    Raises DefinitionError, with `where` it was found, for one that state cannot hold.
+    Raises DefinitionError, which names `where` it was found, if state cannot hold it.
     """
 
     def __init__(self, kind: Any, where: str) -> None:
@@ -57,7 +57,7 @@ class ValueType:
         if problems := [problem for part in parts if (problem := refusal(part))]:
             raise DefinitionError(f"{where}: {problems[0]}")
         self.mutable = not all(map(_is_immutable, parts))
-        # Of these, the codec has to refuse values that msgspec takes, or nests without end.
+        # The codec has to check values of these types: msgspec accepts more, or they may nest.
         classes = [part.cls for part in parts if isinstance(part, _CLASSES)]
         self._open = any(isinstance(part, inspect.AnyType) for part in parts) or _twice(classes)
         self._plain = self._open and all(isinstance(part, _PLAIN) for part in parts)
@@ -78,25 +78,25 @@ class ValueType:
             if type(value) is self._exact:
                 return encode(value)
             if self._plain:
-                check(value)  # before msgspec makes text or a list of it
+                check(value)  # before msgspec converts it to text or a list
             plain = msgspec.to_builtins(value, builtin_types=NATIVE)
             if self._open:
                 check(plain)
             raw = encode(plain)
-            stored = self._decoder.decode(raw)  # it checks what is decoded, not what is assigned
-            if self._floats:  # an int that was assigned may be too large to be one in a browser
+            stored = self._decoder.decode(raw)  # it checks decoded values, not assigned ones
+            if self._floats:  # an assigned int may be too large for a browser
                 raw = self._encoded(stored)
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
             raise CodecError(f"{self.where} cannot hold {value!r:.80}: {error}") from error
         return raw
 
     def changed(self, value: Any, raw: bytes) -> bool:
-        """Whether a value that was decoded from `raw` is another one by now."""
+        """Whether a value that was decoded from `raw` has changed since."""
         try:
             now = self._encoded(value)
         except (TypeError, ValueError, OverflowError):
             return True  # and `encode` says why it cannot be stored
-        # `raw` may be of a time when its Struct had fewer fields.
+        # `raw` may have been stored when its Struct had fewer fields.
         return now != raw and now != self._encoded(self._decoder.decode(raw))
 
     @staticmethod
@@ -105,7 +105,7 @@ class ValueType:
 
 
 class Values:
-    """The decoded values of a draft. What was changed in place is noticed by `finish`."""
+    """The decoded values of a draft. `finish` finds values that were changed in place."""
 
     __slots__ = ("_cache", "draft", "frozen")
 
@@ -139,7 +139,7 @@ class Values:
         self.draft.delete(key)
 
     def wake(self, milliseconds: int | None) -> None:
-        """Have the room's alarm run that long after the commit, or not at all."""
+        """Set the wait from the commit to the room's alarm, or cancel it."""
         self._check_frozen()
         if milliseconds is None:
             self.draft.discard(ALARM)
@@ -159,7 +159,7 @@ class Values:
 
 
 def parts_of(info: inspect.Type) -> list[inspect.Type]:
-    """The types that a type is directly made of."""
+    """The types that a type contains directly."""
     found = [getattr(info, name, None) for name in ("type", "item_type", "key_type", "value_type")]
     found += [*getattr(info, "item_types", ()), *getattr(info, "types", ())]
     found += [each.type for each in getattr(info, "fields", ())]
@@ -167,7 +167,7 @@ def parts_of(info: inspect.Type) -> list[inspect.Type]:
 
 
 def _parts(info: inspect.Type, seen: set[Any]) -> Iterator[inspect.Type]:
-    """A type and all that it is made of."""
+    """A type and all types that it contains."""
     yield info
     if isinstance(info, _CLASSES):
         if info.cls in seen:
@@ -182,7 +182,7 @@ def _twice(kinds: Sequence[Any]) -> bool:
 
 
 def refusal(info: inspect.Type) -> str | None:
-    """Why state cannot hold a type, whatever it is made of; or None."""
+    """Why state cannot hold a type, regardless of the types that it contains; or None."""
     match info:
         case inspect.StructType(array_like=True):
             return f"{info.cls.__name__} is array_like, which browsers would see as a list"
@@ -195,7 +195,7 @@ def refusal(info: inspect.Type) -> str | None:
 
 
 def _is_immutable(info: inspect.Type) -> bool:
-    """Whether values of a type cannot change in place, if what they are made of cannot."""
+    """Whether values of a type are immutable, provided that the values in them are."""
     if isinstance(info, inspect.StructType):
         kind = get_origin(info.cls) or info.cls
         return bool(kind.__struct_config__.frozen)

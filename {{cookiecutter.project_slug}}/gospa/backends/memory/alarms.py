@@ -7,7 +7,7 @@ from gospa.store.alarms import Due, Entry, look_at, rounded
 
 
 class MemoryAlarmIndex:
-    """Keeps entries in a dict, with the time of the next look."""
+    """Keeps entries in a dict, with the time of the next check."""
 
     def __init__(self, alarm_of: Callable[[str], int | None]) -> None:
         """`alarm_of` gives the time of a room's alarm."""

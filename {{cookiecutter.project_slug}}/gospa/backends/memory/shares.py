@@ -1,4 +1,4 @@
-"""Who holds how much of a memory that all visitors share, so that none can fill it for others."""
+"""Each visitor's share of the memory of the store, so that no visitor can use all of it."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -7,14 +7,14 @@ from gospa.errors import StoreFull
 from gospa.rates import Visitor
 from gospa.trouble import report
 
-PART = 0.25  # of what is free: a network may hold that much, and each of its sessions what is left
+PART = 0.25  # of the free memory that a network may hold; a session may hold what is left of it
 
 
 class Shares:
     """The bytes held by each session and network.
 
-    What one may hold depends on what is free: the first network gets a fifth of an empty store, and
-    each further one a part of the rest, so that later visitors find space, too.
+    The limit depends on the free memory: the first network gets a fifth of an empty store, and each
+    further one a fraction of the rest, so that later visitors find space as well.
     """
 
     def __init__(self, held: Iterable[Mapping[Visitor, int]] = ()) -> None:
@@ -23,7 +23,7 @@ class Shares:
             self.add(each)
 
     def check(self, added: Mapping[Visitor, int], free: float) -> None:
-        """Raise StoreFull if somebody adds more than its share."""
+        """Raise StoreFull if a visitor adds more than its share."""
         for (session, network), more in added.items():
             if more > 0 and network:
                 left = PART * free - self._networks[network]
@@ -33,7 +33,7 @@ class Shares:
                     raise StoreFull(text)
 
     def add(self, added: Mapping[Visitor, int]) -> None:
-        """Count bytes; negative ones are gone."""
+        """Count bytes that were added, or removed if negative."""
         for (session, network), more in added.items():
             for counts, key in ((self._sessions, session), (self._networks, network)):
                 counts[key] += more
@@ -49,10 +49,10 @@ class Holders:
         self._total = 0
 
     def add(self, added: Mapping[Visitor, int], size: int) -> Counter[Visitor]:
-        """Count what a change of the room added, which takes `size` bytes since.
+        """Count the bytes that a change added to the room, which now takes `size` bytes.
 
-        Returns by how much the bytes of each visitor changed. What one removed of others' bytes
-        comes off those who hold most.
+        Returns by how much the bytes of each visitor changed. If a visitor removed bytes of others,
+        they are subtracted from the largest holders.
         """
         before = {visitor: self.held[visitor] for visitor in added}
         for visitor, more in added.items():

@@ -75,7 +75,7 @@ _Records = dict[tuple[str, str], Record]  # by room and source
 
 
 class _Kept(NamedTuple):
-    """A record in the store, when it expires, and whose mutations it is of."""
+    """A record in the store, when it expires, and the visitor of its mutations."""
 
     record: Record
     expires: float
@@ -87,7 +87,7 @@ def _size(records: Iterable[Record]) -> int:
 
 
 def _added(change: Change, overhead: int) -> Counter[Visitor]:
-    """The bytes that each visitor adds, of which the first one has the overhead."""
+    """The bytes that each visitor adds; the first one also pays the overhead."""
     added = Counter[Visitor]()
     for each in change.mutations:
         if each.visitor is not None:
@@ -172,7 +172,7 @@ class MemoryStateStore:
                 yield room
 
     async def damaged(self) -> AsyncIterator[tuple[str, str]]:
-        nothing: tuple[tuple[str, str], ...] = ()  # it was stored by this very process
+        nothing: tuple[tuple[str, str], ...] = ()  # this process itself has stored everything
         for each in nothing:
             yield each
 
@@ -183,7 +183,7 @@ class MemoryStateStore:
     def _known(self, room: str, newest: int, change: Change) -> Known | None:
         """The records of a change's sources if one of its mutations is in them.
 
-        The room may have been deleted since: a client would wait for a version beyond the newest.
+        The room may have been deleted since: a client must not wait for a version above the newest.
         """
         found = {
             mutations.source: replace(record, version=min(record.version, newest))
@@ -201,7 +201,7 @@ class MemoryStateStore:
         return kept.record if kept and kept.expires > time.monotonic() else None
 
     def _after(self, room: str, version: int, change: Change) -> _Records:
-        """The records of a change's sources once it is applied, of those that are kept."""
+        """The records of a change's sources after it, of those that are kept."""
         return {
             (room, each.source): (self._record(room, each.source) or Record()).after(
                 each, version, change.tag
