@@ -1,4 +1,4 @@
-"""Commands that need the application, not only what is stored."""
+"""Commands that need the application, not only the stores."""
 
 import argparse
 import json
@@ -41,7 +41,7 @@ async def types(app: Sanic, options: argparse.Namespace) -> Rows:
 
 
 def argument(text: str) -> tuple[str, Any]:
-    """`name=value`; a value that is not JSON is text."""
+    """Parse `name=value`; a value that is not JSON is text."""
     name, separator, value = text.partition("=")
     if not separator:
         raise argparse.ArgumentTypeError(f"write name=value, not {text}")

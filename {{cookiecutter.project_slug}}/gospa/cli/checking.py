@@ -1,4 +1,4 @@
-"""The command that reads all that is stored, and names each record that does not fit."""
+"""The command that reads all stored records, and lists those that do not fit."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from gospa.live.inspection import Finding, inspect_rooms
 from gospa.sessions.inspection import KINDS, inspect_records
 from gospa.web.static import FILES
 
-PROGRESS = 1000  # records after which it says how far it is
+PROGRESS = 1000  # records between progress messages
 
 
 async def check(stores: Stores, _: argparse.Namespace) -> Rows:
@@ -34,7 +34,7 @@ async def check(stores: Stores, _: argparse.Namespace) -> Rows:
 
 
 async def _findings(stores: Stores) -> AsyncIterator[Finding | None]:
-    """What is to be said of each record that processes share."""
+    """A report on each record in the shared backends."""
     if stores.backends.state.shared:
         async for finding in inspect_rooms(stores.state, stores.router):
             yield finding

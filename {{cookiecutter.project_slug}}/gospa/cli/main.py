@@ -42,7 +42,7 @@ COMMANDS = {
     "revoke-sessions": revoke,
 }
 OF_SESSIONS = ("sessions", "revoke-sessions")
-OF_APP = {"call": call, "types": types}  # which need the application, not only what is stored
+OF_APP = {"call": call, "types": types}  # commands that need the application, not only the stores
 WITHOUT_ROOMS = ("check", "settings", "types")
 NOT_SHARED = "this is in the memory of the workers, and no other process can read it"
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _answer(options: argparse.Namespace) -> Rows:
-    """What the command writes. Raises Problem, and what the stores raise."""
+    """The rows that the command writes. Raises Problem, and errors of the stores."""
     application = importlib.import_module("app")
     backends: Backends = application.BACKENDS
     backend = backends.storage if options.command in OF_SESSIONS else backends.state

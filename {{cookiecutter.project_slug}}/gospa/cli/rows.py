@@ -1,4 +1,4 @@
-"""What commands write: one JSON object a line."""
+"""The output of commands: one JSON object per line."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ Rows = list[Row]
 
 
 class Problem(Exception):
-    """Why the command cannot be done."""
+    """The reason why a command cannot be executed."""
 
 
 def show(row: Row) -> None:

@@ -1,4 +1,4 @@
-"""Commands that show and change what is stored."""
+"""Commands that show and change stored data."""
 
 import argparse
 import re
@@ -37,7 +37,7 @@ class Stores:
 async def settings(stores: Stores, _: argparse.Namespace) -> Rows:
     """Show all settings, without passwords"""
     values = msgspec.structs.asdict(stores.settings)
-    address = stores.settings.redis_url.partition("?")[0]  # what follows may be a password, too
+    address = stores.settings.redis_url.partition("?")[0]  # the options may have a password as well
     values["redis_url"] = re.sub(":[^/@]*@", ":***@", address)
     return [{"setting": name, "value": value} for name, value in values.items()]
 
@@ -74,7 +74,7 @@ async def room(stores: Stores, options: argparse.Namespace) -> Rows:
 
 async def delete(stores: Stores, options: argparse.Namespace) -> Rows:
     """Delete a room; its members see the defaults"""
-    with suppress(StoreCorrupt):  # which is a reason to delete it
+    with suppress(StoreCorrupt):  # a corrupt room can be deleted as well
         if await stores.state.load(options.name, renew=False) is None:
             raise Problem(f"there is no room {options.name}")
     await stores.state.delete(options.name)

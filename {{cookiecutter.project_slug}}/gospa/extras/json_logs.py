@@ -1,6 +1,6 @@
 """Writes the log as JSON where GOSPA_LOG_FORMAT=json.
 
-A line has the ids of the request and of the connection that it belongs to.
+Each line has the ids of its request and of its connection.
 """
 
 from logging import LogRecord

@@ -1,8 +1,8 @@
 """Publishes `gospa.STATS` of all workers of this host at /health/metrics, for Prometheus.
 
-A scrape reaches any one worker. So each process copies its numbers into its row of memory that all
-of them share, once a second, and the worker that answers adds the rows up. There are no files that
-a killed process could leave.
+A scrape reaches an arbitrary worker. So each process copies its numbers into its row of shared
+memory once a second, and the worker that answers sums the rows. There are no files that a killed
+process could leave behind.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from sanic.response import raw
 
 from gospa import BUCKETS, REASONS, STATS, shared, tasks
 
-INTERVAL = 1.0  # seconds between copies, and between the pages that are made of them
-ROWS = 64  # at least; each worker has two, one of which its successor may use already
+INTERVAL = 1.0  # seconds between copies, and between renderings of the page
+ROWS = 64  # at least; each worker has two, because its successor may start before it ends
 MAIN = -1  # the index of the main process
 
 GAUGES = ("connections", "rooms", "members")
@@ -80,7 +80,7 @@ blueprint = Blueprint("metrics")
 
 
 def install(app: Sanic) -> None:
-    """Serve the metrics. Keep them from the public, as GOSPA_HEALTH_ADDRESS does."""
+    """Serve the metrics. Set GOSPA_HEALTH_ADDRESS, so that they are not public."""
     app.blueprint(blueprint)
 
     @app.main_process_start
@@ -134,11 +134,11 @@ WIDTH = 1 + len(NAMES)  # with the process id first
 class Table:
     """Rows of numbers, one for each process. Workers of one index use two rows in turn.
 
-    Sanic counts the index up whenever it scales, so there may be no such rows, or they may be
-    taken; then a worker uses any row whose process is gone.
+    Sanic increments the index whenever it scales, so these rows may not exist, or may be in use;
+    then a worker uses any row whose process has ended.
 
-    A worker goes on from what the process before it in the same row counted, so that sums never
-    fall; its gauges count only while it lives.
+    A worker continues the counters of the previous process in its row, so that sums never fall;
+    its gauges count only while it runs.
     """
 
     def __init__(self, cells: MutableSequence[float], index: int) -> None:
@@ -160,7 +160,7 @@ class Table:
             await asyncio.sleep(INTERVAL)
 
     def run_in_thread(self) -> None:
-        """Publish the main process's numbers for ever."""
+        """Publish the main process's numbers forever."""
         while True:
             self.publish()
             time.sleep(INTERVAL)
@@ -177,7 +177,7 @@ class Table:
             self._cells[cell] = value
 
     def page(self) -> bytes:
-        """The exposition, made at most once a second."""
+        """The exposition, rendered at most once a second."""
         now = time.monotonic()
         if now >= self._due:
             self.publish()
@@ -200,14 +200,14 @@ class Table:
 def _lives(pid: int) -> bool:
     if not pid:
         return False
-    with suppress(OSError):  # gone, or its number is another user's process by now
+    with suppress(OSError):  # it ended, or its id now belongs to another user's process
         os.kill(pid, 0)
         return True
     return False
 
 
 class Families:
-    """What `prometheus_client` writes of these sums."""
+    """These sums for `prometheus_client`."""
 
     def __init__(self, sums: dict[str, list[float]]) -> None:
         self._sums = sums

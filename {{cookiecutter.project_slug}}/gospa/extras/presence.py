@@ -1,6 +1,6 @@
-"""Lists who is in a room, as the state of a second room named `<room>#members`.
+"""Lists the members of a room, as the state of a second room named `<room>#members`.
 
-So the list reaches browsers and resumes like any other state. A room lists each tab, or with
+So clients receive the list, and resume it, like any other state. A room lists each tab, or with
 `presence = "people"` each user once, with the count of the user's tabs; visitors without a log-in
 are listed by tab.
 """
@@ -14,12 +14,12 @@ from sanic import Sanic
 
 from gospa import Access, Items, Member, Room, Session, State, UnknownRoom
 
-LONGEST = 100  # characters of a user whose item has the name as its id
+LONGEST = 100  # characters of a user's name that is used as the id of an item
 SUFFIX = "#members"  # no other room's name has this character
 
 
 class Person(Struct):
-    """Someone in a room. Nobody has verified `claims`, which the client says of itself."""
+    """A member of a room. `claims` is sent by the client, and not verified."""
 
     user: str | None
     info: dict[str, Any]
@@ -35,14 +35,14 @@ class MembersState(State):
 
 
 def install(app: Sanic) -> None:
-    """Keep lists for all rooms whose class says `presence`."""
+    """Keep lists for all rooms whose class sets `presence`."""
     app.ctx.router.derive(SUFFIX, Members)
 
 
 class Members(Room[MembersState]):
-    """The list of a room's members. Joining it lists the member.
+    """The list of a room's members. A client that joins it is added to it.
 
-    Raises UnknownRoom for a room that keeps none.
+    Raises UnknownRoom for a room without a list.
     """
 
     pattern = f"<room>{SUFFIX}"
@@ -78,7 +78,7 @@ class Members(Room[MembersState]):
     def left(self, state: MembersState, member: Member) -> None:
         state.count -= 1
         if not state.count:
-            del state.count  # so that nothing is left of a list without members
+            del state.count  # so that an empty list stores nothing
         key = self._key(member)
         if key in state.people:
             state.people[key].tabs -= 1
@@ -89,7 +89,7 @@ class Members(Room[MembersState]):
         if self._room.presence != "people" or member.user is None:
             return member.id
         digest = hashlib.sha256(member.user.encode()).hexdigest()
-        # An id of an item is shorter than a user's name may be.
+        # A user's name may be longer than an item's id.
         return f"user:{member.user}" if len(member.user) <= LONGEST else f"long:{digest}"
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""Parts of the Python client (`gospa.client`): its rooms, their state, and what is sent again."""
+"""Parts of the Python client (`gospa.client`): its rooms, their state, and repeated requests."""

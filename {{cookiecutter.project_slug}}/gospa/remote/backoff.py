@@ -1,4 +1,4 @@
-"""When to try again what failed."""
+"""Delays before a failed operation is retried."""
 
 import random
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def backoff(attempt: int, first: float, longest: float) -> float:
 
 
 class Retry:
-    """Calls a function after a delay, which is longer each time until there was a success."""
+    """Calls a function after a delay, which grows with each call until a success."""
 
     def __init__(self, later: Later, function: Callable[[], None]) -> None:
         """`later` calls a function after that many seconds."""
@@ -25,18 +25,18 @@ class Retry:
         self.waiting = False
 
     def start(self) -> None:
-        """Call the function later, unless that is due already."""
+        """Schedule the function, unless it is already scheduled."""
         if not self.waiting:
             self.waiting = True
             self._later(backoff(self._attempt, *UNAVAILABLE), self._call)
             self._attempt += 1
 
     def cancel(self) -> None:
-        """Do not call the function."""
+        """Cancel the scheduled call."""
         self.waiting = False
 
     def succeed(self) -> None:
-        """Begin with short delays again."""
+        """Start again with short delays."""
         self._attempt = 0
 
     def _call(self) -> None:

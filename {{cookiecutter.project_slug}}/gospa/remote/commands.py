@@ -19,7 +19,7 @@ class Command:
 
     id: bytes
     frame: bytes
-    session: str | None  # public id of the session that it was made in
+    session: str | None  # public id of the session in which it was created
     done: Callable[[Any, Exception | None], None]
     in_progress: bool = False  # sent over this connection, which has to answer it
 
@@ -36,7 +36,7 @@ def refusal(
 
 
 class Commands:
-    """Sends commands, in no order, and again with the same id whenever one may not have ended."""
+    """Sends commands, in any order, and repeats them with the same id until they are answered."""
 
     def __init__(self, room: str, send: Callable[[bytes], None], later: Later) -> None:
         self._room, self._send = room, send
@@ -52,11 +52,11 @@ class Commands:
         self._send_pending()
 
     def withdraw(self, id: bytes) -> None:
-        """Do not send a command again, as nobody waits for it."""
+        """Do not send a command again, because no caller waits for it."""
         self._pending.pop(id, None)
 
     def resume(self, session: str | None, frame_size: int) -> None:
-        """Reject what may not be sent over a new connection. Sizes are bytes."""
+        """Reject commands that may not be sent over a new connection. Sizes are in bytes."""
         for command in list(self._pending.values()):
             if error := refusal(command.frame, command.session, session, frame_size, self._room):
                 self._finish(command, error)
@@ -79,7 +79,7 @@ class Commands:
             self._finish(command, error)
 
     def answer(self, message: Message) -> None:
-        """Handle a DONE or ERROR for a command, if that is this room's and without an answer."""
+        """Handle a DONE or ERROR for a command, if it is an unanswered one of this room."""
         command = self._pending.get(message[1])
         if command is None:
             return

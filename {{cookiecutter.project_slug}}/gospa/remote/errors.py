@@ -1,12 +1,12 @@
-"""What a client's methods raise."""
+"""Exceptions of a client's methods."""
 
 
 class Refused(Exception):
-    """A request was refused; `code` is one of docs/protocol.md, or one of this client's own.
+    """A request was refused; `code` is one of docs/protocol.md, or one of the client's own codes.
 
-    These are `invalid` and `too_large` (the server would not take the message), `overflow` (too
-    many requests are pending), `left`, and `other_session`: the client reconnected under another
-    session, so the request is not sent again, although it may have been applied.
+    The client's codes are `invalid` and `too_large` (the server would not accept the message),
+    `overflow` (too many requests are pending), `left`, and `other_session`: the client reconnected
+    under another session, so the request is not repeated, although it may have been applied.
     """
 
     def __init__(self, code: str, text: str, room: str | None) -> None:

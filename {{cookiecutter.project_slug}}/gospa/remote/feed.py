@@ -1,4 +1,4 @@
-"""Items for readers that wait for them, in the order in which they came."""
+"""Queues of items for waiting readers, in order of arrival."""
 
 import asyncio
 from collections import deque
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 class Feed(Generic[Item]):
-    """Items that were not read yet; of more than `longest`, the oldest are dropped."""
+    """Unread items; if there are more than `longest`, the oldest are dropped."""
 
     def __init__(self, longest: int | None = None) -> None:
         self._items: deque[Item] = deque(maxlen=longest)
@@ -21,12 +21,12 @@ class Feed(Generic[Item]):
         self._news.set()
 
     def end(self, error: Exception) -> None:
-        """Have `next` raise this once all items were read."""
+        """Let `next` raise this once all items were read."""
         self._error = error
         self._news.set()
 
     async def next(self, meets: Callable[[Item], bool] = lambda _: True) -> Item:
-        """Remove and return the oldest item that meets a condition, once there is one."""
+        """Wait for the oldest item that meets a condition; remove and return it."""
         while True:
             for index, item in enumerate(self._items):
                 if meets(item):

@@ -13,9 +13,9 @@ from gospa.remote.state import ClientState
 from gospa.store.codec import encode
 
 MAX_PENDING = 500  # mutations of a room
-OVERDUE = 2.0  # seconds between looks for acknowledged commits whose state has not arrived
-LOST = frozenset({"kicked", "unauthorized"})  # codes after which a room is not shown any more
-NEVER_OF_JOIN = frozenset({"rate_limited", "unlisted"})  # codes that concern no membership
+OVERDUE = 2.0  # seconds between checks for acknowledged commits whose state has not arrived
+LOST = frozenset({"kicked", "unauthorized"})  # codes that end the membership
+NEVER_OF_JOIN = frozenset({"rate_limited", "unlisted"})  # codes that never answer a JOIN
 
 Message = list[Any]
 
@@ -26,14 +26,14 @@ class Mutation:
 
     number: int
     frame: bytes
-    session: str | None  # public id of the session that it was made in
+    session: str | None  # public id of the session in which it was created
     done: Callable[[Any, Exception | None], None]
     sent: bool = False  # over any connection: it may have been applied
     in_progress: bool = False  # sent over this connection, which has to answer it
     version: int | None = None  # of its commit, once it is acknowledged
     result: Any = None
-    overdue: bool = False  # its commit had not arrived at the last look
-    asked: bool = False  # acknowledged before the JOIN that is not answered yet
+    overdue: bool = False  # its commit had not arrived at the last check
+    asked: bool = False  # acknowledged before the pending JOIN
 
 
 Stage = Enum("Stage", ["ABSENT", "JOINING", "JOINED"])  # over the current connection
@@ -95,7 +95,7 @@ class Membership:
         """
         newest = self.version
         for mutation in self._acknowledged():
-            mutation.asked |= self._stage is not Stage.JOINING  # else JOINED may answer an earlier
+            mutation.asked |= self._stage is not Stage.JOINING  # else JOINED may answer an earlier one
             newest = max(newest, mutation.version or 0)
         details = [] if self._details is None else [self._details]
         tag = None if self._gap else self.tag
@@ -111,7 +111,7 @@ class Membership:
             mutation.in_progress = False
 
     def end(self, error: Exception, *, recall: bool = False) -> None:
-        """Reject what has no answer with `error`, and ignore further states and events.
+        """Reject unanswered requests with `error`, and ignore further states and events.
 
         With `recall`, the server is asked about mutations that may have been applied before.
         """
@@ -191,7 +191,7 @@ class Membership:
             case [wire.ERROR, _, "unavailable" | "not_joined", *_] if self.error is not None:
                 self._finish(mutation, self.error)
             case [wire.ERROR, _, "unavailable", *_]:
-                for each in self._unanswered():  # the server takes no later one before this
+                for each in self._unanswered():  # the server accepts no later one before this
                     each.in_progress &= each.number < mutation.number
                 self._retry.start()
             case [wire.ERROR, _, code, text, *_]:
@@ -224,7 +224,7 @@ class Membership:
     def _miss(self) -> None:
         """A commit is missing: keep the state, and ask for the whole one."""
         self._gap = True
-        if self.joined:  # else the answer to a JOIN shows whether it still is
+        if self.joined:  # otherwise the answer to a JOIN shows whether one is missing
             self.enter()
 
     def _arrive(

@@ -1,4 +1,4 @@
-"""A joined room as Python programs use it."""
+"""A joined room, for Python programs."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ class Event(NamedTuple):
     """An event of a room.
 
     `sender` is None for the application, else a map: `id`, the sender's `Client.member`; `user`,
-    or None without a log-in; and `info`, what the room's `introduce` says of the sender.
+    or None without a log-in; and `info`, the result of the room's `introduce` for the sender.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Event(NamedTuple):
 
 
 class ClientRoom:
-    """A joined room. Its methods raise what ended it: Refused (also after `leave`), or Closed."""
+    """A joined room. After its end, its methods raise Refused (also after `leave`) or Closed."""
 
     def __init__(
         self, membership: Membership, uplink: Uplink, rooms: MutableMapping[str, Self]
@@ -90,7 +90,7 @@ class ClientRoom:
         await self._mutate(wire.WRITE, {field: value}, [])
 
     async def delete(self, field: str) -> None:
-        """Have such a field show its default again, as `call` does."""
+        """Reset such a field to its default, as `call` does."""
         await self._mutate(wire.WRITE, {}, [field])
 
     async def run(self, command: str, /, **args: Any) -> Any:
@@ -150,7 +150,7 @@ class ClientRoom:
             raise TimeoutError(f"{self.name}: no event {name!r} arrived") from error
 
     def changes(self) -> AsyncGenerator[State, None]:
-        """The current state, then the newest one after each change; a slow reader skips some."""
+        """Yield the current state, then the newest after each change; slow readers skip some."""
         return read(self._states, self._follow(self._states, self._current(1)))
 
     async def until(self, meets: Callable[[State], bool]) -> State:

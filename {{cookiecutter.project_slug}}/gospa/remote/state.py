@@ -1,7 +1,7 @@
 """A client's copy of a room's state: fields, and collections whose items are in the order of ids.
 
-A key of the chain is `<field>` or `<collection>/<id>`. Keys that begin with `$` are the engine's,
-and are not shown. What was shown is never changed: later states share what a commit left as it was.
+A key of the chain is `<field>` or `<collection>/<id>`. Keys that begin with `$` belong to the
+engine, and are not in the state. States are immutable: later states share the unchanged parts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ class Collection:
 
     @property
     def shown(self) -> Mapping[str, Any]:
-        """The items in the order of their ids, by Unicode code points; it stays as it is."""
+        """The items in the order of their ids, by Unicode code points; immutable."""
         if self._shown is None:
             if not self._ordered:
                 self._items, self._ordered = dict(sorted(self._items.items())), True
@@ -67,7 +67,7 @@ class ClientState:
         return self._shown
 
     def replace(self, values: Mapping[str, Any]) -> None:
-        """Take the whole stored state."""
+        """Replace the state with a snapshot."""
         self._fields, self._collections = {}, {}
         self.apply(values, ())
 
@@ -90,7 +90,7 @@ class ClientState:
                 self._collections[name].discard(item)
 
     def describe(self, defaults: Mapping[str, Any], collections: Iterable[str]) -> None:
-        """Take the fields' defaults, and the names of the collections."""
+        """Set the fields' defaults, and the names of the collections."""
         named = tuple(collections)
         if (defaults, named) != (self._defaults, self._named):
             self._defaults, self._named, self._shown = defaults, named, None

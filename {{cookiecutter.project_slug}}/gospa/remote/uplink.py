@@ -1,4 +1,4 @@
-"""What the rooms of one client share: the connection, its limits, and the numbers of mutations."""
+"""Shared by the rooms of a client: the connection, its limits, and the numbers of mutations."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ def checked(name: str, longest: int = MAX_NAME) -> str:
 
 
 class Uplink:
-    """What the rooms of a client share."""
+    """The connection that the rooms of a client share."""
 
     def __init__(self, patience: float | None = None) -> None:
-        self.patience = patience  # seconds of one wait
+        self.patience = patience  # seconds that one wait may take
         self.websocket: ClientConnection | None = None
         self.server: Mapping[str, Any] = {}  # its data in WELCOME
         self.session: Mapping[str, Any] | None = None
@@ -64,7 +64,7 @@ class Uplink:
         return raw
 
     def number(self) -> int:
-        """The next mutation's."""
+        """The number of the next mutation."""
         self._number += 1
         return self._number
 
@@ -77,7 +77,7 @@ class Uplink:
         self._outbox.put_nowait(raw)
 
     async def write(self, websocket: ClientConnection) -> None:
-        """Send what is posted, until the connection is closed."""
-        with suppress(ConnectionClosed):  # the reader raises it, after what arrived before
+        """Send posted frames until the connection is closed."""
+        with suppress(ConnectionClosed):  # the reader raises it, after earlier messages
             while True:
                 await websocket.send(await self._outbox.get())

@@ -1,4 +1,4 @@
-"""Which HTTP requests are too much: too many of an address, too large, too slow, or misshapen."""
+"""Limits of HTTP requests: their rate for an address, and the size and time of each."""
 
 import resource
 from collections import Counter
@@ -18,22 +18,22 @@ from gospa.web.routes import streams
 
 BURST = 30.0  # seconds' worth of `requests_per_second` may come at once
 UNIT = 8192  # bytes of a body that count as another request
-BODIES = 64  # bodies of the largest size that an address may have under way
+BODIES = 64  # bodies of the maximum size that an address may have in progress
 SIX = 6  # connections to one host that a browser opens for HTTP/1.1, besides its socket
 PART = 0.5  # of the files that a worker may have open, for the connections of one address
 
 
 class RequestLimits:
-    """What each address has sent, in this worker.
+    """The requests and connections of each address in this worker.
 
-    An address is "" where the client has none, as on a unix socket; it is not limited.
+    The address is "" if the client has none, as on a unix socket; it is not limited.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._requests = Rates(settings.requests_per_second, BURST)
-        self.unfinished: Counter[str] = Counter()  # bytes of bodies that are on their way
-        self.connections: Counter[str] = Counter()  # over which requests may come
+        self.unfinished: Counter[str] = Counter()  # bytes of bodies that are still arriving
+        self.connections: Counter[str] = Counter()  # HTTP connections
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most_connections = min(SIX * settings.connections_per_address, int(PART * files))
 
@@ -55,7 +55,7 @@ class RequestLimits:
             del self.connections[network]
 
     def admit(self, request: Request) -> None:
-        """Count a request, and refuse it before its body is read if it is too much."""
+        """Count a request, and refuse it above a limit, before its body is read."""
         stream: Any = request.stream
         if stream.protocol.operators:
             return
@@ -63,7 +63,7 @@ class RequestLimits:
             self._charge(request, 1)
         elif streams(request):
             self._charge(request, 1)
-            stream.limit_body(inf, None)  # what it reads is its own affair: see `stream_body`
+            stream.limit_body(inf, None)  # the route has its own limits: see `stream_body`
         else:
             limit = self._settings.body_size
             self._charge(request, 1 + min(_size(stream, limit), limit) / UNIT)
@@ -73,7 +73,7 @@ class RequestLimits:
                 raise self.refused(error, "size", request) from None
 
     def _charge(self, request: Request, amount: float) -> None:
-        """Count a request, also one that is refused for its size."""
+        """Count a request, also if it is refused because of its size."""
         network, most = network_of(request.client_ip), self._settings.requests_per_second * BURST
         if wait := self._requests.wait(network, min(amount, most)):
             raise self._too_many("requests (GOSPA_REQUESTS_PER_SECOND)", "rate", wait, request)
@@ -81,7 +81,7 @@ class RequestLimits:
 
     @contextmanager
     def arriving(self, request: Request) -> Iterator[None]:
-        """Count the body of a request while it arrives: meanwhile it takes memory."""
+        """Count the body of a request while it arrives, because it takes memory."""
         network = network_of(request.client_ip)
         size = _size(request.stream, self._settings.body_size)
         if network and self.unfinished[network] + size > BODIES * self._settings.body_size:
@@ -109,8 +109,8 @@ class RequestLimits:
 async def stream_body(request: Request, *, size: int, timeout: float) -> AsyncIterator[bytes]:  # noqa: ASYNC109
     """The body of a request piece by piece, for a route with `stream=True`.
 
-    It has to arrive within `timeout` seconds, and may have `size` bytes; else the answer is 408 or
-    413, if the route does not catch the exception.
+    It has to arrive within `timeout` seconds, and may have `size` bytes; otherwise the answer is
+    408 or 413, if the route does not catch the exception.
     """
     limits, stream = limits_of(request.app), request.stream
     assert isinstance(stream, Requests)  # noqa: S101 - the application's only kind
@@ -130,5 +130,5 @@ def limits_of(app: Sanic) -> RequestLimits:
 
 
 def _size(stream: Any, unknown: int) -> int:
-    """The size of a body as far as it is known before it is read."""
+    """The size of a body, as far as known before it is read."""
     return unknown if stream.request_body == "chunked" else int(stream.request_bytes)

@@ -1,6 +1,6 @@
 """The browser client as one module, so that a page gets it in one request.
 
-Only for the engine's own modules, whose forms it knows: `import { a } from './b.js'`, `export`
+It supports only the forms that the engine's own modules use: `import { a } from './b.js'`, `export`
 before a declaration, and `export { a } from './b.js'` in the entry. Each module becomes a function
 that returns what it exports. Comments are left out.
 """
@@ -31,7 +31,7 @@ def bundle(folder: Path) -> str:
 
 
 def _functions(folder: Path, name: str, seen: set[str]) -> Iterator[str]:
-    """A module as a function, after those that it imports."""
+    """A module as a function, after the modules that it imports."""
     if name in seen:
         return
     seen.add(name)

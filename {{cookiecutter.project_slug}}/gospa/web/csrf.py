@@ -22,15 +22,15 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 def csrf_exempt(handler: Handler) -> Handler:
     """Let pages of all origins send requests to a route, such as one for webhooks.
 
-    Put it below the route's decorator. The route neither believes the session's cookie, which
-    browsers send without being asked, nor sets it: let it check a signature or a token.
+    Put it below the route's decorator. The route neither reads nor sets the session's cookie, which
+    browsers send automatically: let the route check a signature or a token.
     """
     handler.csrf_exempt = True  # type: ignore[attr-defined]
     return handler
 
 
 def check_method(request: Request) -> None:
-    """Raise Forbidden for unsafe methods across origins, unless no cookie counts."""
+    """Raise Forbidden for unsafe methods across origins, unless cookies are ignored."""
     if request.method in SAFE or bearer_token(request) is not None:
         return
     if getattr(handler_of(request), "csrf_exempt", False):
@@ -47,7 +47,7 @@ def check_method(request: Request) -> None:
 def check_origin(request: Request) -> None:
     """Raise Forbidden for an origin that is neither our own nor in GOSPA_ALLOWED_ORIGINS.
 
-    Our own has the scheme, host and port that the client asked for. Behind a proxy, Sanic reads
+    Our own origin has the scheme, host and port of the request. Behind a proxy, Sanic reads
     them from headers: https://sanic.dev/en/guide/advanced/proxy-headers.html
     """
     origin = request.headers.get("origin")

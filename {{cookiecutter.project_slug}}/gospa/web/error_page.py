@@ -1,4 +1,4 @@
-"""Answers to requests that fail, as the client accepts them and our own Content-Security-Policy."""
+"""Answers to requests that fail, in a type that the client accepts, within our own CSP."""
 
 from html import escape
 from math import ceil
@@ -32,18 +32,18 @@ PAGE = """\
 
 
 class Page(BaseRenderer):
-    """A page without scripts and styles: Sanic's has both inside, which the policy forbids."""
+    """An error page without inline scripts and styles, which our CSP forbids in Sanic's page."""
 
     def minimal(self) -> HTTPResponse:
         return html(PAGE.format(title=escape(self.title), text=escape(self.text)))
 
     def full(self) -> HTTPResponse:
-        """The traceback, while debugging."""
+        """Answer with the traceback, in debug mode."""
         return TextRenderer(self.request, self.exception, self.debug).full()
 
 
 class ErrorPages(ErrorHandler):
-    """Sanic's, with our page instead of its own."""
+    """Sanic's error handler, with our page instead of its own."""
 
     def default(self, request: Request, exception: Exception) -> HTTPResponse:
         self.log(request, exception)
@@ -53,7 +53,7 @@ class ErrorPages(ErrorHandler):
 
 
 async def room_refused(_: Request, error: RoomError) -> HTTPResponse:
-    """What a room or a limit refuses to a view that does not handle it."""
+    """Answer an error of a room or a limit that the view did not catch."""
     if isinstance(error, RateLimited):
         return text(f"{error}\n", 429, {"Retry-After": str(max(1, ceil(error.wait)))})
     return text(f"{error}\n", REFUSED.get(error.code, 409))

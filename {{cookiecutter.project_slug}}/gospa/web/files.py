@@ -1,4 +1,4 @@
-"""The files that browsers load, read once: a file is known by its content, never by a time."""
+"""The files that browsers load, read once, and identified by a hash of their content."""
 
 import gzip
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 HELD = 1024 * 1024  # bytes; a larger file is read from the disk for each answer
 TEXT = ("text/", "application/json", "application/javascript", "image/svg", "application/manifest")
-SKIPPED = "node_modules"  # where it is needed, a bundler has copied what pages use
+SKIPPED = "node_modules"  # a bundler copies the files that pages use
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class File:
     content: bytes | None  # None if it is larger than HELD
     packed: bytes | None = None  # the same with gzip, if that is smaller
     path: Path | None = None  # of a larger file
-    policy: str = ""  # of a page: what its Content-Security-Policy has to allow, see `pages`
+    policy: str = ""  # of a page: additions to its Content-Security-Policy, see `pages`
 
 
 def digest_of(content: bytes) -> str:
@@ -46,7 +46,7 @@ def read_folder(folder: Path, prefix: str) -> dict[str, File]:
 
 
 def signature(folders: Iterable[Path]) -> frozenset[tuple[str, int, int]]:
-    """What differs after an edit in one of the folders."""
+    """A value that changes with each edit in one of the folders."""
     found = [path for folder in folders for _, path in _walk(folder)]
     stats = [(str(path), path.stat()) for path in found]
     return frozenset((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)

@@ -1,6 +1,6 @@
-"""Forms, read within bounds: Sanic's parsers, and checks before them of what would make them slow.
+"""Forms, parsed by Sanic after checks of everything that would make its parsers slow.
 
-They take any number of fields, of headers for each part, and any of Python's codecs.
+The parsers accept any number of fields, of headers for each part, and any of Python's codecs.
 """
 
 import re
@@ -18,7 +18,7 @@ CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 
 
 class UnreadableForm(BadRequest):
-    """A body that is not a form of its Content-Type."""
+    """A body does not have the form of its Content-Type."""
 
 
 class TooManyFields(PayloadTooLarge):
@@ -28,7 +28,7 @@ class TooManyFields(PayloadTooLarge):
 def parse_form(
     body: bytes, content_type: str, most: int, *, blanks: bool = False
 ) -> tuple[RequestParameters, RequestParameters]:
-    """The fields and files of a form; without any if the body is something else.
+    """The fields and files of a form; empty if the body is not a form.
 
     Raises UnreadableForm or TooManyFields.
     """

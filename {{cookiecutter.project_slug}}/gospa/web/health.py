@@ -24,15 +24,15 @@ blueprint = Blueprint("health", url_prefix="/health")
 
 @blueprint.get("/live")
 async def live(request: Request) -> HTTPResponse:
-    """200 as long as the worker answers."""
+    """Answer 200 while the event loop runs."""
     return json({"status": "live", **_process(request.app)})
 
 
 @blueprint.get("/ready")
 async def ready(request: Request) -> HTTPResponse:
-    """503 while another host would serve better; says what fails. Includes this worker's counters.
+    """Answer 503 while another host would serve better, with the fault and this worker's counters.
 
-    A fault of the store that concerns all hosts alike is 200, unless GOSPA_READY_NEEDS_STORE.
+    If the store fails for all hosts alike, answer 200, unless GOSPA_READY_NEEDS_STORE is set.
     """
     status, serves = await _status(request.app)
     counters = {**asdict(STATS), "trouble": dict(zip(REASONS, STATS.trouble, strict=True))}
@@ -46,7 +46,7 @@ def is_for_operators(request: Request) -> bool:
 
 
 def check_port(request: Request) -> None:
-    """Raise NotFound for what is at the other port, if operators have one of their own."""
+    """Raise NotFound for a path of the other port, if health has its own port."""
     if not request.app.ctx.settings.health_address:
         return
     if request.path.startswith(PATH) != is_for_operators(request):
@@ -54,7 +54,7 @@ def check_port(request: Request) -> None:
 
 
 def check_address(address: str) -> None:
-    """Raise SettingsError unless the address for operators can be had: workers would share it."""
+    """Raise SettingsError if the address for operators is taken: workers would share it."""
     if not address:
         return
     host, port = _parts(address)
@@ -68,7 +68,7 @@ def check_address(address: str) -> None:
 
 @asynccontextmanager
 async def open_port(app: Sanic) -> AsyncIterator[None]:
-    """Have the port for operators, if there is one. All workers listen there; each may answer."""
+    """Listen at the address for operators, if it is set. All workers listen there."""
     connections: set[OperatorsProtocol] = set()
     address = app.ctx.settings.health_address
     if not address:
@@ -97,7 +97,7 @@ def _process(app: Sanic) -> dict[str, int]:
 
 
 async def _status(app: Sanic) -> tuple[str, bool]:
-    """What this worker says of itself, and whether it should get traffic."""
+    """The report of this worker, and whether it should get traffic."""
     hub, needs_store = app.ctx.hub, app.ctx.settings.ready_needs_store
     if hub.draining:
         return "draining", False
@@ -113,5 +113,5 @@ async def _status(app: Sanic) -> tuple[str, bool]:
 
 
 def _is_for_all(fault: StoreError | None) -> bool:
-    """Whether a fault concerns the store itself, not the way to it from this host."""
+    """Whether the store itself is at fault, not the connection from this host."""
     return fault is not None and not isinstance(fault, StoreUnreachable)

@@ -1,10 +1,10 @@
-"""What a page needs to load at once, and in one release: added to its HTML once.
+"""Adds to a page's HTML what it needs to load in parallel, with files of one release.
 
 - References to files under /client/ and /gospa/ get the hash of the file, `?v=...`.
 - An import map does the same for the modules that they import.
 - All modules are preloaded, instead of one level of imports after the other.
-- A small script says what is the matter when one of them does not come: `client/guard.js`.
-- While debugging, another one shows edits: `client/reload.js`.
+- A small inline script shows an error if a module does not load: `client/guard.js`.
+- In debug mode, another script shows edits: `client/reload.js`.
 """
 
 import json
@@ -26,7 +26,7 @@ _REFERENCE = re.compile(r"""(\s(?:src|href)\s*=\s*["'])(/(?:client|gospa)/[^"'?#
 _SCRIPT = re.compile(r"""<script\b[^>]*>""")
 _SOURCE = re.compile(r"""\ssrc\s*=\s*["']([^"'?]+)""")
 _FIRST = re.compile(r"<(?:link|script)\b|</head>")
-# In minified code as well. What is no import is no name of a file, and does no harm.
+# Also in minified code. A false match does not name a file, so it has no effect.
 _STATIC = re.compile(r"""\b(?:import|export)\b(?:[^'"`;()]*?\bfrom)?\s*["']([^"']+)""")
 _DYNAMIC = re.compile(r"""\bimport\s*\(\s*["']([^"']+)""")
 
@@ -45,7 +45,7 @@ class Pages:
         self._guard = _without_comments(GUARD.read_text(encoding="utf-8"))
 
     def render(self, text: str) -> tuple[str, str]:
-        """The HTML, and the sources of scripts that its Content-Security-Policy has to allow."""
+        """The HTML, and the script sources that its Content-Security-Policy has to allow."""
         modules = [
             source.group(1)
             for tag in _SCRIPT.findall(text)
@@ -86,7 +86,7 @@ class Pages:
         return f"{path}?v={file.digest}"
 
     def _imports(self, modules: list[str]) -> tuple[list[str], set[str]]:
-        """The modules that load with these, in order, and besides those that may follow later."""
+        """The modules that load with these, in order, and those that may load later."""
         loaded = self._reach(modules, _STATIC)
         return loaded, set(self._reach(modules, _STATIC, _DYNAMIC))
 

@@ -1,6 +1,6 @@
-"""An application below a path of its host (GOSPA_PATH_PREFIX): its code and routes know no prefix.
+"""An application below a path of its host (GOSPA_PATH_PREFIX), which code and routes do not see.
 
-It is removed from what requests ask for, and added to where pages and redirects lead.
+The prefix is removed from the paths of requests, and added to links and redirects.
 """
 
 import re
@@ -21,12 +21,12 @@ def removed(prefix: str, url: bytes) -> bytes:
 
 
 def add_to_location(prefix: str, response: BaseHTTPResponse) -> None:
-    """Have a redirect to a path of the application lead there."""
+    """Add the prefix to a redirect within the application."""
     place = response.headers.get("location", "") if prefix else ""
     if place.startswith("/") and not place.startswith(("//", f"{prefix}/")) and place != prefix:
         response.headers["location"] = prefix + place
 
 
 def add_to_links(prefix: str, page: str) -> str:
-    """Have the links, forms, scripts and styles of a page lead to the application."""
+    """Add the prefix to the links, forms, scripts and styles of a page."""
     return _LINKED.sub(lambda found: found[1] + prefix, page) if prefix else page

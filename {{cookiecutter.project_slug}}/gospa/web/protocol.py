@@ -1,7 +1,7 @@
-"""Sanic's HTTP protocol, with turns for pipelined requests and times that no byte extends.
+"""Sanic's HTTP protocol, which yields between pipelined requests and has fixed timeouts.
 
-Sanic answers all requests that it has received in one go, and its time-outs begin again with every
-byte.
+Sanic answers all requests that it has received without yielding, and restarts its timeouts with
+every byte.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from sanic.exceptions import BadRequest, PayloadTooLarge
 from sanic.http import Http, Stage
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
-TURN = 64  # pieces of a body that are read before others have their turn
+TURN = 64  # pieces of a body that are read before the event loop runs other work
 LINGER = 2.0  # seconds for a client to read a refusal while it still sends
 
 
 class TooSlow(BadRequest):
-    """A request that has not arrived in time. Sanic also expects a BadRequest after its answer."""
+    """A request did not arrive in time: a BadRequest, as Sanic expects after its answer."""
 
     status_code = 408
 
@@ -29,11 +29,11 @@ class Requests(Http):
 
     def init_for_request(self) -> None:
         super().init_for_request()  # type: ignore[no-untyped-call]
-        self.due: float | None = None  # by when all of what is read now has to be there
+        self.due: float | None = None  # when the current headers or body have to be complete
         self._pieces = 0
 
     def limit_time(self, timeout: float | None = None) -> None:
-        """What is read from now on has to arrive within `timeout`, or `request_timeout`."""
+        """Start the timeout for the headers or the body: `timeout`, or `request_timeout`."""
         seconds = timeout or self.protocol.app.ctx.settings.request_timeout
         self.due = asyncio.get_running_loop().time() + seconds
 
@@ -63,24 +63,24 @@ class Requests(Http):
         try:
             return await super().read()
         except PayloadTooLarge:
-            if self.stage is not Stage.HANDLER:  # the client was told
+            if self.stage is not Stage.HANDLER:  # the client has got an answer
                 await self._linger()
             raise
 
     async def discard_body(self) -> None:
-        """Read what a route did not, as Sanic does, but log nothing and keep no piece meanwhile."""
+        """Read the rest of the body, as Sanic does, but without logging and keeping it."""
         try:
             with suppress(BadRequest, PayloadTooLarge):
                 while self.request_body:
                     await self.read()
         finally:
-            if self.request_body:  # the client is too slow, sends too much, or has gone
+            if self.request_body:  # the client is too slow, sends too much, or has disconnected
                 self.keep_alive, self.request_body = False, None
 
     async def _linger(self) -> None:
-        """Discard what the client still sends, or closing would reset the connection.
+        """Discard what the client still sends, because closing would reset the connection.
 
-        The client might lose the answer: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+        The client might then lose the answer: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
         """
         self.limit_time(LINGER)
         with suppress(TooSlow):
@@ -111,7 +111,7 @@ class HttpProtocol(WebSocketProtocol):
             super().connection_lost(exc)  # type: ignore[no-untyped-call]
 
     async def receive_more(self) -> None:
-        """Wait for data, up to the time that the request has."""
+        """Wait for data, up to the timeout of the request."""
         try:
             async with asyncio.timeout_at(self._http.due):
                 await super().receive_more()  # type: ignore[no-untyped-call]
@@ -128,7 +128,7 @@ class OperatorsProtocol(HttpProtocol):
 
 
 def _address_of(transport: Any, config: Any) -> str:
-    """The client's address; "" behind a proxy, whose own it would be, and on a unix socket."""
+    """The client's address; "" on a unix socket, and behind a proxy, which has its own address."""
     if config.PROXIES_COUNT or config.REAL_IP_HEADER or config.FORWARDED_SECRET:
         return ""
     peer = transport.get_extra_info("peername")

@@ -1,4 +1,4 @@
-"""Which release of the application this is."""
+"""Identifies the release of the application."""
 
 import os
 from functools import cache
@@ -6,12 +6,12 @@ from hashlib import blake2b
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOREIGN = {"tests", "node_modules", "__pycache__"}  # folders that are no part of what is served
+FOREIGN = {"tests", "node_modules", "__pycache__"}  # folders that are not part of the application
 
 
 @cache
 def code_digest() -> str:
-    """A hash of the application's Python code: that of all modules below its folder."""
+    """A hash of the application's Python code: of all modules below its folder."""
     digest = blake2b(digest_size=12)
     for place, folders, names in os.walk(ROOT):
         folders[:] = sorted(each for each in folders if _is_own(place, each))

@@ -1,4 +1,4 @@
-"""Which handler a request is for."""
+"""Finds the handler of a request."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from sanic.router import Router
 
 
 class Routes(Router):
-    """Finds the route of GET for HEAD as well; Sanic leaves the body out."""
+    """Uses the route of GET for HEAD as well; Sanic omits the body."""
 
     def get(self, path: str, method: str, host: str | None) -> Any:  # type: ignore[override] # cached
         try:
@@ -17,11 +17,11 @@ class Routes(Router):
         except MethodNotAllowed:
             if method != "HEAD":
                 raise
-            return super().get(path, "GET", host)  # not all errors name the methods
+            return super().get(path, "GET", host)  # because not all errors list the methods
 
 
 def handler_of(request: Request) -> Callable[..., Any] | None:
-    """The handler before Sanic looks for it; None if there is none."""
+    """The handler, found before Sanic does; None if there is none."""
     try:
         host = request.headers.get("host")
         _, handler, _ = request.app.router.get(request.path, request.method, host)

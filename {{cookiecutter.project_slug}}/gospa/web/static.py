@@ -1,8 +1,8 @@
 """Files that browsers load: those of `client/`, and the engine's own.
 
-A URL with a file's hash, as rendered pages have them, always means that content, so browsers may
-cache it for ever. While two releases run beside each other, a host of one may be asked for a file
-of the other, so workers also put scripts and styles into the storage of sessions.
+A URL with a file's hash, as in rendered pages, always refers to the same content, so browsers may
+cache it forever. While two releases run side by side, a host of one may get requests for files of
+the other, so workers also store scripts and styles in the session storage.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ from gospa.web.release import code_digest
 CLIENT = Path(__file__).parents[2] / "client"
 ENGINE = Path(__file__).parents[1] / "client"
 
-KEPT_FOR = 30 * 86400.0  # seconds that hosts of other releases can have a file of this one
+KEPT_FOR = 30 * 86400.0  # seconds for which hosts of other releases can get files of this one
 FOR_EVER = "public, max-age=31536000, immutable"
 SHARED = (".js", ".mjs", ".css")
-LISTING = "/gospa/files.json"  # the hashes of all files and of the code, while debugging
-DEVELOPMENT = "development"  # the release while debugging, which changes with each edit
+LISTING = "/gospa/files.json"  # the hashes of all files and of the code, in debug mode
+DEVELOPMENT = "development"  # the release in debug mode, in which files change with each edit
 
 FILES = Kind(
     "file of a release",
@@ -54,7 +54,7 @@ def install(app: Sanic) -> None:
 
 
 async def open_files(app: Sanic) -> None:
-    """Read all files, and let hosts of other releases have them."""
+    """Read all files, and store them for hosts of other releases."""
     shared = app.ctx.file_storage if app.ctx.backends.storage.shared else None
     settings = app.ctx.settings
     release = settings.release or (DEVELOPMENT if app.debug else "")
@@ -70,10 +70,10 @@ async def page(name: str) -> HTTPResponse:
 
 
 def html_page(text: str, status: int = 200) -> HTTPResponse:
-    """Answer with HTML that the application made, and that names files as a page of `client/` does.
+    """Answer with HTML from the application, which refers to files as pages of `client/` do.
 
     Its `<script type="module" src="/client/results.js"></script>` gets the URL of this release's
-    file, and what that imports is loaded at the same time.
+    file, and its imports are loaded at the same time.
     """
     rendered, allowed = Request.get_current().app.ctx.files.current().pages.render(text)
     headers = {"Cache-Control": "no-cache", **_policy(allowed)}
@@ -90,7 +90,7 @@ class Served:
     def __init__(
         self, client: Path, release: str, prefix: str = "", *, follow: bool = False
     ) -> None:
-        """With `follow`, pages compare the files with LISTING, and show what changed."""
+        """With `follow`, pages compare their files with LISTING, and show edits."""
         self.files = {
             **read_folder(ENGINE, "/gospa/"),
             f"/gospa/{ENTRY}": file_of(ENTRY, bundle(ENGINE).encode()),
@@ -127,7 +127,7 @@ class Files:
         return self._served.release
 
     def current(self) -> Served:
-        """The files as pages of now are to have them."""
+        """The current files, for pages."""
         if self._follow:
             self._served = self._read()
         return self._served
@@ -137,7 +137,7 @@ class Files:
         return read_all(CLIENT, seen, self._release, self._prefix, follow=self._follow)
 
     async def publish(self) -> None:
-        """Put scripts and styles where hosts of other releases find them."""
+        """Store scripts and styles for hosts of other releases."""
         if self._shared is None or self._follow:
             return
         files = [each for path, each in self._served.files.items() if path.endswith(SHARED)]
@@ -150,7 +150,7 @@ class Files:
             logger.warning("hosts of other releases cannot get the files of this one: %s", error)
 
     async def answer(self, request: Request, path: str) -> HTTPResponse:
-        """The file of a URL path, as the request asks for it. Raises NotFound."""
+        """Answer with the file of a URL path. Raises NotFound."""
         found = self.current().files.get(path)
         wanted = request.args.get("v") if request.query_string else None
         if wanted and (found is None or wanted != found.digest):
@@ -174,7 +174,7 @@ class Files:
         return HTTPResponse(content, headers=headers, content_type=found.kind)
 
     async def _of_another_release(self, path: str, wanted: str) -> File | None:
-        """What a page of another release means by a path."""
+        """The file to which a page of another release refers by this path."""
         if self._shared is None or not _HASH.fullmatch(wanted):
             return None
         try:
@@ -186,7 +186,7 @@ class Files:
 
 
 def _unpacked(digest: str, packed: bytes) -> bytes | None:
-    """The content of a file of another release, or None if the store has something else there."""
+    """The content of a file of another release, or None if the stored bytes are not that file."""
     try:
         content = gzip.decompress(packed)
     except (OSError, EOFError, zlib.error):
@@ -203,7 +203,7 @@ def read_all(
     *,
     follow: bool,
 ) -> Served:
-    """The files of now; `seen` differs from before if they do."""
+    """The current files; `seen` has changed if they have."""
     return Served(client, release, prefix, follow=follow)
 
 

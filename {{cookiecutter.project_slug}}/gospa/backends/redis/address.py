@@ -1,4 +1,4 @@
-"""What REDIS_URL says: one server, sentinels or a cluster (docs/redis.md)."""
+"""Parses REDIS_URL: one server, sentinels or a cluster (docs/redis.md)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from redis.asyncio.connection import SSLConnection, parse_url
 
-# Others would change what the application relies on, such as `decode_responses`.
+# Other options would change behaviour that the application relies on, such as `decode_responses`.
 _OPTIONS = {
     *("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
     *("sentinel_username", "sentinel_password"),
@@ -25,7 +25,7 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Read REDIS_URL, in which a form other than one server follows a plus sign. Raises ValueError.
+    """Parse REDIS_URL, in which `+sentinel` or `+cluster` follows the scheme. Raises ValueError.
 
     The query holds further options of redis-py's connections, such as `ssl_ca_certs`.
     """
@@ -55,10 +55,10 @@ def parse_address(url: str) -> Address:
 
 
 def _options(url: str) -> dict[str, Any]:
-    """What redis-py reads in a URL. Raises ValueError, never with a part of the password."""
+    """The options that redis-py reads from a URL. Raises ValueError without password parts."""
     try:
         return dict(parse_url(url))
     except ValueError as error:
-        if "Port" in str(error):  # which may be a part of the password, if there is no host
+        if "Port" in str(error):  # its text may have a part of the password, if there is no host
             raise ValueError("the port is not a number up to 65535") from None
         raise

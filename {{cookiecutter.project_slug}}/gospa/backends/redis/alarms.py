@@ -1,7 +1,7 @@
 """The index of alarms in Redis: sorted sets of rooms by time, spread over the shards of a cluster.
 
-`<prefix>alarms:<n>` has the members `<due>:<room>`, with the time of the next look as score. It has
-no braces, in which visitors name rooms.
+`<prefix>alarms:<n>` has the members `<due>:<room>`, with the time of the next check as score. The
+key has no braces, so it cannot be the key of a room.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from gospa.backends.redis.errors import store_errors, translate
 from gospa.store.alarms import ALARM, EARLY, GRAIN, Due, Entry, read_alarm
 
 SETS = 8
-FAILED = object()  # in the place of an answer
+FAILED = object()  # instead of an answer
 NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000); "
 # ARGV: the room, when its alarm is due, GRAIN, EARLY. See `gospa.store.alarms.look_at`.
 NOTE = NOW + (
     "local room, due, grain, early = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]; "
-    "if due <= 0 then due = math.ceil((now - due) / grain) * grain end; "  # how long it waits
+    "if due <= 0 then due = math.ceil((now - due) / grain) * grain end; "  # given as a wait
     "local step, at = grain, due; "
     "while 2 * step * early <= due - now do step = 2 * step; at = due - due % step end; "
     "redis.call('ZADD', KEYS[1], 'NX', at, string.format('%.0f:%s', at, room)); "
@@ -45,7 +45,7 @@ class RedisAlarmIndex:
         found = await self._answers([("EVAL", DUE, 1, key, most) for key in keys])
         answers = [answer for answer in found if answer is not FAILED]
         entries = [_entry(member) for _, members in answers for member in members]
-        # Servers' clocks may differ: an entry is due by that of its own.
+        # Servers' clocks may differ: the clock of its own server decides when an entry is due.
         return Due(max(now for now, _ in answers), entries)
 
     async def stored(self, rooms: Sequence[str]) -> dict[str, int | None]:
@@ -71,7 +71,7 @@ class RedisAlarmIndex:
         return int(noted)
 
     async def _answers(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers, FAILED where a server failed. Raises StoreError if that is all of them."""
+        """The answers, FAILED if a server failed. Raises StoreError if all of them failed."""
         with store_errors():
             answers = await self._client.send(commands)
         errors = [answer for answer in answers if isinstance(answer, Exception)]

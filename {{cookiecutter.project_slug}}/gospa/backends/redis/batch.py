@@ -30,7 +30,7 @@ class Batch:
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """Replies to these commands. Failures are replies, too, and may be shared by callers."""
-        # Packed here, because a command that cannot be packed is this caller's error alone.
+        # Packed here, so that a command that cannot be packed affects only its caller.
         packed = [(name, pack_command((name, *rest))) for name, *rest in commands]
         answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((packed, answers))
@@ -39,7 +39,7 @@ class Batch:
         return await answers
 
     async def aclose(self) -> None:
-        """Finish the round trips under way, also those whose callers gave up."""
+        """Finish the round trips in progress, also those whose callers were cancelled."""
         self._closed = True
         while self._idle:
             self._idle.pop().set_result(None)
@@ -47,11 +47,11 @@ class Batch:
             await asyncio.wait(self._senders)
 
     def _wake_sender(self) -> None:
-        """A sender runs in the next iteration of the loop, so this one's commands join it."""
+        """Wake or start a sender. It runs in the next iteration, so commands of this one join."""
         if self._idle:
             self._idle.pop().set_result(None)
         elif len(self._senders) < MAX_IN_FLIGHT:
-            context = Context()  # else it would keep the request that came first in memory
+            context = Context()  # otherwise it would keep the first caller's request in memory
             sender = tasks.start(self._run_sender(), "Redis round trips", context)
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard, context=context)
@@ -68,14 +68,14 @@ class Batch:
     async def _make_round_trip(self) -> None:
         batch, self._waiting = self._waiting, []
         if not batch:
-            return  # another sender was quicker
+            return  # another sender has taken the commands
         commands = [command for part, _ in batch for command in part]
         answers: list[Any] = [CANCELLED] * len(commands)
         try:
             answers = await self._exchange(commands)
         except Exception as error:  # noqa: BLE001 - every caller gets it
             answers = [error] * len(commands)
-        finally:  # also if this task is cancelled: no caller may wait for ever
+        finally:  # also if this task is cancelled: no caller may wait forever
             rest = iter(answers)
             for part, done in batch:
                 own = list(islice(rest, len(part)))

@@ -52,7 +52,7 @@ def limits(settings: Settings) -> dict[str, Any]:
 
 
 def text_of(key: bytes) -> str | None:
-    """The name of a key that SCAN found; None, which is logged, for one that is not text."""
+    """The name of a key from SCAN; if it is not text, None, and that is logged."""
     try:
         return key.decode()
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
-"""A private Redis or Valkey for development, which never outlives the application.
+"""A private Redis or Valkey for development, which ends with the application.
 
 The server is a child of a guard process (`guard.py`). The guard reads from a pipe whose other end
-only the application holds, so it notices the end of the application, however it ends. If the guard
-is killed, Linux ends the server; elsewhere the next start does.
+only the application holds, so it notices the end of the application, even if that is killed. If the
+guard is killed, Linux ends the server; on other systems the next start does.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ from sanic.log import logger
 from gospa.settings import SettingsError
 
 START_TIMEOUT = 10.0  # seconds
-LOCK_TIMEOUT = 5.0  # the store of a run that was killed needs a moment to end
-END_TIMEOUT = 8.0  # seconds in which the guard ends the server, and ends
+LOCK_TIMEOUT = 5.0  # seconds, because the store of a killed run takes a moment to end
+END_TIMEOUT = 8.0  # seconds for the guard to end the server and itself
 POLL = 1.0  # seconds between checks that the guard runs
-# Redis writes before it answers; with `everysec` a slow disk delays it, and a kill loses data.
+# Redis writes before it answers; with `everysec` a slow disk delays answers, and a kill loses data.
 PERSISTENT = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
 FOR_APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT
 GUARD = Path(__file__).with_name("guard.py")
@@ -65,7 +65,7 @@ def run(directory: str | Path) -> Iterator[str]:
     run, lock, log = _open_files(data)
     with run, lock, log:
         _hold(run, lock, data)
-        # A socket's path is limited to about 100 bytes, a project's is not.
+        # The path of a socket may have about 100 bytes, the path of a project more.
         address = _make_folder() / "redis.sock"
         url = f"unix://{quote(str(address))}?db=0"
         _write_url(lock, url)
@@ -104,7 +104,7 @@ class _Guard:
         """Wait until the server answers; false if it does not."""
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline and self.running:
-            # It answers otherwise while it is still loading its data.
+            # While the server loads its data, the answer is an error.
             if (_ask(self._address, b"PING") or b"").startswith(b"+PONG"):
                 return True
             time.sleep(0.02)
@@ -137,8 +137,8 @@ class _Guard:
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,
-            umask=0o077,  # it holds private notes and sessions
-            pass_fds=(self._lock.fileno(),),  # nobody else uses the data while any of these lives
+            umask=0o077,  # the data contains private notes and sessions
+            pass_fds=(self._lock.fileno(),),  # locks the data while any of these processes runs
             start_new_session=True,
         )
 
@@ -149,7 +149,7 @@ class _Guard:
                 logger.error("the development store ended (code %s); starting it again", code)
                 self._let_go()
                 while _ask(self._address, b"SHUTDOWN") is not None and not self._closed.wait(POLL):
-                    pass  # two servers would spoil their data
+                    pass  # two servers would corrupt the data
                 self._process = self._start()
 
 
@@ -170,8 +170,8 @@ def _open_files(data: Path) -> tuple[IO[str], IO[str], IO[bytes]]:
 def _hold(run: IO[str], lock: IO[str], data: Path) -> None:
     """Lock the data for this run. Raises SettingsError.
 
-    `run` is held by an application alone, `lock` also by its guard and its server: if only `lock`
-    is held, it is the server of an application that was killed, with its guard.
+    Only an application holds `run`; its guard and its server also hold `lock`. If only `lock` is
+    held, the server belongs to an application that was killed, together with its guard.
     """
     lock.seek(0)
     url = lock.read()
@@ -185,7 +185,7 @@ def _hold(run: IO[str], lock: IO[str], data: Path) -> None:
             f"the store of an earlier run still uses {data} and does not stop{_name(socket_path)}: "
             "end it, or set GOSPA_STORE_DIRECTORY to another place"
         )
-    if socket_path.name == "redis.sock":  # what is left of a run that was killed
+    if socket_path.name == "redis.sock":  # left by a run that was killed
         shutil.rmtree(socket_path.parent, ignore_errors=True)
 
 
@@ -218,7 +218,7 @@ def _locked(lock: IO[str], insist: Callable[[], object]) -> bool:
 
 
 def _ask(address: Path, command: bytes) -> bytes | None:
-    """The beginning of the answer of the server at a socket; None if there is none."""
+    """The first bytes of the server's answer at a socket; None if there is no server."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as server:
         server.settimeout(1)
         server.connect(str(address))
@@ -230,7 +230,7 @@ def _ask(address: Path, command: bytes) -> bytes | None:
 
 
 def _name(address: Path) -> str:
-    """Name the process that listens at a socket, where the system tells it."""
+    """Name the process that listens at a socket, if the system supports that."""
     with contextlib.suppress(OSError, AttributeError), socket.socket(socket.AF_UNIX) as server:
         server.settimeout(1)
         server.connect(str(address))

@@ -1,4 +1,4 @@
-"""Errors of redis-py in the terms of `gospa.errors`."""
+"""Converts errors of redis-py to those of `gospa.errors`."""
 
 import errno
 import re
@@ -24,7 +24,7 @@ _HERE = re.compile(rf"Timeout connecting|Error (?!{errno.ECONNREFUSED} )-?\d+ co
 
 
 class _Kind(NamedTuple):
-    """An error of Redis, known by its type or by words, since those to a script have no type."""
+    """An error of Redis, matched by type, or by text, because errors of scripts have no type."""
 
     reason: str
     ours: type[StoreError]
@@ -38,7 +38,7 @@ class _Kind(NamedTuple):
 
 _AWAY = "Redis cannot serve this now: {}"
 _KINDS = (
-    # The first: it may name a room like "OOM".
+    # First, because it may contain a room's name, such as "OOM".
     _Kind("store_corrupt", StoreCorrupt, "a key has unexpected contents: {}", (), ("WRONGTYPE",)),
     _Kind(
         "store_read_only",
@@ -81,7 +81,7 @@ _KINDS = (
             *LOST,
             exceptions.ClusterError,
             exceptions.RedisClusterException,
-            exceptions.AskError,  # and MovedError: a server that was demoted and does not know it
+            exceptions.AskError,  # and MovedError: a demoted server that does not know it yet
             exceptions.TryAgainError,
         ),
         # The last is uvloop's text where asyncio raises a ConnectionError.
@@ -99,7 +99,7 @@ _KINDS = (
 
 
 def check(answer: object) -> None:
-    """Raise StoreError if a reply is an error. The error may be shared, so it is not raised."""
+    """Raise a new StoreError if a reply is an error, which several callers may share."""
     if isinstance(answer, Exception):
         raise translate(answer)
 

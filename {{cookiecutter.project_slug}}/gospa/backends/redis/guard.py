@@ -1,7 +1,7 @@
 """Runs the development store, and restarts it if it is killed, until stdin is closed.
 
-A program of its own that imports nothing of the application, started by `devstore.run` with the
-folder of the server's socket, which it removes at the end, and the server's command.
+A separate program that does not import the application. `devstore.run` starts it with the server's
+command, and with the folder of the server's socket, which it removes at the end.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ def main(folder: str, command: list[str]) -> None:
 
 
 def _serve(command: list[str]) -> bool:
-    """Run the server; whether it should be run again."""
+    """Run the server; returns whether to run it again."""
     server = subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,
@@ -46,11 +46,11 @@ def _serve(command: list[str]) -> bool:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
-    return server.returncode < 0  # else it could not start
+    return server.returncode < 0  # otherwise it failed to start
 
 
 def _end_with_parent() -> None:
-    """In the server's process: have Linux end it with this program, also if that is killed."""
+    """In the server's process: let Linux kill it when this program ends, even if that is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_SIGNAL, signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""Records of rooms that cannot be read, besides rooms of another layout: see `commit.lua`."""
+"""Finds unreadable records of rooms, other than rooms of another layout: see `commit.lua`."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -31,7 +31,7 @@ def _read(key: bytes, name: bytes) -> Command:
 
 
 def _problem(name: bytes, answer: Any) -> str:
-    """What is wrong with a record, or an empty text. Raises StoreError."""
+    """The problem of a record, or an empty text. Raises StoreError."""
     if isinstance(answer, exceptions.ResponseError) and "WRONGTYPE" in str(answer):
         return "it is not of the type that this release stores there"
     check(answer)

@@ -1,9 +1,9 @@
 """The subscriber connection of this worker to one Redis server.
 
-Redis keeps no messages for a subscriber that is away. So every new connection reports a gap to all
-handlers, and a silent connection is probed by publishing to itself: without the probe's echo it is
-replaced. Replies are read from redis-py's connection, because its `PubSub.get_message` takes seven
-times as long for a message (6.5 us against 0.9 us with redis-py 8.1 on CPython 3.11).
+Redis keeps no messages for a disconnected subscriber. So every new connection reports a gap to all
+handlers, and a silent connection is probed by publishing to itself: if the probe does not arrive,
+it is replaced. Replies are read from redis-py's connection, because its `PubSub.get_message` takes
+seven times as long for a message (6.5 us against 0.9 us with redis-py 8.1 on CPython 3.11).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from gospa.pubsub import Subscription
 from gospa.stats import STATS
 
 PROBE_AFTER = 1.0  # seconds without a message
-REPLACE_AFTER = 3.0  # seconds without a message, not even the probe
+REPLACE_AFTER = 3.0  # seconds without any message, including the probe
 RECONNECT_DELAYS = (0.05, 2.0)  # seconds: the first, and the longest
 
 
@@ -40,7 +40,7 @@ class Channel:
             subscription.on_message(message)
 
     def confirm(self) -> None:
-        """Redis confirmed the subscription. If it did before, messages in between were missed."""
+        """Handle a confirmation by Redis. After the first one, messages may have been missed."""
         if self.confirmed.is_set():
             for subscription in list(self.subscriptions):
                 subscription.on_gap()
@@ -49,7 +49,7 @@ class Channel:
 
 @contextlib.asynccontextmanager
 async def listen(client: Any, probe: str) -> AsyncIterator["Listener"]:
-    """A listener that runs until the block ends; `probe` names a channel of its own."""
+    """A listener that runs until the block ends; `probe` names its own channel."""
     listener = Listener(lambda: probe)
     async with tasks.running(partial(listener.run, client), "pub/sub"):
         yield listener
@@ -58,9 +58,9 @@ async def listen(client: Any, probe: str) -> AsyncIterator["Listener"]:
 class Listener:
     """Receives the messages of channels, and reconnects until it is cancelled.
 
-    `probe_name` returns the name of a channel of its own, or raises StoreError. `on_lost` is called
-    with a channel that the server has dropped, or None if that may be so of all. `letter` is S
-    for the sharded commands.
+    `probe_name` returns the name of its own channel, or raises StoreError. `on_lost` is called with
+    a channel that the server has dropped, or None if it may have dropped all. `letter` is S for the
+    sharded commands.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Listener:
         self._confirmed: set[str] = set()  # by Redis, on this connection
         self._connection: Any = None
         self._last_received = 0.0
-        self.fault: StoreError | None = None  # that ended the last connection
+        self.fault: StoreError | None = None  # the error that ended the last connection
 
     @property
     def connected(self) -> bool:
@@ -94,7 +94,7 @@ class Listener:
             await self._send("UNSUBSCRIBE", channel.name)
 
     async def run(self, client: Any) -> None:
-        """Receive messages until cancelled, over as many connections as it takes."""
+        """Receive messages until cancelled; reconnects as needed."""
         now = asyncio.get_running_loop().time
         delay, longest = RECONNECT_DELAYS
         while True:
@@ -154,7 +154,7 @@ class Listener:
                 channel.confirm()
             case b"sunsubscribe" if (
                 channel.name in self._confirmed
-            ):  # else it confirms our own UNSUBSCRIBE
+            ):  # otherwise it confirms our own UNSUBSCRIBE
                 self._confirmed.remove(channel.name)
                 del self._channels[channel.name]
                 self._on_lost(channel)
@@ -167,7 +167,7 @@ class Listener:
             if silence > REPLACE_AFTER:
                 raise TimeoutError("no message and no echo of the probe")
             if silence > PROBE_AFTER:
-                with contextlib.suppress(StoreError), store_errors():  # only its echo counts
+                with contextlib.suppress(StoreError), store_errors():  # only the echo matters
                     await client.execute_command(f"{self._letter}PUBLISH", probe, b"")
 
     async def _send(self, command: str, *names: str) -> None:
@@ -176,6 +176,6 @@ class Listener:
             commands = [
                 (self._letter + command, name) for name in names
             ]  # one command each: their slots may differ
-            # One that is closed meanwhile has no writer, which redis-py does not expect.
+            # A connection that was closed meanwhile has no writer, which redis-py does not handle.
             with contextlib.suppress(StoreError, AttributeError), store_errors():
                 await self._connection.send_packed_command(self._connection.pack_commands(commands))

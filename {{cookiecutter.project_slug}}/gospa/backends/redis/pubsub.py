@@ -1,4 +1,4 @@
-"""Messages over Redis pub/sub: from any worker to all, on all hosts of this Redis."""
+"""Messages over Redis pub/sub: from any worker to all workers of this Redis, on all hosts."""
 
 import asyncio
 import os

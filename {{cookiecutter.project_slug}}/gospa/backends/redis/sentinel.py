@@ -1,4 +1,4 @@
-"""A client of the master that Redis Sentinel names, across failovers."""
+"""A client of the current master, which Redis Sentinel names, across failovers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,8 +13,8 @@ from gospa.backends.redis.address import Address
 from gospa.backends.redis.batch import Server
 from gospa.backends.redis.errors import FAILURES
 
-POLL = 1.0  # seconds between questions to the sentinels for the master
-_SENTINELS_TOO = ("socket_", "ssl", "retry", "protocol")  # options that hold for sentinels as well
+POLL = 1.0  # seconds between queries to the sentinels
+_SENTINELS_TOO = ("socket_", "ssl", "retry", "protocol")  # options that apply to sentinels as well
 
 
 @asynccontextmanager
@@ -34,7 +34,7 @@ async def open_client(address: Address, options: dict[str, Any]) -> AsyncIterato
 
 
 async def _follow(pool: Any) -> None:
-    """Leave a replaced master, which may go on serving for seconds."""
+    """Disconnect from a replaced master, which may go on serving for seconds."""
     await asyncio.sleep(POLL)
     with suppress(*FAILURES):
         await pool.get_master_address()

@@ -1,4 +1,4 @@
-"""What the main process does before workers start: a reachable server, or an error."""
+"""Runs in the main process before workers start: finds or starts a server, or fails."""
 
 import asyncio
 import os
@@ -18,8 +18,8 @@ from gospa.backends.redis.errors import FAILURES, LOST
 from gospa.settings import Settings, SettingsError
 
 OLDEST = (6, 2)
-OLDEST_CLUSTER = (7, 0)  # has pub/sub that stays within a shard
-PATIENCE = 10.0  # seconds in which a server may start
+OLDEST_CLUSTER = (7, 0)  # the first with sharded pub/sub
+PATIENCE = 10.0  # seconds to wait for a server that is starting
 PAUSE = 0.25  # seconds
 PASSING = (*LOST, exceptions.ClusterDownError)
 REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, ssl.SSLError)
@@ -50,7 +50,7 @@ def prepare(settings: Settings) -> Iterator[Settings]:
         os.environ["REDIS_URL"] = url
         try:
             yield settings
-        finally:  # the development store ends
+        finally:  # stops the development store
             _restore(before)
 
 
@@ -80,7 +80,7 @@ async def _check(settings: Settings) -> None:
 
 
 async def _ask_patiently(settings: Settings) -> tuple[dict[str, Any], bool]:
-    """Ask again for a while if the server, or this host, may just be starting."""
+    """Retry for a while if the server, or this host, may just be starting."""
     now, waits = asyncio.get_running_loop().time, False
     deadline = now() + PATIENCE
     while True:
@@ -97,34 +97,34 @@ async def _ask_patiently(settings: Settings) -> tuple[dict[str, Any], bool]:
 
 
 async def _ask(settings: Settings) -> tuple[dict[str, Any], bool]:
-    """What a server says of itself, and whether it is meant as a cluster's."""
+    """The server's INFO, and whether it has the cluster mode."""
     async with connect(settings) as client:
         info = await client.info()
-        if info.get("loading"):  # what it says of itself is all that it answers until then
+        if info.get("loading"):  # until then it answers only INFO
             raise exceptions.BusyLoadingError("it is loading its data")
         await _claim(client, settings)
         return info, client.SHARDED
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether waiting may help: the server is loading, not there yet, or slow to answer."""
-    causes: list[BaseException] = []  # a client of a cluster wraps them
+    """Whether waiting may help: the server is loading, not running yet, or slow to answer."""
+    causes: list[BaseException] = []  # a cluster client wraps them
     cause: BaseException | None = error
     while cause is not None and cause not in causes:
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__
     if any(isinstance(each, REFUSALS) for each in causes) or "AuthenticationError" in str(error):
-        return False  # the words are those of a client of sentinels
+        return False  # the text comes from the sentinel client
     return any(isinstance(each, PASSING) for each in causes)
 
 
 async def _claim(client: Any, settings: Settings) -> None:
-    """Note under the prefix whose keys these are. Raises SettingsError if they are another's."""
+    """Record the application of the prefix. Raises SettingsError if it is another one."""
     key, name = f"{settings.key_prefix}application", settings.application
     if not name:
         return
     owner = name.encode()
-    with suppress(*FAILURES):  # what it may not do is said with all else that is tried
+    with suppress(*FAILURES):  # missing permissions are reported by the later checks
         await client.set(key, owner, nx=True)
         owner = await client.get(key) or owner
     if owner != name.encode():

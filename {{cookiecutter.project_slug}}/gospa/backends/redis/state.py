@@ -36,9 +36,9 @@ from gospa.store.contract import (
 
 SCRIPT = (Path(__file__).parent / "commit.lua").read_bytes()
 DIGEST = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
-LOSSES = 3  # conflicts after which a writer locks the room against all others
-LOCK = 50  # milliseconds until the lock of a writer that died expires
-LAYOUT = 1  # of what is stored: see commit.lua
+LOSSES = 3  # conflicts after which a writer locks the room
+LOCK = 50  # milliseconds until the lock of a dead writer expires
+LAYOUT = 1  # of stored rooms: see commit.lua
 RENEW = NOW + (
     "local alarm = redis.call('HGET', KEYS[1], ARGV[2]); "
     "local readable, due = pcall(cmsgpack.unpack, alarm or ''); "
@@ -173,7 +173,7 @@ def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
 def _known(change: Change, newest: int, *stored: bytes | None) -> Known:
     """The records of a change's sources.
 
-    The room may have been deleted since: a client would wait for a version beyond the newest.
+    The room may have been deleted since: a client must not wait for a version above the newest.
     """
     records = {}
     for mutations, raw in zip(change.mutations, stored, strict=True):

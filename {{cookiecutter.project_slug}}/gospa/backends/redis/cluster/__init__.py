@@ -1,1 +1,1 @@
-"""What only a Redis cluster needs."""
+"""Modules for a Redis cluster only."""

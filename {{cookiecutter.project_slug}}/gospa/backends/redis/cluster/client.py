@@ -29,7 +29,7 @@ ASTRAY = (*LOST, exceptions.ClusterDownError, exceptions.SlotNotCoveredError)
 
 
 def open_client(address: Address, options: dict[str, Any]) -> aclosing["Cluster"]:
-    """A client of the cluster that these nodes know."""
+    """A client of the cluster to which these nodes belong."""
     nodes = [ClusterNode(host, port) for host, port in address.nodes]
     return aclosing(Cluster(startup_nodes=nodes, require_full_coverage=False, **options))
 
@@ -44,15 +44,15 @@ class Cluster(RedisCluster):
 
     def __init__(self, *, socket_timeout: float, **options: Any) -> None:
         super().__init__(socket_timeout=socket_timeout, **options)
-        self._patience = 2 * socket_timeout  # one of the nodes asked may hang
-        self._batches: dict[str, Batch] = {}  # to each server
+        self._patience = 2 * socket_timeout  # one of the nodes may hang
+        self._batches: dict[str, Batch] = {}  # by server
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands of one key each; returns the replies, errors included.
 
         Commands of one slot stay in order.
         """
-        if self._initialize:  # where the slots are is not known yet
+        if self._initialize:  # the slot table is not loaded yet
             await asyncio.wait([self._refresh_slots()], timeout=self._patience)
         parts: defaultdict[int, list[Command]] = defaultdict(list)
         slots = [self.keyslot(_key(command)) for command in commands]
@@ -98,7 +98,7 @@ class Cluster(RedisCluster):
             await asyncio.sleep(PAUSE)
             return self._owner(slot)
         if isinstance(answer, exceptions.MovedError):
-            self._owner(slot)  # raises if the slot has no owner, whom `move_slot` would replace
+            self._owner(slot)  # raises if the slot has no owner, which `move_slot` would replace
             await self.nodes_manager.move_slot(answer)
         node = ClusterNode(answer.host, answer.port, **self.nodes_manager.connection_kwargs)
         self.nodes_manager.nodes_cache.setdefault(node.name, node)  # a new one has no slots yet
@@ -123,7 +123,7 @@ class Cluster(RedisCluster):
             node.release(connection)
 
     def _refresh_slots(self) -> asyncio.Task[None]:
-        """One refresh for all callers, however many miss their node."""
+        """Refresh the slot table, once for all callers that need it."""
         recent = asyncio.get_running_loop().time() < self._refreshed + REFRESH_DELAY
         if self._refreshing is None or (self._refreshing.done() and not recent):
             self._refreshing = tasks.start(self._refresh(), "slots of the cluster")

@@ -26,7 +26,7 @@ from gospa.settings import Settings
 
 REFRESH = 5.0  # seconds between refreshes of the slot table
 RETRY = 0.25  # seconds after a refresh that failed, and at least between two
-NAMES = 100_000  # tried to find one in a slot of a shard, which may have few slots
+NAMES = 100_000  # attempts to find a name in a slot of a shard, which may have few slots
 
 
 @asynccontextmanager
@@ -47,13 +47,13 @@ class ShardListeners:
         self._settings = settings
         self._probe = probe
         self._shards: dict[Any, tuple[Listener, asyncio.Task[None]]] = {}
-        self._places: dict[Channel, Listener | None] = {}  # the listener of each
+        self._places: dict[Channel, Listener | None] = {}  # the listener of each channel
         self._changed = asyncio.Event()
         self._fault: StoreError | None = None  # of the last refresh
 
     @property
     def connected(self) -> bool:
-        """With any shard: no worker can reach a shard that is down, so none would serve better."""
+        """Whether any shard is connected: no worker could reach a shard that is down."""
         return any(listener.connected for listener, _ in self._shards.values())
 
     @property
@@ -111,7 +111,7 @@ class ShardListeners:
             listener, _ = self._shards[self._client.get_node_from_key(channel.name)]
         except (SlotNotCoveredError, KeyError):
             return False
-        before = self._places.get(channel, listener)  # unless it was left meanwhile
+        before = self._places.get(channel, listener)  # unless it was closed meanwhile
         if before is not listener:
             self._places[channel] = listener
             await listener.enter(channel)
