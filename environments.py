@@ -1,4 +1,4 @@
-"""Virtual environments, and the packages in them: by uv if it is there, else by pip."""
+"""Virtual environments and their packages, by uv if it is installed, else by pip."""
 
 import importlib.metadata
 import importlib.util
@@ -12,11 +12,11 @@ from pathlib import Path
 
 PINNED = re.compile(r"^[\w.-]+==[^\\\n]+?(?= \\$)", re.MULTILINE)
 COLLECTED = re.compile(r"Collecting ([\w.-]+)")
-STEP = 10  # packages, where each line of progress stays to be seen
+STEP = 10  # packages between lines of progress, if output is not a terminal
 
 
 class TaskError(Exception):
-    """The task cannot be done; the text says why and what to do."""
+    """A task failed; the text says why and what to do."""
 
 
 def requirements(pyproject: Path, group: str | None = None) -> set[str]:
@@ -34,7 +34,7 @@ def pinned(lock: Path) -> set[str]:
 
 
 def install(venv: Path, lock: Path | None = None, more: frozenset[str] = frozenset()) -> Path:
-    """Have an environment with what a lock names, and more requirements; returns its Python."""
+    """Create an environment with the packages of a lock, and others; returns its Python."""
     python, installed = venv / "bin/python", venv / "installed.txt"
     locked = pinned(lock) if lock else set()
     if installed.is_file() and python.exists():
@@ -59,19 +59,19 @@ def fetch(python: Path, count: int, *what: str | Path) -> None:
         command = [uv, "pip", "install", "--quiet", "--python", python, *what]
         failed = subprocess.run(list(map(str, command)), check=False).returncode != 0
     else:
-        # Python compiles what it imports: less than all that is installed.
+        # Python compiles modules that it imports, which are fewer than all that are installed.
         quick = ("--disable-pip-version-check", "--no-compile")
         command = [*pip_for(python), "install", *quick, *what]
         failed = not show_progress(list(map(str, command)), count)
     if failed:
         raise TaskError(
-            "the packages could not be installed: see above. Mend that (the network?), and start "
+            "the packages could not be installed: see above. Fix that (the network?), and start "
             "again"
         )
 
 
 def show_progress(command: list[str], count: int) -> bool:
-    """Run pip, and say which package it is at; returns whether it succeeded."""
+    """Run pip, and print the current package; returns whether it succeeded."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pip:
         for number, name in enumerate(collected(pip.stdout or iter(())), 1):
             if sys.stdout.isatty():
@@ -84,26 +84,26 @@ def show_progress(command: list[str], count: int) -> bool:
 
 
 def collected(lines: Iterator[str]) -> Iterator[str]:
-    """The names of the packages that pip says it has come to."""
+    """The names of the packages in the output of pip."""
     for line in lines:
         if found := COLLECTED.match(line):
             yield found[1]
 
 
 def pip_for(python: Path) -> tuple[str | Path, ...]:
-    """The command that runs pip for an environment, in which there may be none."""
+    """The command that runs pip for an environment, which may lack pip."""
     if has_pip(python):
         return (python, "-m", "pip")
     return (sys.executable, "-m", "pip", "--python", python)
 
 
 def has_pip(python: Path) -> bool:
-    """Whether an environment has a pip of its own."""
+    """Whether an environment has its own pip."""
     return any((python.parent.parent / "lib").glob("python*/site-packages/pip/__init__.py"))
 
 
 def can_install_elsewhere() -> bool:
-    """Whether this Python has a pip that knows `--python`: to install one takes seconds."""
+    """Whether this Python has a pip with `--python`, because installing pip takes seconds."""
     try:
         major, minor = importlib.metadata.version("pip").split(".")[:2]
     except (importlib.metadata.PackageNotFoundError, ValueError):
@@ -112,7 +112,7 @@ def can_install_elsewhere() -> bool:
 
 
 def runs(python: Path) -> bool:
-    """Whether this is the Python of an environment that can be used."""
+    """Whether this is the Python of a working environment."""
     if not python.exists():
         return False
     done = subprocess.run([str(python), "-c", ""], check=False, capture_output=True)

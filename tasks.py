@@ -1,4 +1,4 @@
-"""Serve the demo, run the tests, or measure; only Python has to be installed for the first two."""
+"""Serve the demo, run the tests, or measure; the first two need only Python."""
 
 import argparse
 import contextlib
@@ -19,7 +19,7 @@ from types import FrameType
 if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this may have an older one
     sys.exit(f"tasks.py needs Python 3.11 or newer, and this is {sys.version.split()[0]}")
 
-# Older Pythons, which end above, could not read these.
+# Older Pythons, which exit above, could not parse these.
 import tomllib
 
 import locks
@@ -28,7 +28,7 @@ from environments import TaskError, install, requirements, run, say
 ROOT = Path(__file__).resolve().parent
 APP = ROOT / "{{cookiecutter.project_slug}}"
 VENV = ROOT / ".venv"
-# What the demo needs, and what the tests need.
+# The locks of the demo and of the tests.
 LOCKS = {name: ROOT / f"requirements{name}.txt" for name in ("", "-dev")}
 DEMO_SLUG = "live_board"
 HOST = "127.0.0.1"
@@ -43,12 +43,12 @@ SNAPSHOTS = (
     "tests/test_figures.py::test_the_table_of_lines_is_true",
     *("--write-snapshots", "--quiet"),
 )
-# How many processes is said in tests/conftest.py. What shares a browser or a server is one group.
+# tests/conftest.py sets the number of processes. Tests that share a browser or server are a group.
 PARALLEL = (
     *("-p", "tests.left_out"),
     *("--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup"),
 )
-# The tasks that are a run of pytest, and with what.
+# The tasks that run pytest, and their arguments.
 TESTS = {"test": PARALLEL, "snapshots": SNAPSHOTS}
 NEED_BROWSER = (
     "tests/test_browser*.py, test_client.py, test_msgpack.py, and the guide's and README's"
@@ -57,7 +57,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; returns the exit code."""
+    """Run the task of the command line; returns the exit code."""
     parser = make_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.task == "demo":
@@ -87,20 +87,20 @@ def make_parser() -> argparse.ArgumentParser:
         help="install everything and run the tests; further arguments go to pytest",
         usage="tasks.py test [-h] [--all] [PYTEST ARGUMENT ...]",
     )
-    to_test.add_argument("--all", action="store_true", help="also those that take minutes each")
+    to_test.add_argument("--all", action="store_true", help="also run tests that take minutes each")
     tasks.add_parser(
         "bench",
-        help="measure side by side with others; see `tasks.py bench --help`",
+        help="measure side by side with other servers; see `tasks.py bench --help`",
         add_help=False,
     )
     tasks.add_parser(
         "snapshots",
-        help="rewrite tests/snapshots: how each choice changes a project, to review with git",
+        help="update tests/snapshots: how each choice changes a project; review them with git",
         usage="tasks.py snapshots [-h]",
     )
     tasks.add_parser(
         "mutate",
-        help="change the hooks and the pure core in small ways, and see whether tests notice",
+        help="make small changes to the hooks and the pure core, and check that tests detect them",
         usage="tasks.py mutate [-h] [MODULE ...]",
     )
     tasks.add_parser(
@@ -108,7 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="pin versions and hashes of all packages; with --upgrade, the newest ones",
         usage="tasks.py lock [-h] [--upgrade]",
     )
-    to_notes = tasks.add_parser("notes", help="print what the changelog says of a release")
+    to_notes = tasks.add_parser("notes", help="print the changelog's section of a release")
     to_notes.add_argument("tag", metavar="TAG", help="for example v1.0.0")
     to_demo = tasks.add_parser("demo", help="generate the demo application and serve it")
     to_demo.add_argument("--port", type=port_number, default=8000, help="default: 8000")
@@ -130,7 +130,7 @@ def port_number(text: str) -> int:
     """Read a TCP port."""
     port = int(text)
     if not 0 < port < 2**16:
-        raise argparse.ArgumentTypeError(f"{port} is no port: use 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{port} is not a port: use 1 to 65535")
     return port
 
 
@@ -138,7 +138,7 @@ def worker_count(text: str) -> int:
     """Read a number of processes."""
     count = int(text)
     if count < 1:
-        raise argparse.ArgumentTypeError(f"{count} workers serve nothing: use 1 or more")
+        raise argparse.ArgumentTypeError(f"{count} workers cannot serve: use 1 or more")
     return count
 
 
@@ -146,14 +146,14 @@ def worker_count(text: str) -> int:
 
 
 def test(arguments: Sequence[str]) -> int:
-    """Install what the tests need, and become pytest."""
+    """Install the packages for the tests, and replace this process with pytest."""
     say_what_is_missing()
     mutation = requirements(ROOT / "pyproject.toml", "mutation") if "--all" in arguments else ()
     return become(install(VENV, LOCKS["-dev"], frozenset(mutation)), "pytest", *arguments)
 
 
 def say_what_is_missing() -> None:
-    """Say at once which tests will be left out, and how to have what they need."""
+    """Print first which tests will be skipped, and how to install what they need."""
     if find_browser() is None and not fetched_browsers():
         fetch = ".venv/bin/python -m playwright install chromium"
         say_left_out("Chromium and no Chrome", NEED_BROWSER, *installers("chromium"), fetch)
@@ -163,7 +163,7 @@ def say_what_is_missing() -> None:
 
 
 def say_left_out(missing: str, tests: str, *remedies: str) -> None:
-    """Say what is left out, why, and what helps."""
+    """Print which tests are skipped, why, and the remedy."""
     say(f"There is no {missing}. Left out: {tests}. To run them: {', or '.join(remedies)}")
 
 
@@ -175,7 +175,7 @@ def installers(package: str) -> list[str]:
 
 
 def fetched_browsers() -> list[Path]:
-    """The Chromiums that Playwright has fetched."""
+    """The Chromium versions that Playwright has downloaded."""
     places = (Path.home() / ".cache/ms-playwright", Path.home() / "Library/Caches/ms-playwright")
     own = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
     return [
@@ -184,13 +184,13 @@ def fetched_browsers() -> list[Path]:
 
 
 def mutate(arguments: Sequence[str]) -> int:
-    """Install what the tests need and Cosmic Ray, and become the program that uses it."""
+    """Install the packages of the tests and Cosmic Ray, and replace this process with its driver."""
     mutation = frozenset(requirements(ROOT / "pyproject.toml", "mutation"))
     return become(install(VENV, LOCKS["-dev"], mutation), "tests.mutation", *arguments)
 
 
 def become(python: Path, module: str, *arguments: str) -> int:
-    """Go on as a module of that environment."""
+    """Replace this process with a module of that environment."""
     sys.stdout.flush()
     os.chdir(ROOT)
     os.execv(python, [str(python), "-m", module, *arguments])  # noqa: S606 - signals reach it
@@ -229,7 +229,7 @@ def notes(tag: str) -> int:
 
 
 def bench(arguments: Sequence[str]) -> int:
-    """Become `python3 -m bench`."""
+    """Replace this process with `python3 -m bench`."""
     os.chdir(ROOT)
     return os.execv(sys.executable, [sys.executable, "-m", "bench", *arguments])  # noqa: S606
 
@@ -250,16 +250,16 @@ def demo(options: argparse.Namespace) -> int:
         say(f"Using the application in {project} as it is; --fresh generates it again.")
     else:
         generate(project, options)
-    # Its owner may have added some to those of the template, which are in the lock.
+    # Its owner may have added packages to those of the template, which are in the lock.
     added = requirements(project / "pyproject.toml") - requirements(APP / "pyproject.toml")
     install(VENV, LOCKS[""], frozenset(added))
     return serve(project, options)
 
 
 def remove(project: Path) -> None:
-    """Remove an application made earlier, and nothing else."""
+    """Remove an application that was generated earlier, and nothing else."""
     if not (project / "gospa/app.py").is_file():
-        raise TaskError(f"{project} is no demo of ours. Remove it yourself, or use --output")
+        raise TaskError(f"{project} is not one of our demos. Remove it yourself, or use --output")
     lock = project / ".devstore/lock"
     if lock.is_file():
         with lock.open("a") as held:
@@ -272,7 +272,7 @@ def remove(project: Path) -> None:
 
 
 def check_backends(project: Path, options: argparse.Namespace) -> None:
-    """Raise TaskError if the application there was made with other backends than asked for."""
+    """Raise TaskError if the existing application has other backends than requested."""
     wanted = {"state": options.state_backend, "storage": options.session_backend}
     for role, backend in wanted.items():
         if backend and backend != backend_of(project, role):
@@ -301,9 +301,9 @@ def is_taken(port: int) -> bool:
 
 
 def generate(project: Path, options: argparse.Namespace) -> None:
-    """Make the project from the template, as a user would: whole, or not at all."""
+    """Generate the project from the template, as a user would: completely, or not at all."""
     if project.exists():
-        raise TaskError(f"{project} is no demo of ours. Remove it yourself, or use --output")
+        raise TaskError(f"{project} is not one of our demos. Remove it yourself, or use --output")
     python = install(VENV, LOCKS[""])
     with folder_beside(project) as aside:
         run(
@@ -319,7 +319,7 @@ def generate(project: Path, options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def folder_beside(project: Path) -> Iterator[Path]:
-    """A folder on the same file system, which is gone afterwards."""
+    """A folder on the same file system, which is removed afterwards."""
     try:
         project.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".generating-", dir=project.parent))
@@ -336,19 +336,19 @@ def serve(project: Path, options: argparse.Namespace) -> int:
     workers = options.workers or default_workers(project)
     say(f"Starting {workers} worker(s). Ctrl-C ends them.")
     command = [str(VENV / "bin/sanic"), "app", f"--workers={workers}", f"--port={options.port}"]
-    # In a session of its own, so that Ctrl-C reaches it once: from here, not from the terminal.
+    # In a new session, so that Ctrl-C reaches it once: from here, not from the terminal.
     environment = {"GOSPA_DEMO": "true", **os.environ}
     server = subprocess.Popen(command, cwd=project, env=environment, start_new_session=True)
     pass_signals_to(server)
     try:
         code = watch(server, options.port)
-    finally:  # also when nobody reads what is said any more
+    finally:  # also if the output is closed
         end(server)
     return code if code >= 0 else 128 - code
 
 
 def end(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers, in the end by force."""
+    """End the server and its workers, finally by force."""
     server.terminate()
     try:
         server.wait(STOP_TIMEOUT)
@@ -358,7 +358,7 @@ def end(server: subprocess.Popen[bytes]) -> None:
 
 
 def default_workers(project: Path) -> int:
-    """One where a backend keeps to its process, so that two tabs see the same."""
+    """One if a backend is in memory, so that two tabs see the same state."""
     kept = {backend_of(project, role) for role in ("state", "storage")}
     return 1 if "memory" in kept else 4
 
@@ -398,7 +398,7 @@ def ended(server: subprocess.Popen[bytes]) -> int | None:
 
 
 def answers(port: int) -> bool:
-    """Whether the application says that it is alive."""
+    """Whether the application reports that it is alive."""
     connection = http.client.HTTPConnection(HOST, port, timeout=1)
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/health/live")

@@ -10,7 +10,7 @@ from pathlib import Path
 BACKENDS = ("memory", "redis")
 # The roles of a backend, and the answer that chooses it.
 ROLES = {"pubsub": "state_backend", "state": "state_backend", "storage": "session_backend"}
-# What belongs to one role alone. All else in a backend's folders is shared by its roles.
+# Files of a single role. A backend's roles share all other files in its folders.
 FILES = {
     "pubsub": ("pubsub.py", "listener.py", "cluster/pubsub.py", "test_pubsub.py"),
     "state": (
@@ -30,7 +30,7 @@ FILES = {
     ),
 }
 FOLDERS = ("gospa/backends", "tests/gospa/backends")
-# What a project with its state in Redis has besides, one with anything in Redis, and none at all.
+# Additional files of a project with its state in Redis, with anything in Redis, and of no project.
 SHARED_STATE = ("docs/chaos.md", "docs/scaling.md", "tests/gospa/chaos", "tests/gospa/fleet")
 REDIS = ("docs/backup.md", "docs/redis.md", "tests/gospa/redis_servers.py")
 BOTH_BACKENDS = ("tests/gospa/backends/test_equal.py",)
@@ -38,16 +38,16 @@ BOTH_BACKENDS = ("tests/gospa/backends/test_equal.py",)
 NAME = re.compile(r'^NAME = "\w+"', re.MULTILINE)
 IMPORT = re.compile(r"^from gospa\.backends\.\w+\.(\w+) import \w+\r?\n", re.MULTILINE)
 
-# Tools leave these in the template's own tree when they run there, and cookiecutter copies them.
+# Tools create these in the template's tree when they run there, and cookiecutter copies them.
 CACHES = (".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 
 
 class SelectionError(Exception):
-    """The project is not as this hook knows it."""
+    """The project does not have the files that this hook expects."""
 
 
 def unwanted(answers: dict[str, str]) -> Iterator[str]:
-    """The files and folders for which these answers have no use."""
+    """The files and folders that these answers do not need."""
     chosen = {role: answers[answer] for role, answer in ROLES.items()}
     for backend in BACKENDS:
         for folder in FOLDERS:
@@ -86,7 +86,7 @@ def name_application(source: str, slug: str) -> str:
 
 
 def caches(root: Path) -> list[Path]:
-    """The folders of CACHES, and of bytecode outside hidden folders such as .venv."""
+    """The folders of CACHES, and bytecode folders outside hidden ones such as .venv."""
     visible = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     bytecode = [cache for folder in visible for cache in folder.rglob("__pycache__")]
     of_tools = [root / name for name in (*CACHES, "__pycache__")]
@@ -94,7 +94,7 @@ def caches(root: Path) -> list[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it; no matter if it is not there."""
+    """Remove a file, or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -102,14 +102,14 @@ def remove(path: Path) -> None:
 
 
 def select(root: Path, answers: dict[str, str]) -> None:
-    """Make the project at `root` one of the chosen backends. Raises SelectionError."""
+    """Reduce the project at `root` to the chosen backends. Raises SelectionError."""
     chosen = [f"gospa/backends/{answers[answer]}/{role}.py" for role, answer in ROLES.items()]
     if missing := [module for module in chosen if not (root / module).is_file()]:
         raise SelectionError(
             f"the template has no {', '.join(missing)}. Generate from a fresh clone."
         )
     app = root / "app.py"
-    # Bytes, so that no platform's line ends get in.
+    # Bytes, so that no platform converts line ends.
     source = name_backends(app.read_bytes().decode(), answers)
     app.write_bytes(name_application(source, answers.get("project_slug", "app")).encode())
     for path in (*caches(root), *(root / name for name in unwanted(answers))):
@@ -117,7 +117,7 @@ def select(root: Path, answers: dict[str, str]) -> None:
 
 
 def main() -> int:
-    """Select the modules of this run's answers."""
+    """Select the modules for the answers."""
     answers = json.loads(r"""{{ cookiecutter | tojson }}""")
     try:
         select(Path.cwd(), answers)

@@ -1,4 +1,4 @@
-"""Refuse answers that would not make a working project, before any file is written.
+"""Refuse answers that would not give a working project, before any file is written.
 
 An empty slug, one with a slash and one that is too long never get here: cookiecutter makes the
 folder before it runs this hook, so `__slug_is_a_folder_name` in cookiecutter.json stops them.
@@ -83,12 +83,12 @@ DEPENDENCIES = frozenset(
 DEVICES = frozenset(
     {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 )
-# Unicode categories that would break a line of TOML.
+# Unicode categories that are invalid in a line of TOML.
 UNPRINTABLE = {"Cc": "a control character"}
 
 
 def problems(answers: dict[str, str]) -> list[str]:
-    """What is wrong with the answers, one line each, with the remedy."""
+    """The problems of the answers, one line each, with the remedy."""
     slug = answers["project_slug"]
     found = []
     if reason := slug_problem(slug):
@@ -126,7 +126,7 @@ def text_problem(name: str, text: str) -> str | None:
     if not text.strip():
         return f"{name} is empty. Give it at least one character."
     for character in text:
-        if unicodedata.category(character) == "Cs":  # Python keeps bytes so that it cannot decode
+        if unicodedata.category(character) == "Cs":  # an undecodable byte
             return (
                 f"{name} has {character!a}, a byte that is no text in the locale of this terminal. "
                 "Set LC_ALL=C.UTF-8, or another locale with UTF-8."

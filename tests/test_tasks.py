@@ -232,7 +232,7 @@ def test_a_folder_that_is_not_ours_is_never_removed(tmp_path: Path) -> None:
     kept = tmp_path / tasks.DEMO_SLUG / "important"
     kept.parent.mkdir()
     kept.touch()
-    with pytest.raises(TaskError, match="no demo of ours"):
+    with pytest.raises(TaskError, match="not one of our demos"):
         tasks.demo(options("--fresh", f"--output={tmp_path}", f"--port={free_port()}"))
     assert kept.exists()
 

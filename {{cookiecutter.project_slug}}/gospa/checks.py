@@ -39,7 +39,7 @@ async def try_stores(state: StateStore, pubsub: PubSub, storage: Storage) -> Non
         async with asyncio.timeout(HEARD_TIMEOUT):
             await heard.wait()
     except TimeoutError:
-        raise StoreUnavailable("the store does not pass on what was published") from None
+        raise StoreUnavailable("the store did not deliver a published message") from None
     finally:
         with suppress(StoreError):
             await subscription.close()

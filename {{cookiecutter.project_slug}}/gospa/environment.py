@@ -51,11 +51,11 @@ def _check_contradictions(s: Settings) -> None:
         f"GOSPA_HANG_TIMEOUT={s.hang_timeout:g} would kill workers that are only busy: it is at "
         f"least {SHORTEST_HANG}, or 0, which turns it off": 0 < s.hang_timeout < SHORTEST_HANG,
         "GOSPA_ROOM_TTL has to be above twice GOSPA_HEAD_CHECK_INTERVAL, which renews the time of "
-        "open rooms: else they are deleted under their members": (
+        "open rooms: otherwise they expire while they have members": (
             s.room_ttl <= 2 * s.head_check_interval
         ),
         f"GOSPA_STORE_TIMEOUT has to be below {LEASE:g}: a worker that waits for the store any "
-        "longer counts as gone": s.store_timeout >= LEASE,
+        "longer counts as dead": s.store_timeout >= LEASE,
         "GOSPA_MUTATION_TTL has to be above GOSPA_STORE_TIMEOUT and twice GOSPA_PING_INTERVAL, "
         "after which clients repeat a change: else it is applied twice": (
             s.mutation_ttl <= s.store_timeout + 2 * s.ping_interval

@@ -51,7 +51,7 @@ class Room(Declared, Generic[S_co]):
             raise DefinitionError(f"{cls.__name__} needs a pattern, for example 'poll/<name>'")
         if cls.authorize is Room.authorize:
             raise DefinitionError(
-                f"{cls.__name__} needs `async def authorize(self, session) -> Access`: for whom"
+                f"{cls.__name__} needs `async def authorize(self, session) -> Access`"
             )
         if cls.scope not in SCOPES:
             raise DefinitionError(f"{cls.__name__}.scope is one of {', '.join(SCOPES)}")
@@ -185,5 +185,5 @@ def _state_of(cls: type[Room[Any]]) -> type[State]:
             if isinstance(state, type) and issubclass(state, State):
                 return state
     if cls.state is State and Room in cls.__bases__:
-        raise DefinitionError(f"write class {cls.__name__}(Room[MyState]), with a State of yours")
+        raise DefinitionError(f"write class {cls.__name__}(Room[MyState]), with your own State")
     return cls.state

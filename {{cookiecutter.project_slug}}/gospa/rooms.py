@@ -251,7 +251,7 @@ class UserRooms:
         sessions = [session_for(self._user)]
         _, found = router.resolve(name, sessions[0])
         if found.scope == "shared":
-            raise Invalid(f"{name} is one room for everybody: for_user() is for a user's own")
+            raise Invalid(f"{name} is one room for everybody: for_user() needs another `scope`")
         if found.scope == "session":
             sessions = await self._sessions.sessions_of(self._user)
         return [calls.of_kind(router.resolve(name, session), name, kind) for session in sessions]

@@ -88,7 +88,7 @@ def read_signature(
     try:
         signature = inspect.signature(function, eval_str=True)
     except NameError as error:
-        raise DefinitionError(f"{where}: {error}; use types of the module's level") from error
+        raise DefinitionError(f"{where}: {error}; define the types at module level") from error
     parameters = list(signature.parameters.values())[1:]
     if first is not None:
         if not parameters or not _takes(parameters[0].annotation, first):

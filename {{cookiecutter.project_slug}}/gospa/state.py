@@ -153,7 +153,7 @@ def _define(cls: type[State]) -> Schema:
     try:
         hints = get_type_hints(cls, include_extras=True)
     except NameError as error:
-        text = f"{cls.__name__}: {error}; define types of its fields at the level of the module"
+        text = f"{cls.__name__}: {error}; define the types of its fields at module level"
         raise DefinitionError(text) from error
     for name, given in ((k, v) for each in cls.__mro__ for k, v in vars(each).items()):
         if isinstance(given, Items) and name not in hints:
@@ -170,7 +170,7 @@ def _define(cls: type[State]) -> Schema:
         elif isinstance(given, Field):
             fields[name] = given  # of a superclass
         elif not hasattr(cls, name):
-            raise DefinitionError(f"{where} needs a default, which rooms have that are not stored")
+            raise DefinitionError(f"{where} needs a default, for rooms in which it is not set")
         else:
             fields[name] = Field(name, hint, given, where)
             setattr(cls, name, fields[name])
@@ -179,7 +179,7 @@ def _define(cls: type[State]) -> Schema:
 
 def _check_name(name: str, where: str) -> None:
     if name.startswith("_"):
-        text = "a field's name begins with a letter; what is no field is a ClassVar"
+        text = "a field's name begins with a letter; annotate other attributes as ClassVar"
         raise DefinitionError(f"{where}: {text}")
     if name in _TAKEN:
         raise DefinitionError(f"{where}: rename it, the name is not free")

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gospa",
         description="Show and check what is stored, call actions, delete rooms, end sessions.",
-        epilog="Output is one JSON object a line, for programs such as jq.",
+        epilog="The output is one JSON object per line, for programs such as jq.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     added = {
@@ -99,9 +99,9 @@ def _parser() -> argparse.ArgumentParser:
         for name, run in (COMMANDS | OF_APP).items()
     }
     for name in ("rooms", "gone-rooms"):
-        added[name].add_argument("prefix", nargs="?", default="", help="only names that begin so")
-    added["move-rooms"].add_argument("prefix", help="how the names begin, such as poll/")
-    added["move-rooms"].add_argument("to", help="how they are to begin, such as vote/")
+        added[name].add_argument("prefix", nargs="?", default="", help="the prefix of names")
+    added["move-rooms"].add_argument("prefix", help="the prefix of their names, such as poll/")
+    added["move-rooms"].add_argument("to", help="the new prefix, such as vote/")
     for name in ("room", "delete-room", "call"):
         added[name].add_argument("name", help="such as poll/lunch")
     added["call"].add_argument("action", help="such as close")
@@ -112,9 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="name=value",
         help="a value is JSON, else text: count=2, text=hello, text='\"2\"'",
     )
-    added["types"].add_argument("--check", action="store_true", help="only say if it is stale")
-    added["sessions"].add_argument("user", nargs="?", help="the name that they logged in with")
+    added["types"].add_argument("--check", action="store_true", help="only check if it is out of date")
+    added["sessions"].add_argument("user", nargs="?", help="the name of the user")
     whose = added["revoke-sessions"].add_mutually_exclusive_group(required=True)
-    whose.add_argument("user", nargs="?", help="the name that they logged in with")
+    whose.add_argument("user", nargs="?", help="the name of the user")
     whose.add_argument("--all", action="store_true", help="of everybody")
     return parser

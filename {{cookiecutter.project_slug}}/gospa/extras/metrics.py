@@ -57,23 +57,23 @@ COUNTERS = (  # name, label, its value, and the number in STATS
 HISTOGRAMS = ("action_seconds", "commit_seconds", "fanout_seconds")
 HELP = {
     "connections": "Open sockets",
-    "rooms": "Rooms open in a worker, summed",
+    "rooms": "Open rooms, summed over workers",
     "members": "Memberships of sockets in rooms",
     "commits": "Commits by outcome",
     "loads": "Rooms loaded again, by cause",
     "alarms": "Alarms of rooms, by outcome",
     "bytes": "Bytes of frames, by direction",
     "behind": "Times that a client fell behind",
-    "skipped": "Writes of patches and events left out for clients behind",
+    "skipped": "Patches and events not written to clients that are behind",
     "stuck": "Sockets closed because the client read too slowly, by cause",
     "unlisted": "Members who are not in their room's list, because it is full",
     "redis_reconnects": "Subscriber connections to Redis that broke",
     "trouble": "Refusals, limits reached and losses, by reason",
     "workers_died": "Workers that died and were replaced",
     "workers_hung": "Workers that were killed because they hung; they died as well",
-    "action_seconds": "Running one action, in which its worker does nothing else",
-    "commit_seconds": "From a worker to the store and back",
-    "fanout_seconds": "Writing to a room's members in one worker",
+    "action_seconds": "Time to run one action, which blocks its worker",
+    "commit_seconds": "Time of a commit, from a worker to the store and back",
+    "fanout_seconds": "Time to write to a room's members in one worker",
 }
 
 blueprint = Blueprint("metrics")

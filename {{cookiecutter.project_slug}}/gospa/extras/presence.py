@@ -67,7 +67,7 @@ class Members(Room[MembersState]):
         elif len(state.people) < limit:
             state.people[key] = self._person(member)
         else:
-            return f"the list shows {limit}: you are counted, and not shown"
+            return f"the list shows {limit} members: you are counted, but not shown"
         return None
 
     def updated(self, state: MembersState, member: Member) -> None:

@@ -95,7 +95,7 @@ class Membership:
         """
         newest = self.version
         for mutation in self._acknowledged():
-            mutation.asked |= self._stage is not Stage.JOINING  # else JOINED may answer an earlier one
+            mutation.asked |= self._stage is not Stage.JOINING  # JOINED may answer an earlier one
             newest = max(newest, mutation.version or 0)
         details = [] if self._details is None else [self._details]
         tag = None if self._gap else self.tag

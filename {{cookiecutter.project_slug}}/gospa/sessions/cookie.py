@@ -201,7 +201,7 @@ def _warn_of_ambiguity(request: Request) -> None:
         return
     request.app.ctx.warned_of_ambiguity = True
     logger.warning(
-        "a client sent several cookies named %s, so none is believed and the answer deletes them; "
+        "a client sent several cookies named %s, so all are ignored and the response deletes them; "
         "this is logged once. Does another application of this domain set such cookies?",
         name_of(request),
     )

@@ -76,7 +76,7 @@ KINDS = (
         "list of a session's rooms",
         "rooms:",
         _of_rooms,
-        "none is needed: these rooms are deleted when nobody has visited them for long enough",
+        "none is needed: these rooms are deleted when their time to live ends",
     ),
     Kind(
         "value of the application's own",

@@ -39,7 +39,7 @@ def check_method(request: Request) -> None:
     site = request.headers.get("sec-fetch-site")
     if site not in (None, "same-origin", "none") and "origin" not in request.headers:
         report("foreign_origin", "a request of a page of another site was refused")
-        raise Forbidden("a page of another site may not do this")
+        raise Forbidden("pages of other sites may not send this request")
     if site not in ("same-origin", "none"):
         check_origin(request)
 
@@ -58,7 +58,7 @@ def check_origin(request: Request) -> None:
     if _parts(origin) != own and not is_allowed(request, origin):
         report("foreign_origin", "a request of a page of %r was refused", origin[:100])
         raise Forbidden(
-            f"pages of {origin[:100]!r} may not do this (set GOSPA_ALLOWED_ORIGINS; "
+            f"pages of {origin[:100]!r} may not send this request (set GOSPA_ALLOWED_ORIGINS; "
             "behind a proxy, SANIC_PROXIES_COUNT or SANIC_FORWARDED_SECRET)"
         )
 

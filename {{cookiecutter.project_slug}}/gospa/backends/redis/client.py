@@ -56,7 +56,7 @@ def text_of(key: bytes) -> str | None:
     try:
         return key.decode()
     except UnicodeDecodeError:
-        logger.warning("the key %r is not text, and not read", key)
+        logger.warning("the key %r is not text; it is skipped", key)
         return None
 
 

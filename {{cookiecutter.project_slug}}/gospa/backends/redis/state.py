@@ -195,7 +195,7 @@ def _snapshot(fields: dict[bytes, bytes]) -> Snapshot | None:
         try:
             (values if name[:1] == b"." else epochs)[name[1:].decode()] = value
         except UnicodeDecodeError:
-            logger.warning("a room has the field %r, which is not text, and not read", name)
+            logger.warning("a room has the field %r, which is not text; it is skipped", name)
     return Snapshot(int.from_bytes(head[1:9]), head[9:], values, epochs)
 
 

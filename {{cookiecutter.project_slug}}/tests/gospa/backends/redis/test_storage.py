@@ -63,7 +63,7 @@ async def test_a_key_that_is_not_text_does_not_hide_others(
         client = storage._client  # noqa: SLF001
         await client.set(f"{settings.key_prefix}own:".encode() + b"\xff", "x")
         assert [key async for key in storage.keys("own:")] == ["own:a"]
-    assert "is not text, and not read" in caplog.text
+    assert "is not text; it is skipped" in caplog.text
 
 
 async def test_no_token_is_anywhere_in_redis(settings: Settings) -> None:
