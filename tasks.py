@@ -184,7 +184,7 @@ def fetched_browsers() -> list[Path]:
 
 
 def mutate(arguments: Sequence[str]) -> int:
-    """Install the packages of the tests and Cosmic Ray, and replace this process with its driver."""
+    """Install the tests' packages and Cosmic Ray, and replace this process with its driver."""
     mutation = frozenset(requirements(ROOT / "pyproject.toml", "mutation"))
     return become(install(VENV, LOCKS["-dev"], mutation), "tests.mutation", *arguments)
 

@@ -8,7 +8,7 @@ from gospa.extras import json_logs, metrics, presence
 from rooms import ROOMS
 from views import VIEWS
 
-# The application's name: that of the session's cookie, and of the keys in a store, begins with it.
+# The application's name. The name of the session's cookie and the keys in a store begin with it.
 NAME = "app"
 BACKENDS = Backends(state=STATE, pubsub=PUBSUB, storage=STORAGE)
 

@@ -1,3 +1,3 @@
-"""Fixtures for all tests, wherever they lie: they are described in gospa/testing.py."""
+"""Fixtures for the tests in all folders; gospa/testing.py describes them."""
 
 pytest_plugins = ["gospa.testing"]

@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="name=value",
         help="a value is JSON, else text: count=2, text=hello, text='\"2\"'",
     )
-    added["types"].add_argument("--check", action="store_true", help="only check if it is out of date")
+    added["types"].add_argument("--check", action="store_true", help="only check if it is stale")
     added["sessions"].add_argument("user", nargs="?", help="the name of the user")
     whose = added["revoke-sessions"].add_mutually_exclusive_group(required=True)
     whose.add_argument("user", nargs="?", help="the name of the user")
