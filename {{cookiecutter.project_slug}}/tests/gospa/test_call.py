@@ -1,4 +1,4 @@
-"""The way of one CALL through the engine is the short one that docs/architecture.md shows."""
+"""The path of one CALL through the engine is the one that docs/architecture.md shows."""
 
 import re
 import sys
@@ -39,7 +39,7 @@ def traced() -> Iterator[set[str]]:
 
 def documented() -> tuple[list[str], list[str], list[str]]:
     """The tables of modules: to the ACK, to the members, and what these handle."""
-    section = ARCHITECTURE.read_text(encoding="utf-8").partition("## The way of one CALL")[2]
+    section = ARCHITECTURE.read_text(encoding="utf-8").partition("## The path of one CALL")[2]
     rows = re.findall(
         r"^\| (?:(\d+) \| )?`([\w/.]+)` \|", section.partition("\n## ")[0], re.MULTILINE
     )

@@ -67,7 +67,7 @@ if known then
   return answer
 end
 
-local holder = redis.call('GET', lock)  -- a writer that lost often: all others have to wait
+local holder = redis.call('GET', lock)  -- after repeated conflicts of a writer, all others have to wait
 local moved = (head and '1' or '0') ~= exists or (expected_tag ~= '' and expected_tag ~= parent)
 local differ = {}
 local count = tonumber(ARGV[at])
@@ -105,7 +105,7 @@ local was_visited = visited
 if visit == '' then visited = false elseif not head then visited = visit end
 ttl = visited or ttl
 
-local alarm = writes and redis.call('HGET', room, '.%alarm')  -- when it is to be woken (ms)
+local alarm = writes and redis.call('HGET', room, '.%alarm')  -- the time of its alarm (ms)
 for i = at + 1, at + 2 * count, 2 do
   if ARGV[i] == '%alarm' then alarm = ARGV[i + 1] end
 end
@@ -146,7 +146,7 @@ local function note(key, present)
 end
 
 if writes then
-  -- Redis refuses a script for want of memory at its first command, unless that frees some.
+  -- If memory is full, Redis refuses a script at its first command, unless that frees memory.
   if count == 0 then plan_deletes() end
   plan_hset('h', '\1' .. struct.pack('>I8', version) .. tag)
   for i = at + 1, at + 2 * count, 2 do
@@ -185,7 +185,7 @@ if writes then
   plan(publish, channel, before_version .. '\207' .. struct.pack('>I8', version)
     .. '\196\8' .. parent .. after_parent)
 end
--- All of them or none: what this user may not do is known before the first (Redis 7 and Valkey).
+-- All writes or none: check the user's permissions before the first (Redis 7 and Valkey).
 for _, command in ipairs(redis.acl_check_cmd and commands or {}) do
   if not redis.acl_check_cmd(unpack(command)) then
     return redis.error_reply('NOPERM the user may not run ' .. command[1] .. ' for this')
