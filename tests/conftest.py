@@ -31,7 +31,7 @@ ALONE = (
 )
 GROUPS = {
     **{name: name for name in ALONE},
-    **dict.fromkeys(("client_packages", "collection"), "client"),
+    **dict.fromkeys(("client_history", "client_packages", "collection"), "client"),
     **dict.fromkeys(("deployment", "documentation", "matrix"), "matrix"),
 }
 

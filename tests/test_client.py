@@ -134,18 +134,19 @@ def stop_clock(page: Page) -> None:
     page.clock.pause_at(HOUR)
 
 
+def answer(route: Route) -> None:
+    """Answer with a module of the client, or with an empty page."""
+    path = route.request.url.removeprefix(PAGE)
+    if path.endswith(".js"):
+        file = APP / "gospa/client" / path.removeprefix("gospa/")
+        route.fulfill(path=file, content_type="text/javascript")
+    else:
+        route.fulfill(body="<!doctype html>", content_type="text/html")
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page()
-
-    def answer(route: Route) -> None:
-        path = route.request.url.removeprefix(PAGE)
-        if path.endswith(".js"):
-            file = APP / "gospa/client" / path.removeprefix("gospa/")
-            route.fulfill(path=file, content_type="text/javascript")
-        else:
-            route.fulfill(body="<!doctype html>", content_type="text/html")
-
     page.route("**/*", answer)
     page.goto(PAGE)
     yield page
@@ -234,6 +235,124 @@ def test_what_was_acknowledged_is_not_lost_while_another_is_in_doubt(
     server.patch(4, 32)
     server.sees("room.state.count === 32")
     assert page.evaluate("shown") == [10, 11, 31, 32]
+
+
+def test_no_change_overtakes_one_that_has_to_be_repeated(server: Server, page: Page) -> None:
+    """The server would take its number for a repeat's, and acknowledge what it never applied."""
+    stop_clock(page)
+    page.evaluate("Math.random = () => 1, void [add(1), add(2), room.on('wave', told)]")
+    first, second = (server.expect(CALL)[1] for _ in range(2))
+    server.send(ERROR, first, "unavailable", "later", "a")
+    server.send(ERROR, second, "unavailable", "later", "a")
+    server.send(EVENT, "a", "wave", None)
+    server.sees("heard.length === 1")
+    page.evaluate("void add(4)")  # it waits for the others
+    page.clock.run_for(300)
+    assert [server.expect(CALL)[1] for _ in range(3)] == [first, second, second + 1]
+    server.send(ERROR, second, "unavailable", "later", "a")
+    server.send(ACK, first, 3, None)
+    server.send(ERROR, second + 1, "unavailable", "later", "a")
+    server.send(EVENT, "a", "wave", None)
+    server.sees("heard.length === 2")
+    page.evaluate("void add(8)")
+    assert server.received == []
+    page.clock.run_for(600)
+    assert [server.expect(CALL)[1] for _ in range(3)] == [second, second + 1, second + 2]
+
+
+@pytest.mark.parametrize("next_state", ["resumed", "whole"])
+@pytest.mark.parametrize("applied", ["applied", "refused", ""])
+def test_a_change_under_way_when_the_connection_is_cut_and_one_made_offline_are_both_shown(
+    server: Server, page: Page, applied: str, next_state: str
+) -> None:
+    page.evaluate("void add(1)")
+    call = server.expect(CALL)
+    server.connections[-1].close(code=4000)
+    server.sees("client.status !== 'online'")
+    page.evaluate("void add(20)")
+    assert page.evaluate("room.state.count") == 31
+    page.evaluate("dispatchEvent(new Event('online'))")
+    server.welcome()
+    server.expect(JOIN)
+    count = 111 if applied == "applied" else 110  # others added 100
+    if next_state == "resumed":
+        server.patch(2, count)
+    else:
+        server.send(SNAPSHOT, "a", 2, tag(2), {"count": count})
+    server.joined("a", 2)
+    assert server.expect(CALL) == call
+    assert server.expect(CALL)[4] == {"amount": 20}
+    assert page.evaluate("room.state.count") == 31
+    if applied == "refused":
+        server.send(ERROR, call[1], "refused", "no", "a")
+    else:
+        server.send(ACK, call[1], 2 if applied else 3, None)
+    if not applied:
+        server.patch(3, 111)
+    shown = 130 if applied == "refused" else 131
+    server.sees(f"room.state.count === {shown}")
+    last = 3 if applied else 4
+    server.send(ACK, call[1] + 1, last, None)
+    server.sees("!client.pending")
+    server.patch(last, shown)
+    server.patch(last + 1, shown + 1)
+    server.sees(f"room.state.count === {shown + 1}")
+    assert page.evaluate("shown") == [10, 11, 31, shown, shown + 1]
+
+
+def test_a_state_that_comes_before_an_acknowledgement_shows_no_change_twice(
+    server: Server, page: Page
+) -> None:
+    page.evaluate("void [1, 20].map(add)")
+    first, second = (server.expect(CALL)[1] for _ in range(2))
+    server.send(SNAPSHOT, "a", 2, tag(2), {"count": 11})  # the worker has loaded the room again
+    server.send(ACK, first, 2, None)
+    server.sees("answers.length === 1")
+    server.send(ACK, second, 3, None)
+    server.patch(3, 31)
+    server.patch(4, 32)
+    server.sees("room.state.count === 32")
+    assert page.evaluate("shown") == [10, 11, 31, 32]
+
+
+def test_a_repeat_that_is_acknowledged_with_a_later_commit_is_not_shown_twice(
+    server: Server, page: Page
+) -> None:
+    page.evaluate("void [1, 20].map(add)")
+    first, second = (server.expect(CALL)[1] for _ in range(2))
+    server.drop()
+    server.welcome()
+    server.join(2, 11)  # the second one is applied later
+    for number in (first, second):
+        server.send(ACK, number, 3, None)
+    server.sees("!client.pending")
+    assert page.evaluate("shown") == [10, 11, 31]
+    server.patch(3, 31)
+    server.patch(4, 32)
+    server.sees("room.state.count === 32")
+    assert page.evaluate("shown") == [10, 11, 31, 32]
+
+
+@pytest.mark.parametrize("applied", ["applied", ""])
+def test_a_page_shows_the_state_though_it_may_have_what_an_earlier_page_left(
+    page: Page, applied: str
+) -> None:
+    server = left_by_an_earlier_page(page)
+    page.evaluate("void add(20)")
+    server.welcome()
+    server.join(2, 111)
+    call = server.expect(CALL)
+    assert page.evaluate("shown") == [131]
+    server.send(ACK, call[1], 2 if applied else 3, None)
+    server.welcome()
+    server.join(2, 111)
+    last = 3 if applied else 4
+    server.send(ACK, server.expect(CALL)[1], last, None)
+    if not applied:
+        server.patch(3, 112)
+    server.patch(last, 131 if applied else 132)
+    server.sees(f"room.state.count === {131 if applied else 132}")
+    assert page.evaluate("shown") == [131] if applied else [131, 132]
 
 
 def test_defaults_are_shown_below_the_state_and_are_no_part_of_it(

@@ -18,10 +18,6 @@ export class Retry {
     this.act = act;
   }
 
-  get waiting() {
-    return this.#timer !== undefined;
-  }
-
   later() {
     this.#timer ??= setTimeout(() => {
       this.stop();

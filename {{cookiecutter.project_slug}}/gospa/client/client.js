@@ -108,13 +108,8 @@ export class Client extends Connection {
     return [...this.#rooms.values()].flatMap((room) => room.pending);
   }
 
-  /** Connect, and before that take over what an earlier page kept. */
+  /** Take over what an earlier page kept, and then connect: nothing is sent that cannot be kept. */
   async #persist(/** @type {string} */ key, /** @type {() => void} */ connect) {
-    let kept = null;
-    try {
-      kept = sessionStorage.getItem(key);
-    } catch { /* forbidden */ }
-    if (!kept) connect();
     /** @param {Pick<Request, 'client' | 'session' | 'message'>} request */
     const add = ({ client, session, message }) => {
       const added = this.open(message[2]).add(client, message, { session, outcomeUnknown: true });
@@ -122,9 +117,12 @@ export class Client extends Connection {
     };
     const { identity } = this;
     const pending = () => this.#unanswered();
-    const { persist } = await import('./persistence.js');
-    persist(this, { key, identity, pending, add, encode, decode });
-    if (kept) connect();
+    try {
+      const { persist } = await import('./persistence.js');
+      persist(this, { key, identity, pending, add, encode, decode });
+    } finally {
+      connect();
+    }
   }
 }
 

@@ -20,7 +20,8 @@
 /** @param {import('./client.js').Client} client @param {Kept} kept */
 export function persist(client, { key, identity, pending, add, encode, decode }) {
   const keep = () => {
-    const left = pending().map((each) => [each.client, each.session, each.message]);
+    const { sessionId } = client; // the only one that the page has known, if it knows one by now
+    const left = pending().map((each) => [each.client, each.session ?? sessionId, each.message]);
     try {
       if (left.length === 0) return sessionStorage.removeItem(key);
       sessionStorage.setItem(key, Array.from(encode(left), (b) => String.fromCharCode(b)).join(''));
@@ -56,6 +57,7 @@ export function persist(client, { key, identity, pending, add, encode, decode })
   addEventListener('pageshow', () => follow(false));
   // Phones end hidden pages without another event.
   document.addEventListener('visibilitychange', () => follow(document.hidden));
+  if (document.hidden) follow(true);
 }
 
 /**

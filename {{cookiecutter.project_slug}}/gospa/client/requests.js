@@ -9,6 +9,7 @@ import { FROM_CLIENT, FROM_SERVER, RoomError, frame } from './protocol.js';
  * @property {any[]} message a CALL or WRITE with its mutation number, or a RUN with its id
  * @property {object | null} sentOver the connection that owes an answer, as `Client.server`
  * @property {boolean} outcomeUnknown it may have been applied, and its answer was lost
+ * @property {boolean} hidden the base may contain it
  * @property {number | bigint | null} version of its commit, once it is acknowledged
  * @property {string} stack of the caller
  * @property {(result: any) => void} resolve
@@ -47,9 +48,15 @@ export class Requests {
     throw new RoomError('overflow', 'too many changes are waiting to be sent', this.#room);
   }
 
-  /** Whether there is a mutation whose outcome is unknown. */
-  get inDoubt() {
-    return this.all.some(({ client, outcomeUnknown }) => client !== null && outcomeUnknown);
+  /**
+   * Whether a state may or may not contain a mutation. This is also so for one whose repeat was
+   * acknowledged, since that names the version of the client's last commit.
+   * @param {number | bigint} state its version
+   */
+  inDoubt(state) {
+    return this.all.some(({ client, outcomeUnknown, version }) => {
+      return client !== null && outcomeUnknown && (version === null || version > state);
+    });
   }
 
   /** The newest version that was acknowledged, and may not be in the state yet; 0 for none. */
@@ -63,26 +70,34 @@ export class Requests {
    * @param {string | null} client @param {any[]} message
    * @param {{ session: string | null, outcomeUnknown?: boolean, signal?: AbortSignal }} made
    *   `outcomeUnknown`: it may have been sent before; `signal`: stops waiting, and sending
-   * @param {boolean} ready whether to send it now
+   * @param {boolean} joined
    * @returns {Promise<any>}
    */
-  add(client, message, { session, outcomeUnknown = false, signal }, ready) {
+  add(client, message, { session, outcomeUnknown = false, signal }, joined) {
     const { stack = '' } = new Error();
     return new Promise((resolve, reject) => {
-      const sentOver = null;
-      /** @type {Request} */ const request = {
-        client, session, message, sentOver, outcomeUnknown, version: null, stack, resolve, reject,
-      };
+      const made = { client, session, message, outcomeUnknown, stack, resolve, reject };
+      /** @type {Request} */ const request = { ...made, hidden: false, sentOver: null, version: null };
       signal?.throwIfAborted();
       signal?.addEventListener('abort', () => {
         // What may have been applied is shown, and asked for, until that is known.
         if (request.sentOver || request.outcomeUnknown) reject(signal.reason);
         else this.reject(signal.reason, [request]);
       });
+      const sendNow = joined && (client === null || this.#isSent);
       this.all.push(request);
-      if (ready) this.#send(request);
+      if (sendNow) this.#send(request);
       this.#changed();
     });
+  }
+
+  /**
+   * Whether all mutations were sent over this connection. A later one must wait for those that were
+   * not: the server would take the lower numbers for repeats, and would not apply them.
+   */
+  get #isSent() {
+    const { server } = this.#client;
+    return this.pending.every(({ client, sentOver }) => client === null || sentOver === server);
   }
 
   /** Send what has no answer, in order. */
@@ -90,7 +105,12 @@ export class Requests {
     this.pending.forEach((request) => this.#send(request));
   }
 
-  /** The answers that are owed may be lost. */
+  /** Those whose effects the base surely lacks. */
+  get effects() {
+    return this.all.filter(({ hidden }) => !hidden);
+  }
+
+  /** The answers that are owed may be lost, or come after a state that contains their effects. */
   doubt() {
     for (const request of this.pending) request.outcomeUnknown ||= request.sentOver !== null;
   }
@@ -111,7 +131,8 @@ export class Requests {
       else this.reject(this.#refusal(request, second, third), [request]);
     } else {
       const [version, result] = type === ACK ? [second, third] : [0, second];
-      Object.assign(request, { version, outcomeUnknown: false }).resolve(result);
+      request.version = version;
+      request.resolve(result);
       if (why) this.settle(Infinity); // no state will come
       this.#changed();
     }
@@ -146,9 +167,10 @@ export class Requests {
     for (const each of this.all) if (each.version && each.version <= version) each.version = 0;
   }
 
-  /** Remove what the base contains. @param {number | bigint} version of the base */
+  /** Remove what a new base contains, and hide what it may. @param {number | bigint} version */
   settle(version) {
     this.all = this.all.filter((each) => each.version === null || each.version > version);
+    for (const each of this.all) each.hidden ||= each.outcomeUnknown;
   }
 
   /**

@@ -172,8 +172,9 @@ export class Room extends Emitter {
     } else if (type === FROM_SERVER.JOINED) this.#join(message);
     else if (this.#membership === 'joined') {
       // JOIN asks whether a snapshot is only late, or the store lost what was acknowledged.
-      const lacks = type === FROM_SERVER.SNAPSHOT && event < this.#requests.acknowledged;
-      if (lacks) this.enter();
+      const isState = type === FROM_SERVER.SNAPSHOT; // the worker loaded the room again
+      if (isState) this.#requests.doubt();
+      if (isState && event < this.#requests.acknowledged) this.enter();
       else this.#show();
     }
   }
@@ -202,10 +203,7 @@ export class Room extends Emitter {
    * @param {Parameters<Requests['add']>[2]} made
    */
   add(client, message, made) {
-    // The server refuses a mutation while an earlier one has to be repeated.
-    const repeats = this.#retry.waiting && this.#requests.inDoubt;
-    const ready = this.#membership === 'joined' && !repeats;
-    return this.#requests.add(client, message, made, ready);
+    return this.#requests.add(client, message, made, this.#membership === 'joined');
   }
 
   /** @param {any[]} message JOINED, which comes again when the access changes */

@@ -10,7 +10,7 @@ export class View {
   /** @type {Record<string, import('./state.js').Optimistic>} by action */
   optimistic = Object.create(null);
   /** @type {import('./state.js').Shape | null} null until the room is joined */ #shape = null;
-  /** @type {State} the state without the effects of mutations */ #base = NOTHING;
+  /** @type {State | null} the state without the effects of mutations */ #base = null;
 
   get known() {
     return this.#shape !== null && this.replica.version !== null;
@@ -28,18 +28,19 @@ export class View {
 
   /**
    * While a mutation's outcome is unknown, keep the old base, so that its effect is never shown
-   * twice. @param {import('./requests.js').Requests} requests
+   * twice. If there is none, as in a page that replaces another, its effect is not shown.
+   * @param {import('./requests.js').Requests} requests
    * @returns {string[]} the keys whose values changed
    */
   show(requests) {
     const { content, version } = this.replica;
     const shape = this.#shape;
     if (!shape || version === null) return [];
-    if (!requests.inDoubt) {
+    if (!this.#base || !requests.inDoubt(version)) {
       this.#base = withDefaults(shape, content);
       requests.settle(version);
     }
-    const changed = this.#set(rebase(this.#base, shape.defaults, requests.all, this.optimistic));
+    const changed = this.#set(rebase(this.#base, shape.defaults, requests.effects, this.optimistic));
     if (requests.all.length === 0) this.replica = { ...this.replica, content: adopt(content, this.state) };
     return changed;
   }
@@ -48,7 +49,7 @@ export class View {
   clear() {
     this.replica = UNKNOWN;
     this.#shape = null;
-    this.#base = NOTHING;
+    this.#base = null;
     return this.#set(NOTHING);
   }
 
