@@ -5,8 +5,6 @@ import { decode, encode } from './msgpack.js';
 import { FROM_SERVER, RoomError, checkedRoom } from './protocol.js';
 import { Room } from './room.js';
 
-/** @typedef {import('./requests.js').Request} Request */
-
 const ROOT = new URL('..', import.meta.url); // the application's, which may be below a path
 /** @type {number[]} */ const ANSWERS = [FROM_SERVER.ACK, FROM_SERVER.DONE, FROM_SERVER.ERROR];
 
@@ -110,16 +108,9 @@ export class Client extends Connection {
 
   /** Take over what an earlier page kept, and then connect: nothing is sent that cannot be kept. */
   async #persist(/** @type {string} */ key, /** @type {() => void} */ connect) {
-    /** @param {Pick<Request, 'client' | 'session' | 'message'>} request */
-    const add = ({ client, session, message }) => {
-      const added = this.open(message[2]).add(client, message, { session, outcomeUnknown: true });
-      added.catch((error) => this.report(error));
-    };
-    const { identity } = this;
-    const pending = () => this.#unanswered();
     try {
       const { persist } = await import('./persistence.js');
-      persist(this, { key, identity, pending, add, encode, decode });
+      persist(this, { key, pending: () => this.#unanswered(), encode, decode });
     } finally {
       connect();
     }

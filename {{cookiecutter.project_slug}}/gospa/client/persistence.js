@@ -10,15 +10,13 @@
 /**
  * @typedef {object} Kept the client's part
  * @property {string} key in sessionStorage
- * @property {string} identity the client id of this page's own mutations
  * @property {() => import('./requests.js').Request[]} pending
- * @property {(request: Pick<import('./requests.js').Request, 'client' | 'session' | 'message'>) => void} add
  * @property {typeof import('./msgpack.js').encode} encode
  * @property {typeof import('./msgpack.js').decode} decode
  */
 
 /** @param {import('./client.js').Client} client @param {Kept} kept */
-export function persist(client, { key, identity, pending, add, encode, decode }) {
+export function persist(client, { key, pending, encode, decode }) {
   const keep = () => {
     const { sessionId } = client; // the only one that the page has known, if it knows one by now
     const left = pending().map((each) => [each.client, each.session ?? sessionId, each.message]);
@@ -32,11 +30,13 @@ export function persist(client, { key, identity, pending, add, encode, decode })
   const take = () => {
     const text = sessionStorage.getItem(key) ?? '\x90';
     sessionStorage.removeItem(key);
-    const own = pending().map(origin).concat(identity);
+    const own = pending().map(origin).concat(client.identity);
     const left = /** @type {any[]} */ (decode(Uint8Array.from(text, (c) => c.charCodeAt(0))));
-    for (const [client, session, message] of left) {
+    for (const [maker, session, message] of left) {
       // A page that is restored from the back/forward cache still has them.
-      if (!own.includes(origin({ client, message }))) add({ client, session, message });
+      if (own.includes(origin({ client: maker, message }))) continue;
+      const added = client.open(message[2]).add(maker, message, { session, outcomeUnknown: true });
+      added.catch((error) => client.report(error));
     }
   };
   const adopt = () => {
