@@ -11,6 +11,7 @@ from tests.baking import CHECKS, TYPES, Baked, assert_succeeds, bake
 from tests.browsing import serving
 
 FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SCRIPTS = (sys.executable, "-I", "gospa/dev/javascript.py")
 PAGE = "/client/questions.html"
 
 
@@ -67,6 +68,7 @@ def test_following_the_guide_gives_a_page_that_works(guided: Path, browser: Brow
         for page in (one, other):  # keeps what was written meanwhile
             expect(page.locator("body")).to_have_css("text-indent", "7px")
         write(guided, *steps[-1])
+        assert_succeeds(SCRIPTS, guided)
         for page in (one, other):  # is loaded again by itself
             expect(page.locator("#here")).to_have_text("2")
         one.fill("[name=text]", "Why <i>msgpack</i>?")
