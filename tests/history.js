@@ -152,7 +152,7 @@ export class History {
     this.frame = frame;
     this.trouble = this.between(0, 3) * 0.12; // how often the store fails
     this.weightOfLoads = this.between(0, 2) * 0.15;
-    sessionStorage.clear();
+    localStorage.clear();
   }
 
   chance(probability) {

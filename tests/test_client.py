@@ -825,7 +825,7 @@ def test_what_an_earlier_page_left_is_done_as_the_earlier_client_and_first(page:
     server.sees("!client.pending")
     assert page.evaluate("room.state.count") == 313
     page.goto(PAGE)
-    assert page.evaluate("sessionStorage.length") == 0
+    assert page.evaluate("localStorage.length") == 0
 
 
 def left_by_an_earlier_page(page: Page) -> Server:
@@ -894,38 +894,59 @@ def test_what_is_refused_while_a_room_is_asked_for_anew_does_not_end_it(
     assert server.expect(CALL)[4] == {"amount": 5}
 
 
-def test_what_a_page_left_is_done_by_the_one_before_when_that_is_shown_again(page: Page) -> None:
+def kept(number: int, age: int = 0) -> str:
+    """A script that keeps what a page left some milliseconds ago: a change of its client."""
+    left = [chr(number) * 16, "s", [CALL, 1, "a", "add", {"amount": number}]]
+    time = f"Date.now() - {age}"
+    return f"""async () => {{
+      const {{ decode, encode }} = await import('/gospa/msgpack.js');
+      const left = decode(Uint8Array.from({list(msgpack.packb([left]))}));
+      const text = String.fromCharCode(...encode([{time}, left]));
+      localStorage.setItem('gospa:ws://client.test/ws {number}', text);
+    }}"""
+
+
+def test_what_several_pages_left_is_done_once_each_as_their_clients(page: Page) -> None:
     server = Server(page)
+    for number in (2, 3):
+        page.evaluate(kept(number))
     page.evaluate(START, {"persist": True})
-    identity = server.welcome()
+    for number in (2, 3):
+        assert server.welcome() == bytes([number]) * 16
+        server.join(number - 1, 10)
+        call = server.expect(CALL)
+        assert call[1:] == [1, "a", "add", {"amount": number}]
+        server.send(ACK, 1, number, None)
+    server.sees("!client.pending")
+    assert page.evaluate("localStorage.length") == 0
+
+
+def test_what_was_left_longer_ago_than_the_server_remembers_is_not_sent(page: Page) -> None:
+    server = Server(page)
+    page.evaluate(kept(2, age=12 * HOUR * 1000 + 1))
+    page.evaluate(START, {"persist": True})
+    server.welcome()
     server.join(1, 10)
-    page.evaluate("void add(1)")
-    own = server.expect(CALL)
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
-    left = [CALL, 1, "a", "add", {"amount": 5}]
-    page.evaluate(
-        """left => {
-            const [key] = Object.keys(sessionStorage);
-            const kept = sessionStorage.getItem(key).slice(1);
-            sessionStorage.setItem(key, '\x92' + kept + String.fromCharCode(...left));
-        }""",
-        list(msgpack.packb(["x" * 16, "s", left])),
-    )
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
-    server.sees("client.pending === 2")
-    assert server.welcome() == b"x" * 16
+    server.sees("room.state.count === 10")
+    assert page.evaluate("errors[0]").startswith("1 changes of ")
+    assert page.evaluate("[client.pending, localStorage.length]") == [0, 0]
+
+
+def test_what_was_left_in_another_session_is_rejected(page: Page) -> None:
+    server = Server(page)
+    page.evaluate(kept(2))
+    page.evaluate(START, {"persist": True})
+    server.welcome(session="other")
     server.join(1, 10)
-    assert server.expect(CALL) == left
-    server.send(ACK, 1, 2, None)
-    assert server.welcome() == identity
-    server.join(2, 15)
-    assert server.expect(CALL) == own
+    server.sees("errors.length")
+    assert page.evaluate("errors") == ["it was made in another session"]
+    assert page.evaluate("[shown.at(-1), client.pending, localStorage.length]") == [10, 0, 0]
 
 
 @pytest.mark.parametrize("kept", ["", "nonsense", "\\x91\\x92\\xc4\\x00\\xc0", "\\u1234"])
 def test_what_lies_in_storage_and_is_not_ours_is_ignored(page: Page, kept: str) -> None:
     server = Server(page)
-    page.evaluate(f"sessionStorage.setItem('gospa:ws://client.test/ws', '{kept}')")
+    page.evaluate(f"localStorage.setItem('gospa:ws://client.test/ws x', '{kept}')")
     page.evaluate(START, {"persist": True})
     server.welcome()
     server.join(1, 10)
@@ -1148,7 +1169,7 @@ def test_a_hidden_page_keeps_what_is_pending_and_one_that_is_shown_again_does_no
     hide = """(state) => {
       Object.defineProperty(document, 'hidden', { value: state === 'hidden', configurable: true });
       document.dispatchEvent(new Event('visibilitychange'));
-      return sessionStorage.length;
+      return localStorage.length;
     }"""
     server.wait(lambda: bool(page.evaluate(hide, "hidden")))
     assert page.evaluate(hide, "visible") == 0

@@ -8,6 +8,9 @@ const RECOVERED_TIME = 4000;
 const WAITING_SHOWN = 700; // pending changes are shown only after this time
 const WAITING_LONG = 3000;
 
+// By `persist`, see docs/client.md
+const KEPT = 'Go on: your changes are kept in this browser for 12 hours, and sent once you are back online.';
+
 const strip = element('strip', HTMLElement);
 const stripText = element('strip-text', HTMLElement);
 const stripButton = element('strip-button', HTMLButtonElement);
@@ -53,7 +56,7 @@ export function showConnection(client) {
   const showTrouble = () => {
     if (client.status === 'online' && client.trouble) show('trouble', client.trouble);
     if (client.status !== 'offline') return;
-    const go = wasOnline ? 'Go on: what you change is kept and sent later.' : 'Trying again.';
+    const go = wasOnline ? KEPT : 'Trying again.';
     const text = `Offline. ${client.trouble ? `${client.trouble} ` : ''}${go}`;
     show('offline', text, 'Retry now', () => client.retry());
   };

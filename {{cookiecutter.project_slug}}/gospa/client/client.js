@@ -10,9 +10,9 @@ const ROOT = new URL('..', import.meta.url); // the application's, which may be 
 
 /**
  * @typedef {object} Options
- * @property {boolean} [persist] keep pending requests in sessionStorage when the page is hidden or
- *   left. The tab's next page with this option sends them, if it has the same session. Use it for
- *   one client of a page.
+ * @property {boolean} [persist] keep pending requests for 12 hours when the page is hidden, left or
+ *   closed. The browser's next page with this option sends them, if it has the same session. Use it
+ *   for one client of a page.
  * @property {typeof globalThis.WebSocket} [WebSocket] the class to connect with, outside of browsers
  */
 
@@ -110,7 +110,7 @@ export class Client extends Connection {
   async #persist(/** @type {string} */ key, /** @type {() => void} */ connect) {
     try {
       const { persist } = await import('./persistence.js');
-      persist(this, { key, pending: () => this.#unanswered(), encode, decode });
+      await persist(this, { key, pending: () => this.#unanswered(), encode, decode });
     } finally {
       connect();
     }

@@ -23,7 +23,7 @@ export function bind(client: Client, root?: ParentNode): Promise<void>;
 
 export interface Options {
   /**
-   * Keep pending requests in sessionStorage when the page is hidden or left. The tab's next page with
+   * Keep pending requests when the page is hidden, left or closed. The browser's next page with
    * this option sends them, if it has the same session. Use it for one client of a page.
    */
   persist?: boolean;

@@ -1,67 +1,100 @@
 /**
- * Requests that are pending when a page is hidden or left, kept in sessionStorage for the tab's next
- * page. Loaded for clients with the option `persist`.
+ * Requests that are pending when a page is hidden, left or closed, kept in localStorage for the next
+ * page of this browser. Loaded for clients with the option `persist`.
  *
- * Mutations keep their client id and numbers, so the server applies them once, even if two tabs
- * send them after a tab was duplicated. The next page's own mutations have another client id.
- * Commands keep their ids.
+ * Mutations keep their client id and numbers, so the server applies them once, even if two pages
+ * send them. The next page's own mutations have another client id. Commands keep their ids. Each
+ * request keeps the session it was made in; a page of another session rejects it.
  */
+
+// Milliseconds; less than the server remembers what it has applied, by default
+const KEPT_FOR = 12 * 3_600_000;
 
 /**
  * @typedef {object} Kept the client's part
- * @property {string} key in sessionStorage
+ * @property {string} key the beginning of the names in localStorage
  * @property {() => import('./requests.js').Request[]} pending
  * @property {typeof import('./msgpack.js').encode} encode
  * @property {typeof import('./msgpack.js').decode} decode
  */
 
 /** @param {import('./client.js').Client} client @param {Kept} kept */
-export function persist(client, { key, pending, encode, decode }) {
+export async function persist(client, { key, pending, encode, decode }) {
+  const own = `${key} ${btoa(client.identity)}`;
+  /** @type {LockManager | undefined} */ const locks = navigator.locks; // only with HTTPS
   const keep = () => {
     const { sessionId } = client; // the only one that the page has known, if it knows one by now
     const left = pending().map((each) => [each.client, each.session ?? sessionId, each.message]);
     try {
-      if (left.length === 0) return sessionStorage.removeItem(key);
-      sessionStorage.setItem(key, Array.from(encode(left), (b) => String.fromCharCode(b)).join(''));
+      if (left.length === 0) return localStorage.removeItem(own);
+      const bytes = encode([Date.now(), left]);
+      localStorage.setItem(own, Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
     } catch (error) {
       if (left.length > 0) client.report(/** @type {Error} */ (error)); // full, or forbidden
     }
   };
-  const take = () => {
-    const text = sessionStorage.getItem(key) ?? '\x90';
-    sessionStorage.removeItem(key);
-    const own = pending().map(origin).concat(client.identity);
-    const left = /** @type {any[]} */ (decode(Uint8Array.from(text, (c) => c.charCodeAt(0))));
+  /** @param {string} name */
+  const take = (name) => {
+    const text = localStorage.getItem(name);
+    localStorage.removeItem(name);
+    if (text === null) return; // another page was first
+    const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
+    const [time, left] = /** @type {any[]} */ (decode(bytes));
+    if (Date.now() - time > KEPT_FOR) {
+      const since = new Date(time).toLocaleString();
+      return client.report(new Error(`${left.length} changes of ${since} are too old to be sent`));
+    }
+    const known = pending().map(origin);
     for (const [maker, session, message] of left) {
-      // A page that is restored from the back/forward cache still has them.
-      if (own.includes(origin({ client: maker, message }))) continue;
+      if (known.includes(origin({ client: maker, message }))) continue;
       const added = client.open(message[2]).add(maker, message, { session, outcomeUnknown: true });
       added.catch((error) => client.report(error));
     }
   };
-  const adopt = () => {
+  /** Take over from a page that has ended. @param {string} name @param {LockOptions} options */
+  const adopt = async (name, options) => {
     try {
-      take();
+      await (locks?.request(name, options, (lock) => lock && take(name)) ?? take(name));
     } catch { /* forbidden, or not ours */ }
   };
   let away = false;
   /** @param {boolean} now */
   const follow = (now) => {
-    if (now) keep();
-    else if (away) adopt(); // of what this page itself kept, nothing
     away = now;
+    if (now) keep();
+    else forget(own);
   };
-  adopt();
   client.on('pending', () => away && keep());
   addEventListener('pagehide', () => follow(true));
   addEventListener('pageshow', () => follow(false));
   // Phones end hidden pages without another event.
   document.addEventListener('visibilitychange', () => follow(document.hidden));
   if (document.hidden) follow(true);
+
+  locks?.request(own, () => new Promise(() => {})).catch(() => {}); // held as long as the page is there
+  const names = namesIn(key).filter((name) => name !== own);
+  await Promise.all(names.map((name) => adopt(name, { ifAvailable: true })));
+  for (const name of namesIn(key)) if (name !== own) adopt(name, {}); // once their pages have ended
+}
+
+/** @param {string} key */
+function namesIn(key) {
+  try {
+    return Object.keys(localStorage).filter((name) => name.startsWith(`${key} `));
+  } catch {
+    return []; // forbidden
+  }
+}
+
+/** @param {string} name */
+function forget(name) {
+  try {
+    localStorage.removeItem(name);
+  } catch { /* forbidden */ }
 }
 
 /**
- * The client id of a mutation, or a command's own id.
+ * Which request it is, over all pages.
  * @param {Pick<import('./requests.js').Request, 'client' | 'message'>} _
  */
-const origin = ({ client, message: [, id] }) => client ?? String(id);
+const origin = ({ client, message: [, id] }) => `${client} ${id}`;
