@@ -14,7 +14,7 @@ from tests.browsing import TIMEOUT, Site
 
 NODE_PACKAGES = (
     *("typescript@5.9.3", "msgpack-test-suite@1.0.0", "esbuild@0.25.0"),
-    *("react@19.1.0", "react-dom@19.1.0"),
+    *("react@19.1.0", "react-dom@19.1.0", "axe-core@4.14.1"),
 )
 
 
@@ -26,8 +26,8 @@ FIRST = (
     *("msgpack", "generated_checks"),
 )
 ALONE = (
-    *("auction", "bench", "browser", "browser_failures", "browser_faults", "browser_rooms"),
-    *("browser_sessions", "client", "msgpack", "own_package"),
+    *("accessibility", "auction", "bench", "browser", "browser_failures", "browser_faults"),
+    *("browser_rooms", "browser_sessions", "client", "msgpack", "own_package"),
 )
 GROUPS = {
     **{name: name for name in ALONE},

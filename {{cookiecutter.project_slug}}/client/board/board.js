@@ -71,7 +71,8 @@ board.optimistic('remove_note', (state, { id }) => {
 let isKnown = false; // whether what changes is news
 
 board.subscribe((state, keys) => {
-  page.notes.removeAttribute('aria-busy');
+  if (board.access === null) page.notes.setAttribute('aria-busy', 'true'); // unknown, and not empty
+  else page.notes.removeAttribute('aria-busy');
   if (keys.includes('count')) showCount(state.count ?? '·'); // no access any more
   for (const key of keys) {
     if (key.startsWith('notes/')) showNote(key.slice('notes/'.length));

@@ -9,7 +9,7 @@ const WAITING_SHOWN = 700; // pending changes are shown only after this time
 const WAITING_LONG = 3000;
 
 // By `persist`, see docs/client.md
-const KEPT = 'Go on: your changes are kept in this browser for 12 hours, and sent once you are back online.';
+const KEPT = 'Your changes are kept in this browser for 12 hours, and sent once you are back.';
 
 const strip = element('strip', HTMLElement);
 const stripText = element('strip-text', HTMLElement);
