@@ -15,6 +15,7 @@ from gospa.errors import (
 )
 from gospa.items import Items
 from gospa.live.requests import CONNECTION_ID
+from gospa.live.stream import event_streams
 from gospa.member import Access, Member
 from gospa.room import Room
 from gospa.rooms import Once, Rooms, UserRooms, rooms_of
@@ -70,6 +71,7 @@ __all__ = [
     "command",
     "create_app",
     "csrf_exempt",
+    "event_streams",
     "html_page",
     "issue_token",
     "log_in",

@@ -1,7 +1,8 @@
-"""Rooms over HTTP, for curl, webhooks and programs of any language: read a room, call an action.
+"""Rooms over HTTP: for curl, webhooks and programs of any language, and without WebSockets.
 
 GET  /rooms/<room>            its state as JSON, with an ETag
 POST /rooms/<room>/<action>   with a JSON object of arguments; Idempotency-Key has it run once
+POST /ws/stream, /ws/send     what the browser client uses where WebSockets are blocked
 """
 
 from math import ceil
@@ -9,7 +10,7 @@ from math import ceil
 from sanic import Blueprint, HTTPResponse, Request, Sanic
 from sanic.response import json, raw
 
-from gospa import RoomError, rooms_of, session_of
+from gospa import RoomError, event_streams, rooms_of, session_of
 
 JSON = "application/json"
 MAX_KEY = 255  # characters of an Idempotency-Key
@@ -27,7 +28,7 @@ blueprint = Blueprint("http_rooms", url_prefix="/rooms")
 
 def install(app: Sanic) -> None:
     """Serve the rooms. Visitors may do what `authorize` and `allows` let them do on a socket."""
-    app.blueprint(blueprint)
+    app.blueprint([blueprint, event_streams])
 
 
 async def refuse(_: Request, error: RoomError) -> HTTPResponse:

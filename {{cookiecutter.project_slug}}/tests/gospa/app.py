@@ -2,7 +2,8 @@
 
 from app import BACKENDS, EXTRAS
 from gospa.app import create_app
+from tests.gospa.raw_stream import STREAMS
 from tests.gospa.rooms import ROOMS
 from tests.gospa.views import blueprint
 
-app = create_app("tests", BACKENDS, ROOMS, views=[blueprint], extras=EXTRAS)
+app = create_app("tests", BACKENDS, ROOMS, views=[blueprint], extras=[*EXTRAS, STREAMS])

@@ -22,6 +22,7 @@ from gospa.stats import STATS, Stats
 from gospa.store.contract import StateStore
 from gospa.testing import OpenApp, Site
 from tests.gospa.raw_client import ConnectRaw, raw_client
+from tests.gospa.raw_stream import STREAMS
 from tests.gospa.rooms import ROOMS
 
 EXTRAS: Sequence[Extra] = importlib.import_module("app").EXTRAS
@@ -46,15 +47,16 @@ def open_app(open_app: OpenApp) -> OpenApp:
         extras: Sequence[Extra] = EXTRAS,
         **settings: Any,
     ) -> AbstractAsyncContextManager[Site]:
-        return open_app(ROOMS if rooms is None else rooms, views, extras, **settings)
+        served = ROOMS if rooms is None else rooms
+        return open_app(served, views, [*extras, STREAMS], **settings)
 
     return open_rooms
 
 
-@pytest.fixture
-def connect_raw(site: Site) -> ConnectRaw:
-    """Opens WebSockets of the served application, over which a test sends any message."""
-    return partial(raw_client, site)
+@pytest.fixture(params=["socket", "stream"])
+def connect_raw(site: Site, request: pytest.FixtureRequest) -> ConnectRaw:
+    """Opens connections to the served application, over which a test sends any message."""
+    return partial(raw_client, site, transport=request.param)
 
 
 @pytest.fixture

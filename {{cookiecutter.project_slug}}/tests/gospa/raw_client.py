@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgpack
 from websockets.asyncio.client import ClientConnection
@@ -13,9 +13,11 @@ from websockets.typing import Subprotocol
 
 from gospa.client import Refused
 from gospa.testing import Site
+from tests.gospa.raw_stream import open_stream
 
 Message = list[Any]
 
+Transport = Literal["socket", "stream"]
 PATIENCE = 40  # seconds that a client waits for a connection, or for a message
 
 
@@ -24,7 +26,8 @@ class RawClient:
 
     welcome: Message
 
-    def __init__(self, websocket: ClientConnection, client: bytes) -> None:
+    def __init__(self, websocket: Any, client: bytes) -> None:
+        """`websocket`: a connection of the package websockets, or a `RawStream`."""
         self.websocket = websocket
         self.client = client
         self.number = 0
@@ -44,20 +47,13 @@ class RawClient:
         cookie: str = "",
         client: bytes = b"",
         hello: bool = True,
+        transport: Transport = "socket",
         **headers: str,
     ) -> AsyncIterator["RawClient"]:
         """Connect to a host and port, and send HELLO."""
         fields = {**headers, **({"Cookie": cookie} if cookie else {})}
-        async with open_websocket(
-            f"ws://{address}/ws",
-            subprotocols=[Subprotocol("gospa.v1")],
-            additional_headers=fields,
-            max_size=None,
-            max_queue=None,
-            proxy=None,
-            open_timeout=PATIENCE,
-            ping_interval=None,
-        ) as websocket:
+        opened = _open_socket if transport == "socket" else open_stream
+        async with opened(address, fields) as websocket:
             member = cls(websocket, client or os.urandom(16))
             if hello:
                 await member.send(6, member.client)
@@ -75,7 +71,7 @@ class RawClient:
         """The session cookie that the handshake set."""
         response = self.websocket.response
         assert response is not None
-        return response.headers["Set-Cookie"].partition(";")[0]
+        return str(response.headers["Set-Cookie"].partition(";")[0])
 
     async def send(self, *message: Any) -> None:
         """Send a message as it is (docs/protocol.md)."""
@@ -181,6 +177,21 @@ class RawClient:
 
     def _show(self, room: str) -> None:
         self.states[room] = {**self._defaults.get(room, {}), **self._stored.get(room, {})}
+
+
+def _open_socket(
+    address: str, headers: Mapping[str, str]
+) -> AbstractAsyncContextManager[ClientConnection]:
+    return open_websocket(
+        f"ws://{address}/ws",
+        subprotocols=[Subprotocol("gospa.v1")],
+        additional_headers=headers,
+        max_size=None,
+        max_queue=None,
+        proxy=None,
+        open_timeout=PATIENCE,
+        ping_interval=None,
+    )
 
 
 @asynccontextmanager

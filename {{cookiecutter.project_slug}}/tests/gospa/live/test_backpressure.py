@@ -19,7 +19,7 @@ from websockets.server import ServerProtocol
 
 import app as chosen
 from gospa.app import create_app
-from gospa.live import connections, socket, writer
+from gospa.live import connections, handshake, writer
 from gospa.live.batch import Mutation
 from gospa.live.connection import MAX_FRAMES, SLICE, Connection
 from gospa.live.requests import BACKLOG
@@ -39,7 +39,7 @@ async def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     """An app, served, that waits for its clients for a moment only."""
     monkeypatch.setattr(connections, "TICK", 0.05)
     monkeypatch.setattr(writer, "HIGH_WATER", 4096)
-    monkeypatch.setattr(socket, "UNSENT", 4096)
+    monkeypatch.setattr(handshake, "UNSENT", 4096)
     changed = msgspec.structs.replace(settings, ping_interval=2, drain_timeout=0.5)
     app = create_app("impatient", chosen.BACKENDS, ROOMS, changed)
     async with serve(app) as app.ctx.address:

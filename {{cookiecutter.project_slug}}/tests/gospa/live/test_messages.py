@@ -158,6 +158,7 @@ async def test_a_frame_over_the_limit_closes_with_1009(connect_raw: ConnectRaw) 
         assert member.websocket.close_code == 1009
 
 
+@pytest.mark.parametrize("connect_raw", ["socket"], indirect=True)
 async def test_a_text_frame_closes_with_1003(connect_raw: ConnectRaw) -> None:
     async with connect_raw() as member:
         await member.websocket.send("hello")
@@ -166,6 +167,7 @@ async def test_a_text_frame_closes_with_1003(connect_raw: ConnectRaw) -> None:
         assert member.websocket.close_code == 1003
 
 
+@pytest.mark.parametrize("connect_raw", ["socket"], indirect=True)
 async def test_a_fragmented_message_is_one_message(connect_raw: ConnectRaw) -> None:
     async with connect_raw() as member:
         message = msgpack.packb([0, "sheet/a", None, None])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gospa.live import socket, writer
+from gospa.live import handshake, writer
 from gospa.live.answers import member_id, public_id
 from gospa.sessions.session import new_session
 from gospa.testing import OpenApp, Refused
@@ -229,7 +229,7 @@ async def test_a_member_that_reads_nothing_is_behind_and_then_up_to_date(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "HIGH_WATER", 4096)
-    monkeypatch.setattr(socket, "UNSENT", 4096)
+    monkeypatch.setattr(handshake, "UNSENT", 4096)
     async with (
         open_app(drain_timeout=3600, ping_interval=3600) as site,
         raw_client(site) as fast,

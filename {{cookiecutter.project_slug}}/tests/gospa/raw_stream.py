@@ -1,0 +1,141 @@
+"""An event stream for tests of the protocol, used as a WebSocket is."""
+
+import asyncio
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import httpx
+from sanic import Sanic
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
+
+from gospa import event_streams
+
+PATIENCE = 40  # seconds
+
+
+class STREAMS:
+    """An extra for applications of tests, which may have another one that serves streams."""
+
+    @staticmethod
+    def install(app: Sanic) -> None:
+        if event_streams.name not in app.blueprints:
+            app.blueprint(event_streams)
+
+
+class RawStream:
+    """One stream. `number` is that of the last batch."""
+
+    def __init__(self, http: httpx.AsyncClient, response: httpx.Response) -> None:
+        self.response = response
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.id = ""
+        self.number = self.taken = 0
+        self.silent = False  # whether it answers no ping
+        self._http = http
+        self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._news = asyncio.Condition()
+        self._sending = asyncio.Lock()
+        self._pongs = set[asyncio.Task[None]]()
+
+    async def send(self, *messages: bytes) -> None:
+        """Send messages in one batch, after those before it were taken."""
+        async with self._sending, asyncio.timeout(PATIENCE):
+            self.number += 1
+            await self.post(self.number, *messages)
+            async with self._news:
+                await self._news.wait_for(lambda: self.taken >= self.number or self.ended)
+
+    async def post(self, number: int, *messages: bytes) -> int:
+        """Send a batch, and wait for nothing; returns the status of the answer."""
+        lines = [f"{self.id} {number}".encode(), *map(b64encode, messages)]
+        return (await self._http.post("/ws/send", content=b"\n".join(lines))).status_code
+
+    def use(self, http: httpx.AsyncClient) -> None:
+        """Send what follows over another connection, maybe to another worker."""
+        self._http = http
+
+    async def recv(self) -> bytes:
+        """The next message. Raises ConnectionClosed at the end."""
+        message = await self._messages.get()
+        if message is None:
+            self._messages.put_nowait(None)
+            raise ConnectionClosedError(Close(self.close_code or 1006, self.close_reason), None)
+        return message
+
+    @property
+    def ended(self) -> bool:
+        return self.close_code is not None
+
+    async def wait_closed(self) -> None:
+        async with self._news, asyncio.timeout(PATIENCE):
+            await self._news.wait_for(lambda: self.ended)
+
+    async def read(self) -> None:
+        """Read the stream to its end, as https://html.spec.whatwg.org/#event-stream says."""
+        kind, data = "message", list[str]()
+        with suppress(httpx.TransportError):
+            async for line in self.response.aiter_lines():
+                name, _, value = line.partition(":")
+                value = value.removeprefix(" ")
+                if name == "event":
+                    kind = value
+                elif name == "data":
+                    data.append(value)
+                elif name == "id":
+                    await self._tell(taken=int(value))
+                elif not line:
+                    await self._dispatch(kind, data)
+                    kind, data = "message", []
+        await self._tell(code=1006)
+        self._messages.put_nowait(None)
+
+    async def _dispatch(self, kind: str, data: list[str]) -> None:
+        if kind == "open":
+            self.id = data[0]
+            await self._tell()
+        elif kind == "close":
+            code, _, self.close_reason = data[-1].partition(" ")
+            await self._tell(code=int(code))
+        elif kind == "ping" and not self.silent:
+            self._pongs.add(asyncio.create_task(self.send()))
+        elif kind == "message":
+            self._messages.put_nowait(b"".join(map(b64decode, data)))
+
+    async def opened(self) -> None:
+        """Wait for its id."""
+        async with self._news, asyncio.timeout(PATIENCE):
+            await self._news.wait_for(lambda: self.id or self.ended)
+
+    async def _tell(self, *, taken: int = 0, code: int = 0) -> None:
+        async with self._news:
+            self.taken = max(self.taken, taken)
+            if code and self.close_code is None:
+                self.close_code = code
+            self._news.notify_all()
+
+
+@asynccontextmanager
+async def open_stream(
+    address: str, headers: Mapping[str, str], offered: str = "gospa.v1"
+) -> AsyncIterator[RawStream]:
+    """Open a stream of the application at a host and port."""
+    async with (
+        httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http,
+        http.stream(
+            "POST", "/ws/stream", headers={**headers}, content=offered, timeout=None
+        ) as response,
+    ):
+        if response.status_code != 200:
+            await response.aread()
+            response.raise_for_status()
+        stream = RawStream(http, response)
+        reading = asyncio.create_task(stream.read())
+        try:
+            await stream.opened()
+            yield stream
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
