@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgpack
@@ -144,13 +145,20 @@ def answer(route: Route) -> None:
         route.fulfill(body="<!doctype html>", content_type="text/html")
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+@contextmanager
+def client_page(browser: Browser) -> Iterator[Page]:
+    """A page that can import the client."""
     page = browser.new_page()
     page.route("**/*", answer)
     page.goto(PAGE)
     yield page
     page.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with client_page(browser) as page:
+        yield page
 
 
 @pytest.fixture

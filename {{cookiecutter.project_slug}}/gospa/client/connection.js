@@ -1,4 +1,4 @@
-/** A WebSocket that detects a lost connection and reconnects with backoff. */
+/** A connection that detects that it was lost, and reconnects with backoff. */
 
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
@@ -31,7 +31,7 @@ const COOKIELESS = 'The browser keeps no cookie of this site: a log-in has no ef
  */
 export class Connection extends Emitter {
   /** @type {Status} */ status = 'connecting';
-  why = ''; // the reason of a final status: closed, unauthorized, outdated
+  why = ''; // the reason of a final status, or why it is online without a WebSocket
   trouble = ''; // why there is no connection, or what is wrong with it
   /** @type {Readonly<Record<string, any>> | null} the server's data in WELCOME */
   server = null;
@@ -42,14 +42,14 @@ export class Connection extends Emitter {
   /** The client id in HELLO: 16 bytes, each a character. */
   speaker = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
   /** @type {URL | undefined} */ #url;
-  /** @type {typeof WebSocket} */ #Socket = globalThis.WebSocket;
-  /** @type {WebSocket | undefined} */ #socket;
+  /** @type {any} WebSocket, or StreamSocket while something on the way blocks that */ #Socket;
+  /** @type {any} */ #socket;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   /** @type {Promise<void> | undefined} the session that is begun over HTTP */ #beginning;
   #asked = false; // whether it was, so that the cookie should have come by now
   #cookieless = ''; // what there is to say if the browser refuses the cookie
   #attempt = 0;
-  #opened = false; // whether the handshake worked
+  #heard = false; // whether this socket brought a message
   /** @type {string | null} */ #release = null; // the page's
   #missed = 0; // hosts in a row that did not know a request
   #began = 0;
@@ -116,13 +116,15 @@ export class Connection extends Emitter {
     const client = Uint8Array.from(speaker, (character) => character.charCodeAt(0));
     socket.binaryType = 'arraybuffer';
     socket.onopen = () => {
-      this.#opened ||= socket === this.#socket;
       socket.send(encode([FROM_CLIENT.HELLO, client, this.#missed < MISSES ? this.#release : null]));
     };
-    socket.onmessage = ({ data }) => socket === this.#socket && this.#read(data);
-    socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lose(code, reason);
+    socket.onmessage = (/** @type {any} */ { data }) => socket === this.#socket && this.#read(data);
+    socket.onclose = (/** @type {any} */ { code, reason }) => {
+      if (socket === this.#socket) this.#lose(code, reason);
+    };
+    socket.onback = () => socket === this.#socket && this.#use(WebSocket);
     this.#socket = socket;
-    this.#opened = false;
+    this.#heard = false;
     this.#began = performance.now();
     this.#schedule(PATIENCE, () => this.#lose());
     this.#become('connecting'); // last: a listener may close the connection
@@ -151,12 +153,13 @@ export class Connection extends Emitter {
       this.emit('welcome', this.server);
       if (socket !== this.#socket) return; // a listener has ended it
       this.#tell(this.#cookieless);
-      this.#become('online');
+      this.#become('online', this.#Socket.why);
     }
   }
 
   /** @param {ArrayBuffer} data */
   #read(data) {
+    this.#heard = true;
     this.#schedule(SILENCE, () => this.#ask(PATIENCE));
     try {
       this.receive(/** @type {any} */ (decode(new Uint8Array(data))));
@@ -174,7 +177,12 @@ export class Connection extends Emitter {
       return this.#stop(code <= CLOSE.MISTAKE ? 'closed' : final, why);
     }
     if (code === CLOSE.NO_SESSION) return this.#begin();
-    if (!this.#opened) this.#diagnose();
+    if (!this.#heard && code < CLOSE.OURS) {
+      if (this.#Socket.why) {
+        this.#Socket = WebSocket; // each is tried in turn
+        this.#tell(reason);
+      } else this.#diagnose();
+    }
     const now = performance.now();
     if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = this.#missed = 0;
     if (code === CLOSE.ANOTHER) this.#missed += 1;
@@ -203,8 +211,18 @@ export class Connection extends Emitter {
   }
 
   async #diagnose() {
-    const trouble = await diagnose(/** @type {URL} */ (this.#url), this.#attempt);
+    const url = /** @type {URL} */ (this.#url);
+    const trouble = await diagnose(url, this.#attempt, ({ StreamSocket }) => {
+      // A class of the page's own may send what `fetch` does not, such as a token.
+      if (!this.#heard && this.#Socket === globalThis.WebSocket) this.#use(StreamSocket);
+    });
     if (trouble && this.status !== 'online' && !this.why) this.#tell(trouble);
+  }
+
+  /** Connect with another class. @param {any} Socket */
+  #use(Socket) {
+    this.#Socket = Socket;
+    this.reconnect();
   }
 
   /** @param {string} trouble */

@@ -35,7 +35,10 @@ export interface Options {
 export class Client extends EventTarget {
   constructor(url?: string | URL, options?: Options);
   readonly status: Status;
-  /** The reason of the status `closed`, `unauthorized` or `outdated`, which are final. */
+  /**
+   * The reason of the status `closed`, `unauthorized` or `outdated`, which are final, or why the
+   * client is `online` without a WebSocket; else ''.
+   */
   readonly why: string;
   /** Why there is no connection, as far as it is known, or what is wrong with it; else ''. */
   readonly trouble: string;

@@ -23,10 +23,17 @@ export async function beginSession(url) {
   await (globalThis.navigator?.locks?.request('gospa-session', ask) ?? ask());
 }
 
-/** Find out why a handshake failed. @param {URL} url @param {number} attempt */
-export async function diagnose(url, attempt) {
+/**
+ * Find out why a handshake failed. If WebSockets are blocked, the module with another way is given to
+ * `use`.
+ * @param {URL} url @param {number} attempt
+ * @param {(module: typeof import('./stream.js')) => void} use
+ */
+export async function diagnose(url, attempt, use) {
   const status = await question(url);
   if (!status) return 'The server cannot be reached.';
   if (status !== 204) return `The server refuses connections just now (${status}).`;
-  return attempt > 0 ? 'The server answers, but something on the way blocks WebSockets.' : null;
+  if (attempt < 1) return null;
+  import('./stream.js').then(use, () => {});
+  return 'The server answers, but something on the way blocks WebSockets.';
 }

@@ -4,10 +4,10 @@ import { encode } from './msgpack.js';
 
 export const SUBPROTOCOL = 'gospa.v1';
 export const WITH_SESSION = 'gospa.session'; // offered to begin a missing session over HTTP
-// Close codes: there is no session; another release may know a request; the first after which
+// Close codes: the first of the application; there is no session; another release may know a request; the first after which
 // reconnecting would fail, the last that means a client bug, and the one that means an old page
 export const CLOSE = {
-  NO_SESSION: 4003, ANOTHER: 4006, FOR_GOOD: 4500, MISTAKE: 4501, OUTDATED: 4504,
+  OURS: 4000, NO_SESSION: 4003, ANOTHER: 4006, FOR_GOOD: 4500, MISTAKE: 4501, OUTDATED: 4504,
 };
 export const MEMBERS = '#members'; // suffix of the room that lists a room's members
 

@@ -153,7 +153,7 @@ export class Room extends Emitter {
     const given = details === undefined ? [] : [details];
     const join = this.#frame([FROM_CLIENT.JOIN, this.name, newest || null, tag, ...given]);
     // Requests of an old page are kept for the one that replaces it.
-    const ended = why && status !== 'outdated';
+    const ended = why && status !== 'outdated' && status !== 'online';
     this.#halt(ended ? new RoomError(status, why, this.name) : 'joining');
     // The next JOINED answers the oldest JOIN that has no answer.
     const asked = this.#asked ?? newest ?? 0;

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -29,22 +31,21 @@ async def worker_of(http: httpx.AsyncClient) -> int:
     return int((await http.get("/health/ready")).json()["pid"])
 
 
-async def others(server: Server, pid: int) -> list[httpx.AsyncClient]:
-    """HTTP clients that are each connected to another worker, and not to that one."""
-    found: dict[int, httpx.AsyncClient] = {}
+@asynccontextmanager
+async def others(server: Server, pid: int) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """HTTP clients that are each connected to another worker, and none to that one."""
+    async with AsyncExitStack() as opened:
+        found: dict[int, httpx.AsyncClient] = {}
 
-    async def enough() -> bool:
-        limits = httpx.Limits(max_connections=1)
-        http = httpx.AsyncClient(base_url=f"http://{server.address}", limits=limits)
-        answering = await worker_of(http)
-        if answering == pid or answering in found:
-            await http.aclose()
-        else:
-            found[answering] = http
-        return len(found) == WORKERS - 1
+        async def enough() -> bool:
+            limits = httpx.Limits(max_connections=1)
+            http = httpx.AsyncClient(base_url=f"http://{server.address}", limits=limits)
+            await opened.enter_async_context(http)
+            found.setdefault(await worker_of(http), http)
+            return len(found.keys() - {pid}) == WORKERS - 1
 
-    await until(enough)
-    return list(found.values())
+        await until(enough)
+        yield [http for worker, http in found.items() if worker != pid]
 
 
 async def test_any_worker_takes_what_a_client_of_a_stream_sends(
@@ -58,17 +59,15 @@ async def test_any_worker_takes_what_a_client_of_a_stream_sends(
         ):
             await other.join("sheet/a")
             await member.join("sheet/a")
-            stream = stream_of(member)
-            ways = await others(server, member.pid)
-            for number in range(1, 21):
-                stream.use(ways[number % len(ways)])
-                await member.send(2, number, "sheet/a", "add", {})
-                assert (await member.answer(number))[3] == number
+            async with others(server, member.pid) as ways:
+                for number in range(1, 21):
+                    stream_of(member).use(ways[number % len(ways)])
+                    await member.send(2, number, "sheet/a", "add", {})
+                    assert (await member.answer(number))[3] == number
+                for http in ways:
+                    assert await worker_of(http) != member.pid
             for each in (member, other):
                 await each.sees("sheet/a", lambda state: state["count"] == 20)
-            for http in ways:
-                assert await worker_of(http) != member.pid
-                await http.aclose()
 
 
 async def test_when_its_worker_dies_a_client_goes_on_at_another(
@@ -79,15 +78,14 @@ async def test_when_its_worker_dies_a_client_goes_on_at_another(
         async with RawClient.connect(server.address, transport="stream") as member:
             await member.join("sheet/a")
             stream = stream_of(member)
-            (way, *_) = await others(server, member.pid)
-            stream.use(way)
-            assert await member.call("sheet/a", "add") == 1
-            cookie, client = member.cookie, member.client
-            os.kill(member.pid, signal.SIGKILL)
-            await stream.wait_closed()
-            lost = msgpack.packb([2, 2, "sheet/a", "add", {}])
-            assert await stream.post(stream.number + 1, lost) == 204  # nobody has the stream
-            await way.aclose()
+            async with others(server, member.pid) as ways:
+                stream.use(ways[0])
+                assert await member.call("sheet/a", "add") == 1
+                cookie, client = member.cookie, member.client
+                os.kill(member.pid, signal.SIGKILL)
+                await stream.wait_closed()
+                lost = msgpack.packb([2, 2, "sheet/a", "add", {}])
+                assert await stream.post(stream.number + 1, lost) == 204  # nobody has the stream
         async with RawClient.connect(
             server.address, transport="stream", cookie=cookie, client=client
         ) as again:
