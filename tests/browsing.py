@@ -161,7 +161,12 @@ def place_of(address: str) -> tuple[str, int]:
 
 
 class Relay:
-    """A way to a site that can be cut, or be held up in the direction of the browser."""
+    """A way to a site that can be cut, or be held up in the direction of the browser.
+
+    While `without_sockets`, it ends connections that become WebSockets, as some proxies do.
+    """
+
+    without_sockets = False
 
     def __init__(self, address: str) -> None:
         self._targets = [place_of(address)]
@@ -194,6 +199,12 @@ class Relay:
     def mend(self) -> None:
         """Take connections again."""
         self._up = True
+
+    def end_sockets(self) -> None:
+        """End what is open, and let no WebSocket through from now on."""
+        self.without_sockets = True
+        self.cut()
+        self.mend()
 
     def lead_to(self, *addresses: str) -> None:
         """Have each new connection lead to one of these sites, as a load balancer does."""
@@ -239,6 +250,8 @@ class Relay:
             while data := source.recv(65536):
                 if flowing:
                     flowing.wait()
+                elif self.without_sockets and b"\r\nUpgrade: websocket\r\n" in data:
+                    break
                 sink.sendall(data)
         for each in (source, sink):
             with contextlib.suppress(OSError):

@@ -27,11 +27,12 @@ FIRST = (
 )
 ALONE = (
     *("accessibility", "auction", "bench", "browser", "browser_failures", "browser_faults"),
-    *("browser_rooms", "browser_sessions", "client", "msgpack", "own_package"),
+    *("browser_rooms", "browser_sessions", "browser_streams", "client", "msgpack", "own_package"),
 )
+SAME = ("client_history", "client_packages", "client_stream", "collection")
 GROUPS = {
     **{name: name for name in ALONE},
-    **dict.fromkeys(("client_history", "client_packages", "collection"), "client"),
+    **dict.fromkeys(SAME, "client"),
     **dict.fromkeys(("deployment", "documentation", "matrix"), "matrix"),
 }
 

@@ -286,21 +286,30 @@ def test_a_server_without_streams_leaves_the_message_and_sockets_are_tried_again
     assert page.evaluate("[client.why, streams.length]") == ["", 0]
 
 
-def test_a_client_with_a_class_of_its_own_stays_with_it(page: Page) -> None:
+def test_a_page_may_have_a_class_of_its_own_for_websockets(page: Page) -> None:
     server = Streams(page)
-    page.evaluate(f"({START})({{ WebSocket: class extends WebSocket {{}} }})")
-    server.sees(f"client.trouble === {json.dumps(BLOCKED)}")
-    assert page.evaluate("posts.some(([path]) => path === '/ws/stream')") is False
+    page.evaluate(f"({START})({{ WebSocket: (window.Own = class extends WebSocket {{}}) }})")
+    server.open()
+    server.welcome()
+    server.join(1, 10)
+    page.evaluate("""() => {
+      window.WebSocket = class extends Own {};
+      blocked = false;
+      dispatchEvent(new Event('online'));
+    }""")
+    server.welcome()
+    server.welcome()
+    server.join(1, 10)
+    server.sees("client.status === 'online' && client.why === ''")
 
 
-def test_a_browser_keeps_connections_free_for_requests(page: Page) -> None:
+@pytest.mark.parametrize("free", ["taken.pop()", "void (protocol = 'h2')"])
+def test_a_browser_keeps_connections_free_for_requests(page: Page, free: str) -> None:
     """With HTTP/1.1 it has six to a server, and a seventh request would wait for ever."""
     server = Streams(page)
     page.evaluate("""() => {
-      const entries = performance.getEntriesByType.bind(performance);
-      performance.getEntriesByType = (type) => {
-        return type === 'navigation' ? [{ nextHopProtocol: 'http/1.1' }] : entries(type);
-      };
+      window.protocol = 'http/1.1';
+      performance.getEntriesByName = () => [{ nextHopProtocol: protocol }];
       window.taken = ['gospa-stream-0', 'gospa-stream-1', 'gospa-stream-2', 'gospa-stream-3'];
       const request = async (name, options, use) => use(taken.includes(name) ? null : { name });
       Object.defineProperty(navigator, 'locks', { value: { request } });
@@ -308,7 +317,7 @@ def test_a_browser_keeps_connections_free_for_requests(page: Page) -> None:
     page.evaluate(START, {})
     server.sees("client.trouble.startsWith('Other tabs')")
     assert page.evaluate("streams.length") == 0
-    page.evaluate("taken.pop()")
+    page.evaluate(free)
     server.open()
     server.welcome()
     server.sees("client.status === 'online'")

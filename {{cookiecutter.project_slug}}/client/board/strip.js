@@ -80,6 +80,7 @@ export function showConnection(client) {
     status.dataset.status = now;
     failed ||= now === 'offline';
     status.textContent = now === 'connecting' && failed ? 'offline' : now;
+    status.title = why;
     if (now === 'online') client.ping();
     else latency.textContent = '';
     const reload = () => location.reload();

@@ -42,7 +42,8 @@ export class Connection extends Emitter {
   /** The client id in HELLO: 16 bytes, each a character. */
   speaker = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
   /** @type {URL | undefined} */ #url;
-  /** @type {any} WebSocket, or StreamSocket while something on the way blocks that */ #Socket;
+  /** @type {any} the WebSocket to connect with, */ #First;
+  /** @type {any} and what is used instead while something on the way blocks that */ #Socket;
   /** @type {any} */ #socket;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   /** @type {Promise<void> | undefined} the session that is begun over HTTP */ #beginning;
@@ -93,7 +94,7 @@ export class Connection extends Emitter {
   /** @param {URL} url @param {typeof WebSocket} Socket */
   connect(url, Socket) {
     this.#url = url;
-    this.#Socket = Socket;
+    this.#Socket = this.#First = Socket;
     const { document } = globalThis; // outside of pages there is none, and no events
     const meta = document?.querySelector('meta[name=gospa-release]');
     this.#release = meta?.getAttribute('content') ?? null;
@@ -122,7 +123,7 @@ export class Connection extends Emitter {
     socket.onclose = (/** @type {any} */ { code, reason }) => {
       if (socket === this.#socket) this.#lose(code, reason);
     };
-    socket.onback = () => socket === this.#socket && this.#use(WebSocket);
+    socket.onback = () => socket === this.#socket && this.#use(this.#First);
     this.#socket = socket;
     this.#heard = false;
     this.#began = performance.now();
@@ -179,7 +180,7 @@ export class Connection extends Emitter {
     if (code === CLOSE.NO_SESSION) return this.#begin();
     if (!this.#heard && code < CLOSE.OURS) {
       if (this.#Socket.why) {
-        this.#Socket = WebSocket; // each is tried in turn
+        this.#Socket = this.#First; // each is tried in turn
         this.#tell(reason);
       } else this.#diagnose();
     }
@@ -213,8 +214,8 @@ export class Connection extends Emitter {
   async #diagnose() {
     const url = /** @type {URL} */ (this.#url);
     const trouble = await diagnose(url, this.#attempt, ({ StreamSocket }) => {
-      // A class of the page's own may send what `fetch` does not, such as a token.
-      if (!this.#heard && this.#Socket === globalThis.WebSocket) this.#use(StreamSocket);
+      // Programs have a WebSocket that may send what `fetch` does not, such as a token.
+      if (globalThis.location && !this.#heard && !this.#Socket.why) this.#use(StreamSocket);
     });
     if (trouble && this.status !== 'online' && !this.why) this.#tell(trouble);
   }

@@ -71,18 +71,24 @@ export class StreamSocket {
     this.onclose?.({ code, reason });
   }
 
-  /** @param {string} path @param {string} body */
-  #post(path, body) {
+  /** @param {string} path below that of the WebSocket */
+  #http(path) {
     const url = new URL(this.#url);
     url.protocol = url.protocol.replace(/^ws/, 'http');
     url.pathname += path;
+    return url;
+  }
+
+  /** @param {string} path @param {string} body */
+  #post(path, body) {
     const { signal } = this.#ending;
-    return fetch(url, { method: 'POST', body, credentials: 'include', cache: 'no-store', signal });
+    const options = /** @type {const} */ ({ method: 'POST', credentials: 'include', cache: 'no-store' });
+    return fetch(this.#http(path), { ...options, body, signal });
   }
 
   /** Read the stream up to its end; returns the reason if there is none. */
   async #open() {
-    if (!await hasPlace(this.#ending.signal)) return 'Other tabs use the connections to this site.';
+    if (!await hasPlace(this.#http('').href, this.#ending.signal)) return 'Other tabs use the connections to this site.';
     const { ok, status, body } = await this.#post('/stream', this.#offered.join(' '));
     if (status === 404) return BLOCKED;
     if (!ok || !body) return `The server refuses connections just now (${status}).`;
@@ -200,12 +206,12 @@ const pause = (/** @type {number} */ time) => new Promise((go) => setTimeout(go,
 
 /**
  * Whether there is a connection left for a stream, which then is held until the signal.
- * @param {AbortSignal} signal
+ * @param {string} url that was asked before @param {AbortSignal} signal
  */
-async function hasPlace(signal) {
+async function hasPlace(url, signal) {
   const { locks } = globalThis.navigator ?? {};
-  const [page] = performance.getEntriesByType?.('navigation') ?? [];
-  if (!locks || /** @type {any} */ (page)?.nextHopProtocol !== 'http/1.1') return true;
+  const asked = /** @type {any} */ (performance.getEntriesByName(url).at(-1));
+  if (!locks || /^h[23]/.test(asked?.nextHopProtocol)) return true;
   const ended = new Promise((go) => signal.addEventListener('abort', go));
   /** @param {number} number */
   const take = (number) => new Promise((go) => {
