@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from tests.baking import bake
 from tests.browsing import Relay, Site, expect_saved, open_tab, serving
@@ -54,7 +54,7 @@ def visitor(
 ) -> Iterator[BrowserContext]:
     chosen = dict(SCHEMES[request.param])
     width, height = chosen.pop("size")
-    size = {"width": width, "height": height}
+    size = ViewportSize(width=width, height=height)
     with browser.new_context(base_url=site.address, viewport=size, **chosen) as context:
         yield context
 
@@ -163,7 +163,9 @@ def test_an_outage_hides_neither_the_board_nor_how_the_connection_is(
     visitor: BrowserContext,
 ) -> None:
     page = offline(visitor)
-    parts = {"scrollTo(0, 0)": ("#board-name", "#status", "#waiting", "#add-note")}
+    parts: dict[str, tuple[str, ...]] = {
+        "scrollTo(0, 0)": ("#board-name", "#status", "#waiting", "#add-note")
+    }
     parts["scrollTo(0, document.body.scrollHeight)"] = ("#go-offline",)
     for scroll, seen in parts.items():
         page.evaluate(scroll)

@@ -40,13 +40,18 @@ class RawStream:
         self._sending = asyncio.Lock()
         self._pongs = set[asyncio.Task[None]]()
 
-    async def send(self, *messages: bytes) -> None:
-        """Send messages in one batch, after those before it were taken."""
+    async def send(self, *messages: bytes, again: float = PATIENCE) -> None:
+        """Send messages in one batch, after those before it were taken, and `again` if need be."""
         async with self._sending, asyncio.timeout(PATIENCE):
             self.number += 1
-            await self.post(self.number, *messages)
-            async with self._news:
-                await self._news.wait_for(lambda: self.taken >= self.number or self.ended)
+            while self.taken < self.number and not self.ended:
+                await self.post(self.number, *messages)
+                with suppress(TimeoutError):
+                    await self._taken(again)
+
+    async def _taken(self, patience: float) -> None:
+        async with asyncio.timeout(patience), self._news:
+            await self._news.wait_for(lambda: self.taken >= self.number or self.ended)
 
     async def post(self, number: int, *messages: bytes) -> int:
         """Send a batch, and wait for nothing; returns the status of the answer."""
@@ -64,6 +69,11 @@ class RawStream:
             self._messages.put_nowait(None)
             raise ConnectionClosedError(Close(self.close_code or 1006, self.close_reason), None)
         return message
+
+    def abort(self) -> None:
+        """Have the one who receives learn that the connection is lost."""
+        self.close_code = 1006
+        self._messages.put_nowait(None)
 
     @property
     def ended(self) -> bool:

@@ -15,6 +15,7 @@ from gospa import RoomError, rooms_of
 from gospa.app import create_app
 from tests.gospa.chaos.rooms import KINDS, ROOMS, flat, nested
 from tests.gospa.chaos.safeguards import SAFEGUARDS
+from tests.gospa.raw_stream import STREAMS
 
 blueprint = Blueprint("chaos")
 
@@ -56,4 +57,4 @@ async def show_replicas(request: Request) -> HTTPResponse:
 if disabled := os.environ.get("CHAOS_DISABLE"):
     SAFEGUARDS[disabled]()
 
-app = create_app("chaos", chosen.BACKENDS, ROOMS, views=[blueprint])
+app = create_app("chaos", chosen.BACKENDS, ROOMS, views=[blueprint], extras=[STREAMS])

@@ -5,12 +5,11 @@ import contextlib
 import random
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
@@ -26,6 +25,7 @@ AGAIN = (0.1, 0.4)  # seconds before something refused for the moment is tried a
 SILENCE = 15  # seconds after which the worker may hang: connect to another
 COME_BACK = (0.05, 0.5)  # seconds before connecting again
 LATER = ("unavailable", "busy")  # errors after which it tries again
+BROKEN = (OSError, WebSocketException, TimeoutError, EOFError)  # what a lost connection raises
 AT_ONCE = 0.3  # chance of connecting again without a pause
 RESTLESS = 0.01  # chance of a new connection after an answer
 
@@ -42,6 +42,8 @@ class View:
 
 class ChaosClient:
     """One user with a page open in some rooms; `pace` is the mean of seconds between changes."""
+
+    broken: tuple[type[Exception], ...] = BROKEN
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class ChaosClient:
         self._place = 0, ""  # the process and the address that served it last
         self._session: str | None = None  # to which its mutations belong
         self._cookie: dict[str, str] = {}
-        self._websocket: ClientConnection | None = None
+        self._websocket: Any = None
         self._timers: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -93,7 +95,7 @@ class ChaosClient:
 
     async def run(self) -> None:
         while True:
-            with contextlib.suppress(OSError, WebSocketException, TimeoutError, EOFError):
+            with contextlib.suppress(*self.broken):
                 await self._connect()
             self._truth.counts["reconnects"] += 1
             if self._rng.random() > AT_ONCE:
@@ -101,6 +103,23 @@ class ChaosClient:
 
     async def _connect(self) -> None:
         address = self._rng.choice(self._addresses)
+        async with self._opened(address) as websocket:
+            self._websocket = websocket
+            if websocket.response and (cookie := websocket.response.headers.get("Set-Cookie")):
+                self._cookie = {"Cookie": cookie.partition(";")[0]}
+            try:
+                await self._converse(websocket, address)
+            finally:
+                self._websocket = self.pid = None
+                for timer in self._timers.values():
+                    timer.cancel()
+                self._timers.clear()
+                for view in self.views.values():
+                    view.joined = False
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, address: str) -> AsyncIterator[Any]:
+        """A connection of the package websockets, or what is used like one."""
         host, _, port = address.partition(":")
         connection = socket.socket()
         # The kernel would take megabytes for a client that does not read.
@@ -120,23 +139,12 @@ class ChaosClient:
             proxy=None,
         )
         async with connecting as websocket:
-            self._websocket = websocket
-            if websocket.response and (cookie := websocket.response.headers.get("Set-Cookie")):
-                self._cookie = {"Cookie": cookie.partition(";")[0]}
-            try:
-                await self._converse(websocket, address)
-            finally:
-                self._websocket = self.pid = None
-                for timer in self._timers.values():
-                    timer.cancel()
-                self._timers.clear()
-                for view in self.views.values():
-                    view.joined = False
+            yield websocket
 
-    async def _converse(self, websocket: ClientConnection, address: str) -> None:
+    async def _converse(self, websocket: Any, address: str) -> None:
         await self._send(6, self._id)
         async with asyncio.timeout(SILENCE):
-            self._welcome(msgpack.unpackb(await websocket.recv(decode=False)), address)
+            self._welcome(msgpack.unpackb(await websocket.recv()), address)
         for room, view in self.views.items():
             await self._join(room, view.sight.rejoin())
         write = asyncio.create_task(self._write())
@@ -179,7 +187,7 @@ class ChaosClient:
             tag = self._rng.randbytes(TAG_BYTES)
         await self._send(0, room, version or None, tag)
 
-    async def _read(self, websocket: ClientConnection) -> None:
+    async def _read(self, websocket: Any) -> None:
         while True:
             await self.reading.wait()
             async with asyncio.timeout(SILENCE):
