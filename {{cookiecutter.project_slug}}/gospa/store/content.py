@@ -49,7 +49,7 @@ class View(Protocol):
 
     @property
     def size(self) -> int:
-        """The bytes that it takes, about."""
+        """The bytes that it takes, about, without what is only in the store."""
 
     def get(self, key: str) -> bytes | None:
         """The encoded value of a key, or None."""
@@ -195,7 +195,8 @@ class Overlay:
     def put(self, key: str, raw: bytes | None, tag: bytes = b"") -> None:
         """Set one key, or delete it."""
         before = self.get(key)
-        self.size += value_size(key, raw) - value_size(key, before)
+        if not key.startswith(HIDDEN):  # replicas have none of these, and so cannot count them
+            self.size += value_size(key, raw) - value_size(key, before)
         if name := collection_of(key):
             touched = self._touched.get(name)
             if touched is None:

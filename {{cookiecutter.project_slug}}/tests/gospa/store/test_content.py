@@ -90,6 +90,15 @@ def test_a_change_makes_a_room_larger_by_what_it_adds_less_what_it_replaces() ->
 # Content
 
 
+def test_an_overlay_has_the_size_that_replicas_have_after_its_commit() -> None:
+    overlay = Overlay(content(count=1))
+    overlay.apply(pack_fields({"people/a": "ann", "%visits/a": "x" * 900, "count": 2}), ["title"])
+    replica = content(count=1)
+    replica.apply(pack_fields({"people/a": "ann", "count": 2}), ["title"], b"followed")
+    assert overlay.size == replica.size
+    assert Content(dict(pack_fields({"%visits/a": "x" * 900})), {}).size > 900  # as in the store
+
+
 def test_ids_are_in_the_order_of_code_points() -> None:
     stored = Content({}, {})
     for id in ("b", "10", "9", "\U00010000", "\uffff", "é", "B"):
