@@ -54,7 +54,7 @@ def visitor(
 ) -> Iterator[BrowserContext]:
     chosen = dict(SCHEMES[request.param])
     width, height = chosen.pop("size")
-    size = ViewportSize(width=width, height=height)
+    size: ViewportSize = {"width": width, "height": height}
     with browser.new_context(base_url=site.address, viewport=size, **chosen) as context:
         yield context
 
@@ -163,11 +163,10 @@ def test_an_outage_hides_neither_the_board_nor_how_the_connection_is(
     visitor: BrowserContext,
 ) -> None:
     page = offline(visitor)
-    parts: dict[str, tuple[str, ...]] = {
-        "scrollTo(0, 0)": ("#board-name", "#status", "#waiting", "#add-note")
-    }
-    parts["scrollTo(0, document.body.scrollHeight)"] = ("#go-offline",)
-    for scroll, seen in parts.items():
+    for scroll, seen in (
+        ("scrollTo(0, 0)", ("#board-name", "#status", "#waiting", "#add-note")),
+        ("scrollTo(0, document.body.scrollHeight)", ("#go-offline",)),
+    ):
         page.evaluate(scroll)
         strip = page.locator("#strip").bounding_box()
         assert strip

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 
 from sanic import Blueprint, HTTPResponse, Request, Sanic
 from sanic.exceptions import BadRequest, NotFound
@@ -18,7 +19,8 @@ async def kill_worker(request: Request) -> HTTPResponse:
     pid = (request.form and request.form.get("pid")) or ""
     if pid not in workers(request.app):
         raise BadRequest("This is no worker of this application.", quiet=True)
-    os.kill(int(pid), signal.SIGKILL)
+    with suppress(ProcessLookupError):  # the browser repeats a request whose worker ended
+        os.kill(int(pid), signal.SIGKILL)
     return empty()
 
 
