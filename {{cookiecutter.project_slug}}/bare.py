@@ -22,14 +22,14 @@ EXAMPLE: Mapping[str, str] = {
     "client/account.css": "7e4873084325",
     "client/account.html": "2a3b8f9c7a05",
     "client/account.js": "104569c0be0f",
-    "client/board/board.css": "59e54394b1bd",
-    "client/board/board.js": "637d7ee9f813",
+    "client/board/board.css": "89d6bbcb11ea",
+    "client/board/board.js": "c0890a1da364",
     "client/board/breaking.js": "8fa482fc5507",
     "client/board/field.js": "5ab6856e0229",
     "client/board/guest.js": "19e4c10ef7d8",
     "client/board/people.js": "cfe0f6ceb8e7",
     "client/board/pointers.js": "df2ad2d1fb51",
-    "client/board/strip.js": "0e8838e6f8ef",
+    "client/board/strip.js": "db8a08c2e922",
     "client/index.html": "a33253b6796f",
     "client/page.js": "599b315bcd2d",
     "rooms/board.py": "74873be9b765",
@@ -43,7 +43,7 @@ EXAMPLE: Mapping[str, str] = {
     "tests/test_lounge.py": "0c7c1742329e",
     "tests/test_me.py": "ed0a61b71f22",
     "views/account.py": "5013470563ba",
-    "views/demo.py": "88bb88b99e7c",
+    "views/demo.py": "10b03442741b",
 }
 INDEX = """\
 <!doctype html>
