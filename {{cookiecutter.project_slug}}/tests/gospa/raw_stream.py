@@ -132,12 +132,19 @@ async def open_stream(
     address: str, headers: Mapping[str, str], offered: str = "gospa.v1"
 ) -> AsyncIterator[RawStream]:
     """Open a stream of the application at a host and port."""
-    async with (
-        httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http,
-        http.stream(
-            "POST", "/ws/stream", headers={**headers}, content=offered, timeout=None
-        ) as response,
-    ):
+    http = httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE)
+    async with http, stream_of(http, headers, offered) as stream:
+        yield stream
+
+
+@asynccontextmanager
+async def stream_of(
+    http: httpx.AsyncClient, headers: Mapping[str, str], offered: str = "gospa.v1"
+) -> AsyncIterator[RawStream]:
+    """Open a stream with an HTTP client."""
+    async with http.stream(
+        "POST", "/ws/stream", headers={**headers}, content=offered, timeout=None
+    ) as response:
         if response.status_code != 200:
             await response.aread()
             response.raise_for_status()

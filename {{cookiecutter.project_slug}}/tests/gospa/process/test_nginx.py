@@ -29,6 +29,7 @@ from tests.gospa.process.names import Names, name_server
 from tests.gospa.process.server import PROJECT, launch_ready
 from tests.gospa.process.test_http_floods import abort
 from tests.gospa.raw_client import RawClient
+from tests.gospa.raw_stream import stream_of
 from tests.gospa.serving import free_port
 
 REQUESTS = 100  # that an address may send at once, in tests
@@ -43,7 +44,10 @@ pytestmark = [
 ]
 
 # The lines that a path is put into, before their first `/`.
-PREFIXED = ("/ws $http_upgrade;", "location / {", "location = /ws {", "location /health/ {")
+PREFIXED = (
+    *("/ws $http_upgrade;", "location / {", "location = /ws {", "location = /ws/stream {"),
+    "location /health/ {",
+)
 
 _visitors = itertools.count(2)
 
@@ -82,6 +86,14 @@ class Site:
             await member.receive()
             yield member
 
+    @contextlib.asynccontextmanager
+    async def stream(self, **headers: str) -> AsyncIterator[RawClient]:
+        async with self.client() as http, stream_of(http, headers) as stream:
+            member = RawClient(stream, bytes(16))
+            await member.send(6, member.client)
+            await member.receive()
+            yield member
+
 
 @pytest.fixture(scope="module")
 def served(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -109,7 +121,7 @@ def nginx(settings: Settings, tmp_path: Path, path: str = "", **options: str) ->
             "app:8000;": f"app.test:{server.address.partition(':')[2]};",
             "resolver 127.0.0.11 valid=5s": f"resolver 127.0.0.1:{names.port} valid=1s",
             "listen 8080;": f"listen 127.0.0.1:{site.plain};",
-            "listen 8443 ssl;": f"listen 127.0.0.1:{site.port} ssl;",
+            "listen 8443 ssl": f"listen 127.0.0.1:{site.port} ssl",
             "/etc/nginx/tls": str(tmp_path),
             "/tmp/nginx": f"{tmp_path}/nginx",  # noqa: S108
             "server_tokens off;": f"server_tokens off; {CLAIMED}",
@@ -165,6 +177,29 @@ async def test_sockets_and_pages_pass_through_it(site: Site) -> None:
         page = await client.get("/")
     assert page.status_code == 200
     assert page.headers["Strict-Transport-Security"]
+
+
+async def test_an_event_stream_passes_through_it_as_it_is_written(site: Site) -> None:
+    async with site.stream() as member:
+        await member.join("sheet/a")
+        assert await member.call("sheet/a", "add") == 1
+        assert await member.call("sheet/a", "add") == 2
+        headers = member.websocket.response.headers
+        assert headers["Set-Cookie"].startswith("__Host-tests_session=")
+        assert "Secure" in headers["Set-Cookie"]
+    with pytest.raises(httpx.HTTPStatusError) as refusal:
+        async with site.stream(Origin=f"https://evil.example:{site.port}"):
+            pass
+    assert refusal.value.response.status_code == 403
+
+
+async def test_limits_of_sockets_hold_for_streams(site: Site) -> None:
+    async with site.client() as client:
+        answers = [
+            await client.post("/ws/stream", headers={"Origin": "https://evil.example"})
+            for _ in range(250)
+        ]
+    assert {answer.status_code for answer in answers} == {403, 429}
 
 
 async def test_pages_of_other_sites_may_not_connect(site: Site) -> None:
