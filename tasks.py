@@ -51,7 +51,7 @@ PARALLEL = (
 # The tasks that run pytest, and their arguments.
 TESTS = {"test": PARALLEL, "snapshots": SNAPSHOTS}
 NEED_BROWSER = (
-    "tests/test_browser*.py, test_client.py, test_msgpack.py, and the guide's and README's"
+    "tests/test_browser*.py, test_client*.py, test_msgpack.py, and the guide's and README's"
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
