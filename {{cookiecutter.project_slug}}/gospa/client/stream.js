@@ -11,7 +11,7 @@ const PATIENCE = 25_000; // for the acknowledgement of a batch
 const FIRST = 30_000; // until a WebSocket is tried again,
 const LONGEST = 300_000; // a time that doubles up to this
 const PROBE = 10_000; // for that WebSocket's first message
-const BATCH = 90_000; // bytes in a request, unless a message alone is larger
+const BATCH = 24_000; // bytes in a request, unless a message alone is larger
 // With HTTP/1.1 a browser has six connections to a server, for all tabs. Requests need some of them.
 const PLACES = 4;
 const BLOCKED = 'The server answers, but something on the way blocks WebSockets.';
@@ -49,7 +49,8 @@ export class StreamSocket {
     const { signal } = this.#ending;
     globalThis.addEventListener?.('online', () => this.#probe(FIRST), { signal });
     this.#probeAfter(FIRST);
-    this.#open().then((reason) => this.#end(ABNORMAL, reason), () => this.#end());
+    const unreachable = () => 'The server cannot be reached.';
+    this.#open().catch(unreachable).then((reason) => this.#end(ABNORMAL, reason));
   }
 
   /** @param {Uint8Array<ArrayBuffer>} bytes */
@@ -65,7 +66,7 @@ export class StreamSocket {
   }
 
   /** @param {number} code @param {string} reason */
-  #end(code = ABNORMAL, reason = BLOCKED) {
+  #end(code = ABNORMAL, reason = '') {
     if (this.#ending.signal.aborted) return;
     this.close();
     this.onclose?.({ code, reason });

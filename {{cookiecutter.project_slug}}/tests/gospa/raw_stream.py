@@ -2,7 +2,7 @@
 
 import asyncio
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import httpx
@@ -13,6 +13,7 @@ from websockets.frames import Close
 from gospa import event_streams
 
 PATIENCE = 40  # seconds
+REPEAT = 2.0  # seconds without an acknowledgement, after which a batch is sent again
 
 
 class STREAMS:
@@ -34,24 +35,22 @@ class RawStream:
         self.id = ""
         self.number = self.taken = 0
         self.silent = False  # whether it answers no ping
+        self.reading: asyncio.Task[None] | None = None
         self._http = http
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._news = asyncio.Condition()
         self._sending = asyncio.Lock()
         self._pongs = set[asyncio.Task[None]]()
 
-    async def send(self, *messages: bytes, again: float = PATIENCE) -> None:
-        """Send messages in one batch, after those before it were taken, and `again` if need be."""
+    async def send(self, *messages: bytes) -> None:
+        """Send messages in one batch, after those before it were taken."""
         async with self._sending, asyncio.timeout(PATIENCE):
             self.number += 1
             while self.taken < self.number and not self.ended:
-                await self.post(self.number, *messages)
+                with suppress(httpx.TransportError):
+                    await self.post(self.number, *messages)
                 with suppress(TimeoutError):
-                    await self._taken(again)
-
-    async def _taken(self, patience: float) -> None:
-        async with asyncio.timeout(patience), self._news:
-            await self._news.wait_for(lambda: self.taken >= self.number or self.ended)
+                    await self._until(lambda: self.taken >= self.number, within=REPEAT)
 
     async def post(self, number: int, *messages: bytes) -> int:
         """Send a batch, and wait for nothing; returns the status of the answer."""
@@ -62,31 +61,45 @@ class RawStream:
         """Send what follows over another connection, maybe to another worker."""
         self._http = http
 
-    async def recv(self) -> bytes:
-        """The next message. Raises ConnectionClosed at the end."""
+    @property
+    def transport(self) -> "RawStream":
+        """What can be aborted."""
+        return self
+
+    def abort(self) -> None:
+        """Vanish without a word."""
+        if self.reading is not None:
+            self.reading.cancel()
+
+    async def recv(self, *, decode: bool = False) -> bytes:
+        """The next message, which is binary. Raises ConnectionClosed at the end."""
+        assert not decode
         message = await self._messages.get()
         if message is None:
             self._messages.put_nowait(None)
             raise ConnectionClosedError(Close(self.close_code or 1006, self.close_reason), None)
         return message
 
-    def abort(self) -> None:
-        """Have the one who receives learn that the connection is lost."""
-        self.close_code = 1006
-        self._messages.put_nowait(None)
-
     @property
     def ended(self) -> bool:
         return self.close_code is not None
 
     async def wait_closed(self) -> None:
-        async with self._news, asyncio.timeout(PATIENCE):
-            await self._news.wait_for(lambda: self.ended)
+        await self._until(lambda: self.ended)
+
+    async def opened(self) -> None:
+        """Wait for its id."""
+        await self._until(lambda: bool(self.id))
+
+    async def _until(self, met: Callable[[], bool], within: float = PATIENCE) -> None:
+        """Wait until a condition is met, or the end."""
+        async with asyncio.timeout(within), self._news:
+            await self._news.wait_for(lambda: met() or self.ended)
 
     async def read(self) -> None:
         """Read the stream to its end, as https://html.spec.whatwg.org/#event-stream says."""
         kind, data = "message", list[str]()
-        with suppress(httpx.TransportError):
+        try:
             async for line in self.response.aiter_lines():
                 name, _, value = line.partition(":")
                 value = value.removeprefix(" ")
@@ -99,8 +112,11 @@ class RawStream:
                 elif not line:
                     await self._dispatch(kind, data)
                     kind, data = "message", []
-        await self._tell(code=1006)
-        self._messages.put_nowait(None)
+        except httpx.TransportError:
+            pass  # it broke
+        finally:
+            self._messages.put_nowait(None)
+            await self._tell(code=1006)
 
     async def _dispatch(self, kind: str, data: list[str]) -> None:
         if kind == "open":
@@ -113,11 +129,6 @@ class RawStream:
             self._pongs.add(asyncio.create_task(self.send()))
         elif kind == "message":
             self._messages.put_nowait(b"".join(map(b64decode, data)))
-
-    async def opened(self) -> None:
-        """Wait for its id."""
-        async with self._news, asyncio.timeout(PATIENCE):
-            await self._news.wait_for(lambda: self.id or self.ended)
 
     async def _tell(self, *, taken: int = 0, code: int = 0) -> None:
         async with self._news:
@@ -149,10 +160,10 @@ async def stream_of(
             await response.aread()
             response.raise_for_status()
         stream = RawStream(http, response)
-        reading = asyncio.create_task(stream.read())
+        stream.reading = asyncio.create_task(stream.read())
         try:
             await stream.opened()
             yield stream
         finally:
-            reading.cancel()
-            await asyncio.wait([reading])
+            stream.reading.cancel()
+            await asyncio.wait([stream.reading])

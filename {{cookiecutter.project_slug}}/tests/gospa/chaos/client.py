@@ -5,11 +5,14 @@ import contextlib
 import random
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import msgpack
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
@@ -18,16 +21,18 @@ from gospa.store.contract import NO_TAG, TAG_BYTES
 from tests.gospa.chaos.mutation import Author, Mutation
 from tests.gospa.chaos.sight import Sight
 from tests.gospa.chaos.truth import Kind, Truth
+from tests.gospa.raw_stream import RawStream, open_stream
 
 RECEIVE_BUFFER = 8192  # bytes
 WINDOW = 8  # changes of one room that may be under way at once
 AGAIN = (0.1, 0.4)  # seconds before something refused for the moment is tried again
 SILENCE = 15  # seconds after which the worker may hang: connect to another
 COME_BACK = (0.05, 0.5)  # seconds before connecting again
+LOST = (OSError, WebSocketException, httpx.HTTPError, TimeoutError, EOFError)
 LATER = ("unavailable", "busy")  # errors after which it tries again
-BROKEN = (OSError, WebSocketException, TimeoutError, EOFError)  # what a lost connection raises
 AT_ONCE = 0.3  # chance of connecting again without a pause
 RESTLESS = 0.01  # chance of a new connection after an answer
+STREAMS = 0.3  # chance that a connection is an event stream
 
 
 @dataclass(slots=True)
@@ -42,8 +47,6 @@ class View:
 
 class ChaosClient:
     """One user with a page open in some rooms; `pace` is the mean of seconds between changes."""
-
-    broken: tuple[type[Exception], ...] = BROKEN
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class ChaosClient:
         self._place = 0, ""  # the process and the address that served it last
         self._session: str | None = None  # to which its mutations belong
         self._cookie: dict[str, str] = {}
-        self._websocket: Any = None
+        self._websocket: ClientConnection | RawStream | None = None
         self._timers: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -95,7 +98,7 @@ class ChaosClient:
 
     async def run(self) -> None:
         while True:
-            with contextlib.suppress(*self.broken):
+            with contextlib.suppress(*LOST):
                 await self._connect()
             self._truth.counts["reconnects"] += 1
             if self._rng.random() > AT_ONCE:
@@ -103,7 +106,10 @@ class ChaosClient:
 
     async def _connect(self) -> None:
         address = self._rng.choice(self._addresses)
-        async with self._opened(address) as websocket:
+        streams = self._rng.random() < STREAMS
+        self._truth.counts["streams"] += streams
+        opened = open_stream(address, self._cookie) if streams else await self._socket(address)
+        async with opened as websocket:
             self._websocket = websocket
             if websocket.response and (cookie := websocket.response.headers.get("Set-Cookie")):
                 self._cookie = {"Cookie": cookie.partition(";")[0]}
@@ -117,16 +123,14 @@ class ChaosClient:
                 for view in self.views.values():
                     view.joined = False
 
-    @contextlib.asynccontextmanager
-    async def _opened(self, address: str) -> AsyncIterator[Any]:
-        """A connection of the package websockets, or what is used like one."""
+    async def _socket(self, address: str) -> AbstractAsyncContextManager[ClientConnection]:
         host, _, port = address.partition(":")
         connection = socket.socket()
         # The kernel would take megabytes for a client that does not read.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, (host, int(port)))
-        connecting = open_websocket(
+        return open_websocket(
             f"ws://{address}/ws",
             sock=connection,
             subprotocols=[Subprotocol("gospa.v1")],
@@ -138,13 +142,11 @@ class ChaosClient:
             max_queue=8,
             proxy=None,
         )
-        async with connecting as websocket:
-            yield websocket
 
-    async def _converse(self, websocket: Any, address: str) -> None:
+    async def _converse(self, websocket: ClientConnection | RawStream, address: str) -> None:
         await self._send(6, self._id)
         async with asyncio.timeout(SILENCE):
-            self._welcome(msgpack.unpackb(await websocket.recv()), address)
+            self._welcome(msgpack.unpackb(await websocket.recv(decode=False)), address)
         for room, view in self.views.items():
             await self._join(room, view.sight.rejoin())
         write = asyncio.create_task(self._write())
@@ -187,7 +189,7 @@ class ChaosClient:
             tag = self._rng.randbytes(TAG_BYTES)
         await self._send(0, room, version or None, tag)
 
-    async def _read(self, websocket: Any) -> None:
+    async def _read(self, websocket: ClientConnection | RawStream) -> None:
         while True:
             await self.reading.wait()
             async with asyncio.timeout(SILENCE):
@@ -289,7 +291,7 @@ class ChaosClient:
         view = self.views[room]
         await asyncio.sleep(self._rng.uniform(*AGAIN))
         del self._timers[room]
-        with contextlib.suppress(WebSocketException):
+        with contextlib.suppress(*LOST):
             if view.joined:
                 await self._send_pending(view)
             else:

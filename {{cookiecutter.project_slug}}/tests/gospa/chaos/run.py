@@ -34,13 +34,12 @@ from tests.gospa.chaos.report import ROOMS, Options, Report
 from tests.gospa.chaos.rooms import items_of
 from tests.gospa.chaos.safeguards import SAFEGUARDS
 from tests.gospa.chaos.store import STORES, run_store
-from tests.gospa.chaos.stream_client import StreamClient
 from tests.gospa.chaos.truth import Kind, Truth
 from tests.gospa.process.server import Server, launch
 
 HEAD_CHECK = 3.0  # seconds; ten by default, which would make most of a run waiting
 CALM = (0.3, 1.0)  # seconds of undisturbed work before a fault
-KINDS = (ChaosClient, StreamClient, ChaosClient, PythonClient)  # of clients, in turn
+PYTHON = 4  # every fourth client is one of gospa.client
 
 
 async def run(options: Options, directory: Path) -> Report:
@@ -85,10 +84,10 @@ def _host(url: str, options: Options, directory: Path) -> contextlib.AbstractCon
 def _users(
     options: Options, addresses: Sequence[str], truth: Truth
 ) -> tuple[list[AnyClient], list[Caller | Alarms]]:
-    """The clients of all kinds, and the callers."""
+    """The clients of both kinds, and the callers."""
     clients: list[AnyClient] = []
     for number in range(options.clients):
-        kind = KINDS[number % len(KINDS)]
+        kind = PythonClient if number % PYTHON == PYTHON - 1 else ChaosClient
         rng = options.rng(f"client {number}")
         clients.append(kind(addresses, ROOMS, truth, rng, options.pace))
     rngs = [options.rng(f"caller {number}") for number in range(options.callers)]

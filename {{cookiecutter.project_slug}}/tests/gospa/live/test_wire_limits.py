@@ -88,6 +88,7 @@ def test_types_and_close_codes_are_those_of_the_browser_client() -> None:
     source = (ENGINE / "client/protocol.js").read_text(encoding="utf-8")
     numbers = {name: int(number) for name, number in re.findall(r"\b([A-Z_]+): (\d+)", source)}
     closes = {
+        "OURS": wire.SILENT,
         "FOR_GOOD": wire.MALFORMED,
         "MISTAKE": wire.NO_HELLO,
         "NO_SESSION": wire.NO_SESSION,
