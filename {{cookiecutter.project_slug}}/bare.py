@@ -29,7 +29,7 @@ EXAMPLE: Mapping[str, str] = {
     "client/board/guest.js": "19e4c10ef7d8",
     "client/board/people.js": "cfe0f6ceb8e7",
     "client/board/pointers.js": "df2ad2d1fb51",
-    "client/board/strip.js": "db8a08c2e922",
+    "client/board/strip.js": "2c324ebc1122",
     "client/index.html": "a33253b6796f",
     "client/page.js": "599b315bcd2d",
     "rooms/board.py": "74873be9b765",
