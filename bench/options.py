@@ -6,7 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = (
     *("load-client", "fan-out", "commits", "joins", "memory"),
-    *("inbound", "scaling", "changes", "items", "sessions", "stalls", "floods", "starting"),
+    *("inbound", "scaling", "transports", "changes", "items", "sessions", "stalls", "floods"),
+    "starting",
 )
 DESCRIPTION = """\
 Measure the template's application side by side with others, on this machine and in one go.

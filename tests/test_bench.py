@@ -14,7 +14,7 @@ from bench import frames, options, report
 from bench.__main__ import compile_programs
 from bench.figures import Figures, Sample, Spread
 from bench.goals import GOALS
-from bench.measures import MEASURES, commits, items
+from bench.measures import MEASURES, commits, items, transports
 from bench.peers import C_LOOP, LIMIT, OURS, Peer, ours
 from bench.processes import BenchError
 from bench.setting import Setting, prepared
@@ -130,6 +130,22 @@ def test_what_items_and_members_cost_is_measured_by_their_number(
     metrics = {sample.metric for sample in found}
     assert {"mutations/s", "us of Redis", "bytes to each when one more comes"} < metrics
     assert [sample for sample in found if sample.value <= 0] == []
+
+
+def test_what_a_delivered_change_costs_is_measured_by_transport(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "MEMBERS", {"a few": 3})
+    found = {
+        (sample.metric, sample.subject): sample.value for sample in transports.measure(setting)
+    }
+    metrics = ("us CPU per delivered change", "bytes per delivered change")
+    assert found.keys() == {
+        (each, subject) for each in metrics for subject in transports.TRANSPORTS
+    }
+    assert min(found.values()) > 0
+    sent = [found[metrics[1], subject] for subject in transports.TRANSPORTS]
+    assert sent[0] < sent[1] < 2 * sent[0]  # base64 takes a third more, and each event a few bytes
 
 
 @pytest.mark.parametrize("peer", [ours(), C_LOOP], ids=lambda peer: peer.name)

@@ -16,6 +16,7 @@ from bench.measures import (
     sessions,
     stalls,
     starting,
+    transports,
 )
 from bench.setting import Measure
 
@@ -27,6 +28,7 @@ MEASURES: Mapping[str, Measure] = {
     "memory": memory.measure,
     "inbound": inbound.measure,
     "scaling": scaling.measure,
+    "transports": transports.measure,
     "changes": changes.measure,
     "items": items.measure,
     "sessions": sessions.measure,

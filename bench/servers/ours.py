@@ -3,7 +3,7 @@
 import app as chosen
 from gospa import Access, Items, Room, Session, State, Writable, action, session_of
 from gospa.app import create_app
-from gospa.extras import presence
+from gospa.extras import http, presence
 from msgspec import Struct
 from sanic import HTTPResponse, Request
 from sanic.response import text
@@ -79,7 +79,7 @@ class Quiet(Room[State]):
         return Access.FULL
 
 
-app = create_app("ours", chosen.BACKENDS, [Bench, Quiet], extras=[presence])
+app = create_app("ours", chosen.BACKENDS, [Bench, Quiet], extras=[presence, http])
 
 
 @app.get("/plain")
