@@ -16,7 +16,8 @@ FIN, BINARY, CLOSE, PING = 0x80, 0x2, 0x8, 0x9
 MASKED = 0x80
 KEY = bytes(4)  # which leaves a payload as it is
 WORKER, SECRET = 16, 32  # hexadecimal digits of a stream's id
-_HEAD = re.compile(rb"([0-9a-f]{%d})([0-9a-f]{%d}) ([1-9][0-9]{0,14})" % (WORKER, SECRET))
+_ID = f"([0-9a-f]{{{WORKER}}})([0-9a-f]{{{SECRET}}})"
+_HEAD = re.compile(f"{_ID} ([1-9][0-9]{{0,14}})".encode())
 
 
 class Batch(NamedTuple):
