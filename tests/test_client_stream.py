@@ -3,6 +3,7 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -19,6 +20,7 @@ from tests.test_client import (
     START,
     Server,
     client_page,
+    stop_clock,
     tag,
 )
 
@@ -73,7 +75,14 @@ class Streams(Server):
             self.write(f"data: {b64encode(msgpack.packb(list(message))).decode()}\n\n")
 
     def write(self, text: str) -> None:
-        self.page.evaluate("(text) => streams.at(-1).controller.enqueue(text)", text)
+        """Write to the last stream, if the client has not closed it."""
+        self.page.evaluate(
+            "(text) => streams.at(-1).closed || streams.at(-1).controller.enqueue(text)", text
+        )
+
+    def has(self, count: int) -> bool:
+        """Whether so many batches have come."""
+        return len(self.batches) == count
 
     def wait(self, met: Callable[[], bool]) -> None:
         def served() -> bool:
@@ -204,6 +213,18 @@ def test_a_ping_is_answered_with_an_empty_batch(server: Streams) -> None:
     number, _ = server.batches[-1]
     server.write("event: ping\ndata:\n\n")
     server.wait(lambda: server.batches[-1] == (number + 1, []))
+
+
+def test_a_ping_is_answered_also_if_timers_are_held_back(server: Streams, page: Page) -> None:
+    stop_clock(page)
+    page.evaluate("void add(5)")
+    server.expect(CALL)
+    last, _ = server.batches[-1]
+    for _ in range(3):
+        count = len(server.batches) + 1
+        server.write("event: ping\ndata:\n\n")
+        server.wait(partial(server.has, count))
+    assert server.batches[-3:] == [(last + 1, []), (last + 2, []), (last + 3, [])]
 
 
 def test_a_message_may_come_in_lines_and_with_others_between(server: Streams) -> None:

@@ -23,6 +23,7 @@ from gospa import (
 )
 from gospa.extras import http as extra
 from gospa.testing import OpenApp, Site
+from tests.gospa.raw_client import raw_client
 
 
 class Entry(Struct):
@@ -232,6 +233,13 @@ async def test_parameters_may_hold_anything(site: Site, ann: httpx.AsyncClient) 
     for name, path in (("café/1", "caf%C3%A9%2F1"), ("a#members", "a%23members"), ("a@b", "a@b")):
         await ann.post(f"/rooms/ledger/{path}/add")
         assert (await rooms_of(site.app).read(Ledger, Ledger.named(name=name))).total == 1
+
+
+async def test_a_page_without_websockets_gets_a_stream(site: Site) -> None:
+    async with raw_client(site, user="ann", transport="stream") as ann:
+        await ann.join("ledger/a")
+        assert await ann.call("ledger/a", "add", amount=4) == 4
+        await ann.sees("ledger/a", lambda state: state["total"] == 4)
 
 
 async def test_limits_on_visitors_hold(open_app: OpenApp) -> None:
