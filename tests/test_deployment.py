@@ -51,6 +51,7 @@ def test_the_image_has_what_it_starts(dockerfile: list[tuple[str, str]], baked: 
     workers = 1 if "memory" in baked.backends.values() else 4
     assert command[:2] == ["sanic", "app"]
     assert f"--workers={workers}" in command
+    assert f" --workers={workers} " in (baked.path / "deploy/app.service").read_text()
     (health,) = [rest for name, rest in dockerfile if name == "HEALTHCHECK"]
     assert "/health/live" in json.loads(health[health.index("[") :])[-1]
 

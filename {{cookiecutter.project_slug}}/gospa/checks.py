@@ -91,8 +91,8 @@ def refuse_isolation(isolated: Sequence[str], settings: Settings, workers: int) 
         return
     problem = (
         f"{workers} workers, but each keeps its own {' and its own '.join(isolated)}: visitors on "
-        "different workers see different data. Remedy: generate with the redis backend, or run "
-        "one worker."
+        "different workers see different data. Remedy: change to the redis backend "
+        "(docs/updating.md), or run one worker."
     )
     if settings.require_shared:
         raise SettingsError(f"{problem} (REQUIRE_SHARED is set)")

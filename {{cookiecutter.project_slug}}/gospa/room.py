@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Mapping
+from inspect import iscoroutinefunction, isfunction
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 from sanic import Sanic
@@ -49,7 +50,8 @@ class Room(Declared, Generic[S_co]):
         super().__init_subclass__()
         if not isinstance(getattr(cls, "pattern", None), str):
             raise DefinitionError(f"{cls.__name__} needs a pattern, for example 'poll/<name>'")
-        if cls.authorize is Room.authorize:
+        asks = cls.authorize
+        if asks is Room.authorize or (isfunction(asks) and not iscoroutinefunction(asks)):
             raise DefinitionError(
                 f"{cls.__name__} needs `async def authorize(self, session) -> Access`"
             )

@@ -143,7 +143,7 @@ export class StreamSocket {
   async #flush() {
     if (this.#sending || !this.#id) return;
     this.#sending = true;
-    await null; // what else is sent just now goes with it
+    await Promise.resolve(); // what else is sent just now goes with it
     while ((this.#waiting.length > 0 || this.#pinged) && !this.#ending.signal.aborted) {
       this.#pinged = false;
       const pace = pause(PACE);

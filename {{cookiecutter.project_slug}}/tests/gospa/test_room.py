@@ -72,6 +72,7 @@ async def _member(self: Room[State], member: Member) -> None: ...
     [
         ({"authorize": authorize}, "pattern"),
         ({"pattern": "x"}, "authorize"),
+        ({"pattern": "x", "authorize": _plain}, "async def authorize"),
         ({"scope": "private"}, "shared, session, user"),
         ({"go": action(_coroutine)}, "async.*@command"),
         ({"go": action(_bare)}, "annotate number"),
