@@ -181,9 +181,9 @@ async def test_sockets_and_pages_pass_through_it(site: Site) -> None:
 
 async def test_an_event_stream_passes_through_it_as_it_is_written(site: Site) -> None:
     async with site.stream() as member:
-        await member.join("sheet/a")
-        assert await member.call("sheet/a", "add") == 1
-        assert await member.call("sheet/a", "add") == 2
+        await member.join("sheet/streamed")
+        assert await member.call("sheet/streamed", "add") == 1
+        assert await member.call("sheet/streamed", "add") == 2
         headers = member.websocket.response.headers
         assert headers["Set-Cookie"].startswith("__Host-tests_session=")
         assert "Secure" in headers["Set-Cookie"]
