@@ -68,9 +68,9 @@ class Site:
     def origin(self) -> str:
         return f"https://localhost:{self.port}"
 
-    def client(self, **options: Any) -> httpx.AsyncClient:
+    def client(self, path: str = "", **options: Any) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(verify=self.tls, local_address=self.visitor)
-        return httpx.AsyncClient(base_url=self.origin, transport=transport, **options)
+        return httpx.AsyncClient(base_url=self.origin + path, transport=transport, **options)
 
     @contextlib.asynccontextmanager
     async def member(self, origin: str) -> AsyncIterator[RawClient]:
@@ -88,7 +88,7 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def stream(self, **headers: str) -> AsyncIterator[RawClient]:
-        async with self.client() as http, stream_of(http, headers) as stream:
+        async with self.client(self.path) as http, stream_of(http, headers) as stream:
             member = RawClient(stream, bytes(16))
             await member.send(6, member.client)
             await member.receive()
@@ -409,6 +409,8 @@ async def test_an_application_below_a_path_is_reached_there_alone(
         async with site.member(site.origin) as member:
             await member.join("sheet/a")
             assert await member.call("sheet/a", "add") == 1
+        async with site.stream() as member:
+            assert (await member.join("sheet/a"))["count"] == 1
         with pytest.raises(InvalidStatus):
             async with site.member("https://evil.test"):
                 pass
