@@ -360,11 +360,11 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         ".venv/bin/python -m gospa --help",
         ".venv/bin/python -m gospa revoke-sessions --all",
         ".venv/bin/python -m tests.gospa.fuzz --inputs 1000000",
-        f"{CHAOS} --hosts 2 --seconds 600 --seed 161",
-        f"{CHAOS} --store cluster --seconds 600 --seed 163",
-        f"{CHAOS} --store sentinel --seconds 600 --seed 162",
+        f"{CHAOS} --hosts 2 --seconds 600 --seed 304",
+        f"{CHAOS} --store cluster --seconds 600 --seed 303",
+        f"{CHAOS} --store sentinel --seconds 600 --seed 302",
         f"{CHAOS} --store sentinel",
-        f"{CHAOS} --seconds 600 --seed 164",
+        f"{CHAOS} --seconds 600 --seed 312",
         (
             f"{CHAOS} --hosts 2 --seconds 180 --seed 11 --workers 2 --clients 24 --faults "
             "clients_slow clients_vanished connections_cut messages_delayed messages_doubled "
