@@ -961,6 +961,38 @@ def test_what_lies_in_storage_and_is_not_ours_is_ignored(page: Page, kept: str) 
     server.sees("room.state.count === 10")
 
 
+WRONG = {
+    "an unknown type": ["m" * 16, "s", [99, 1, "a", "add", {}]],
+    "a short client id": ["m", "s", [CALL, 1, "a", "add", {}]],
+    "no client id": [None, "s", [CALL, 1, "a", "add", {}]],
+    "number 0": ["m" * 16, "s", [CALL, 0, "a", "add", {}]],
+    "a text as number": ["m" * 16, "s", [CALL, "1", "a", "add", {}]],
+    "a text as id": [None, "s", [7, "x", "a", "go", {}]],
+    "no room": ["m" * 16, "s", [CALL, 1, None, "add", {}]],
+    "no message": ["m" * 16, "s", None],
+    "a number": 5,
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_was_left_and_is_no_request_is_dropped_and_no_other(page: Page, what: str) -> None:
+    server = Server(page)
+    sound = ["n" * 16, "s", [CALL, 1, "a", "add", {"amount": 2}]]
+    page.evaluate(f"""async () => {{
+      const {{ decode, encode }} = await import('/gospa/msgpack.js');
+      const left = decode(Uint8Array.from({list(msgpack.packb([WRONG[what], sound]))}));
+      const text = String.fromCharCode(...encode([Date.now(), left]));
+      localStorage.setItem('gospa:ws://client.test/ws x', text);
+    }}""")
+    page.evaluate(START, {"persist": True})
+    assert server.welcome() == b"n" * 16
+    server.join(1, 10)
+    assert server.expect(CALL)[1:] == [1, "a", "add", {"amount": 2}]
+    server.send(ACK, 1, 2, None)
+    server.sees("!client.pending")
+    assert page.evaluate("localStorage.length") == 0
+
+
 def test_a_silent_server_is_noticed(page: Page) -> None:
     stop_clock(page)
     server = Server(page)

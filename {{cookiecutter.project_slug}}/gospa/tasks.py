@@ -10,6 +10,8 @@ from typing import Any, TypeVar, cast
 
 from sanic.log import logger
 
+from gospa.errors import StoreError
+
 RESTART_DELAY = 1.0  # seconds
 CANCEL_AGAIN = 0.1  # seconds
 BATCH = 100  # items handled before the event loop runs other work
@@ -37,6 +39,8 @@ def keep_running(work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task
         while True:
             try:
                 await work()
+            except StoreError as error:  # said in one line: it concerns no code
+                logger.warning("%s: %s; starting again in %s s", name, error, RESTART_DELAY)
             except Exception:  # whatever it was: the work must go on
                 logger.exception("%s failed; starting it again in %s s", name, RESTART_DELAY)
             await asyncio.sleep(RESTART_DELAY)

@@ -40,7 +40,9 @@ def report_limit(what: str, where: str) -> None:
     report(f"limit_{what}", LIMIT, what, where or "a client without an address")
 
 
-def warn_seldom(kind: Hashable, text: str, *values: object) -> None:
+def warn_seldom(
+    kind: Hashable, text: str, *values: object, error: BaseException | None = None
+) -> None:
     """Log a warning that clients can cause, at most once a minute for each kind.
 
     A kind must not depend on a client's input. The next line says how many were left out. Use it
@@ -52,7 +54,7 @@ def warn_seldom(kind: Hashable, text: str, *values: object) -> None:
         return
     more = f" ({last.more} more of these since the last line)" if last and last.more else ""
     _logged[kind] = _Logged(now)
-    logger.warning(f"{text}{more}", *values)  # noqa: G004 - the text is ours
+    logger.warning(f"{text}{more}", *values, exc_info=error)  # noqa: G004 - the text is ours
 
 
 def forget() -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from gospa.action import Action, bind_action
 from gospa.command import Command, find_command
-from gospa.errors import Invalid, RateLimited, Unauthorized
+from gospa.errors import Invalid, RateLimited, Unauthorized, UnknownRoom
 from gospa.live.access import authorized
 from gospa.live.commands import run_command
 from gospa.live.hub import Hub
@@ -62,7 +62,9 @@ class VisitorRooms:
         items = {name: dict(getattr(state, name).items()) for name in schema.collections}
         encoded = msgspec.json.encode(fields | items)
         self._count(len(encoded), 1)
-        return Seen(encoded, snapshot.tag.hex())
+        # Defaults are part of the state, and another release may have others.
+        digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+        return Seen(encoded, f"{snapshot.tag.hex()}.{digest}")
 
     async def call(self, path: str, method: str, args: bytes, key: str = "") -> bytes:
         """Call an action, or run a command; returns its result as JSON.
@@ -130,7 +132,10 @@ class VisitorRooms:
 
     def _place(self, path: str) -> tuple[str, Room[Any]]:
         """The key of a room, and the room. Raises UnknownRoom."""
-        name = "/".join(quoted(unquote(part)) for part in path.split("/"))
+        try:
+            name = "/".join(quoted(unquote(part, errors="strict")) for part in path.split("/"))
+        except UnicodeDecodeError:
+            raise UnknownRoom("the name of a room is percent-encoded UTF-8") from None
         return self._hub.router.resolve(name, self._session)
 
     @contextmanager

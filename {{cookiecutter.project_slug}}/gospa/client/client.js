@@ -2,7 +2,7 @@
 
 import { Connection } from './connection.js';
 import { decode, encode } from './msgpack.js';
-import { FROM_SERVER, RoomError, checkedRoom } from './protocol.js';
+import { FROM_CLIENT, FROM_SERVER, RoomError, checkedRoom } from './protocol.js';
 import { Room } from './room.js';
 
 const ROOT = new URL('..', import.meta.url); // the application's, which may be below a path
@@ -110,7 +110,7 @@ export class Client extends Connection {
   async #persist(/** @type {string} */ key, /** @type {() => void} */ connect) {
     try {
       const { persist } = await import('./persistence.js');
-      await persist(this, { key, pending: () => this.#unanswered(), encode, decode });
+      await persist(this, { key, pending: () => this.#unanswered(), encode, decode, types: FROM_CLIENT });
     } finally {
       connect();
     }

@@ -16,15 +16,18 @@ const KEPT_FOR = 12 * 3_600_000;
  * @property {() => import('./requests.js').Request[]} pending
  * @property {typeof import('./msgpack.js').encode} encode
  * @property {typeof import('./msgpack.js').decode} decode
+ * @property {typeof import('./protocol.js').FROM_CLIENT} types of messages
  */
 
 /** @param {import('./client.js').Client} client @param {Kept} kept */
-export async function persist(client, { key, pending, encode, decode }) {
+export async function persist(client, { key, pending, encode, decode, types }) {
   const own = `${key} ${btoa(client.identity)}`;
   /** @type {LockManager | undefined} */ const locks = navigator.locks; // only with HTTPS
   const keep = () => {
     const { sessionId } = client; // the only one that the page has known, if it knows one by now
-    const left = pending().map((each) => [each.client, each.session ?? sessionId, each.message]);
+    const left = pending().map((each) => {
+      return [each.client, each.session ?? sessionId, each.message, since.get(origin(each)) ?? Date.now()];
+    });
     try {
       if (left.length === 0) return localStorage.removeItem(own);
       const bytes = encode([Date.now(), left]);
@@ -33,6 +36,7 @@ export async function persist(client, { key, pending, encode, decode }) {
       if (left.length > 0) client.report(/** @type {Error} */ (error)); // full, or forbidden
     }
   };
+  /** @type {Map<string, number>} when those from other pages were kept first */ const since = new Map();
   /** @param {string} name */
   const take = (name) => {
     const text = localStorage.getItem(name);
@@ -40,16 +44,20 @@ export async function persist(client, { key, pending, encode, decode }) {
     if (text === null) return; // another page was first
     const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
     const [time, left] = /** @type {any[]} */ (decode(bytes));
-    if (Date.now() - time > KEPT_FOR) {
-      const since = new Date(time).toLocaleString();
-      return client.report(new Error(`${left.length} changes of ${since} are too old to be sent`));
-    }
     const known = pending().map(origin);
-    for (const [maker, session, message] of left) {
-      if (known.includes(origin({ client: maker, message }))) continue;
+    let old = 0;
+    for (const [maker, session, message, first = time] of left.filter((/** @type {any} */ each) => isRequest(each, types))) {
+      const name = origin({ client: maker, message });
+      if (known.includes(name)) continue;
+      if (!(Date.now() - first <= KEPT_FOR)) {
+        old += 1;
+        continue;
+      }
+      since.set(name, first);
       const added = client.open(message[2]).add(maker, message, { session, outcomeUnknown: true });
       added.catch((error) => client.report(error));
     }
+    if (old) client.report(new Error(`${old} changes of ${new Date(time).toLocaleString()} are too old to be sent`));
   };
   /** Take over from a page that has ended. @param {string} name @param {LockOptions} options */
   const adopt = async (name, options) => {
@@ -91,6 +99,19 @@ function forget(name) {
   try {
     localStorage.removeItem(name);
   } catch { /* forbidden */ }
+}
+
+/**
+ * Whether it is what a page of this release keeps; the server would refuse another for good, and end
+ * the connection. @param {any} kept @param {Kept['types']} types
+ */
+function isRequest(kept, { CALL, WRITE, RUN }) {
+  const [maker, session, message] = Array.isArray(kept) ? kept : [];
+  if (!Array.isArray(message) || (session !== null && typeof session !== 'string')) return false;
+  const [type, id, room] = message;
+  const isMutation = (type === CALL || type === WRITE) && maker?.length === 16 && Number.isSafeInteger(id) && id > 0;
+  const isCommand = type === RUN && maker === null && id instanceof Uint8Array && id.length === 16;
+  return typeof room === 'string' && (isMutation || isCommand);
 }
 
 /**

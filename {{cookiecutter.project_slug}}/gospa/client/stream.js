@@ -12,6 +12,7 @@ const FIRST = 30_000; // until a WebSocket is tried again,
 const LONGEST = 300_000; // a time that doubles up to this
 const PROBE = 10_000; // for that WebSocket's first message
 const BATCH = 24_000; // bytes in a request, unless a message alone is larger
+const MOST = 1_000; // messages in a request
 // With HTTP/1.1 a browser has six connections to a server, for all tabs. Requests need some of them.
 const PLACES = 4;
 const BLOCKED = 'The server answers, but something on the way blocks WebSockets.';
@@ -156,7 +157,9 @@ export class StreamSocket {
 
   #batch() {
     let size = 0;
-    const fits = this.#waiting.findIndex(({ length }, index) => (size += length) > BATCH && index > 0);
+    const fits = this.#waiting.findIndex(({ length }, index) => {
+      return ((size += length) > BATCH && index > 0) || index === MOST;
+    });
     return this.#waiting.splice(0, fits < 0 ? Infinity : fits);
   }
 

@@ -4,14 +4,11 @@ Running an alarm deletes it in the same commit, which expects it to be there. So
 """
 
 import asyncio
-import logging
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextvars import Context
 from typing import Any, Protocol
-
-from sanic.log import logger
 
 from gospa import tasks
 from gospa.errors import StoreError, UnknownRoom
@@ -22,7 +19,8 @@ from gospa.store.alarms import GRACE, AlarmIndex, Entry
 from gospa.store.draft import Run
 from gospa.trouble import warn_seldom
 
-POLL = 0.5  # seconds between looks
+POLL = 0.5  # seconds between looks,
+AGAIN = 0.05  # after one that may not have seen all that is due
 MOST = 200  # entries of one look, in each part of the index, besides those that are passed by,
 MOST_PASSED = 10_000  # of which it may be so many
 RETRY = 30_000  # milliseconds until an alarm that failed runs again,
@@ -47,21 +45,25 @@ class Waker:
         self._hub, self._index = hub, index
         self._running: dict[str, asyncio.Task[None]] = {}  # by room
         self._passed = 0  # entries of the last look that nothing was done with
+        self.pause = POLL  # seconds until the next look
 
     async def run(self) -> None:
         """Look for alarms until cancelled."""
         try:
             while True:
                 jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spread, not a secret
-                await asyncio.sleep(POLL * jitter)
+                await asyncio.sleep(self.pause * jitter)
                 if not self._hub.draining:
-                    await self._look()
+                    await self.look()
         finally:
             await tasks.stop(*self._running.values())
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Run what is due, as far as one look sees it."""
         try:
-            now, entries = await self._index.due(MOST + min(self._passed, MOST_PASSED))
+            most = MOST + min(self._passed, MOST_PASSED)
+            now, entries = await self._index.due(most)
+            self.pause = AGAIN if len(entries) >= most else POLL
             found = {entry.room: self._room(entry.room) for entry in entries}
             rooms = {key: room for key, room in found.items() if room is not None}
             known = [entry for entry in entries if entry.room in rooms]
@@ -115,13 +117,14 @@ class Waker:
         try:
             run = alarm.bind(room, now)
             STATS.alarms += await self._hub.submit(key, room, run, name=alarm.name, visit=True)
-        except Exception as error:  # of the store, or of the room's code
+        except Exception as error:  # noqa: BLE001 - of the store, or of the room's code; it is logged
             STATS.alarms_failed += 1
             store = isinstance(error, StoreError)
             delay = SOON if store else RETRY
             text = "the alarm of room %s failed: it is run again in %d s"
-            level = logging.WARNING if store else logging.ERROR
-            logger.log(level, text, room.name, delay // 1000, exc_info=not store)
+            kind = ("alarm", room.pattern)  # visitors may cause it in many rooms
+            cause = None if store else error
+            warn_seldom(kind, text, room.name, delay // 1000, error=cause)
             if not self._hub.draining:
                 await self._index.put_off(dict.fromkeys(entries, now + delay))
         finally:

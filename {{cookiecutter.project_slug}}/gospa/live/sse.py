@@ -11,6 +11,7 @@ from typing import NamedTuple
 from gospa.live.wire import WireError
 
 TYPE = "text/event-stream"
+MOST = 1000  # messages in a batch
 SHARED = 16  # writes of which the lines are kept for the next members of a room
 FIN, BINARY, CLOSE, PING = 0x80, 0x2, 0x8, 0x9
 MASKED = 0x80
@@ -26,21 +27,32 @@ class Batch(NamedTuple):
     worker: str
     secret: str
     number: int
-    messages: list[bytes]
+    lines: bytes
+
+    def messages(self) -> list[bytes]:
+        """Decode the messages. Raises WireError.
+
+        Their number is checked first: to split and decode many empty lines takes long.
+        """
+        if self.lines.count(b"\n") > MOST:
+            raise WireError(f"a batch has at most {MOST} messages")
+        try:
+            messages = [b64decode(line, validate=True) for line in self.lines.split(b"\n")[1:]]
+        except ValueError as error:
+            raise WireError(f"a message is not base64: {error}") from error
+        if not all(messages):
+            raise WireError("a message is empty")
+        return messages
 
 
 def read_batch(body: bytes) -> Batch:
-    """What a POST holds. Raises WireError."""
-    head, *lines = body.split(b"\n")
+    """What a POST holds, with the messages not decoded yet. Raises WireError."""
+    head, newline, lines = body.partition(b"\n")
     found = _HEAD.fullmatch(head)
     if found is None:
         raise WireError("a batch begins with the stream's id and a number")
     worker, secret, number = found.groups()
-    try:
-        messages = [b64decode(line, validate=True) for line in lines]
-    except ValueError as error:
-        raise WireError(f"a message is not base64: {error}") from error
-    return Batch(worker.decode(), secret.decode(), int(number), messages)
+    return Batch(worker.decode(), secret.decode(), int(number), newline + lines)
 
 
 def opened(stream: str) -> bytes:

@@ -76,7 +76,7 @@ class EventStream(asyncio.Transport, asyncio.Protocol):
             return
         if batch.number <= self._taken:
             self._transport.write(sse.taken(self._taken))  # the client may have missed it
-        messages = batch.messages if batch.number > self._received else []
+        messages = batch.messages() if batch.number > self._received else []
         self._received = max(batch.number, self._received)
         self.connection.data_received(b"".join(map(sse.frame, messages)))
 
@@ -224,6 +224,7 @@ async def send(request: Request) -> HTTPResponse:
     refuse_when_stopping(request)
     try:
         batch = sse.read_batch(request.body)
+        batch.messages()
     except wire.WireError as error:
         raise BadRequest(str(error), quiet=True) from error
     await request.app.ctx.hub.pubsub.publish(channel_of(batch.worker), request.body)

@@ -32,6 +32,14 @@ class Requests(Http):
         self.due: float | None = None  # when the current headers or body have to be complete
         self._pieces = 0
 
+    def create_empty_request(self) -> None:
+        """Make a request for an error's answer, also to one with an invalid target."""
+        try:
+            super().create_empty_request()
+        except BadRequest:
+            self.url = None
+            super().create_empty_request()
+
     def limit_time(self, timeout: float | None = None) -> None:
         """Start the timeout for the headers or the body: `timeout`, or `request_timeout`."""
         seconds = timeout or self.protocol.app.ctx.settings.request_timeout
@@ -47,6 +55,7 @@ class Requests(Http):
         known: int = self.request_bytes or 0
         if known > size:
             self.expecting_continue = False  # no "100 Continue" for it
+            self.keep_alive = False  # its body is not read to the end, and would pass for a request
             raise PayloadTooLarge(f"the body may have up to {size} bytes", quiet=True)
 
     async def http1_request_header(self) -> None:

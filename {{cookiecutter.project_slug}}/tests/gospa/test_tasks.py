@@ -6,6 +6,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from gospa import tasks
+from gospa.errors import StoreUnavailable
 from gospa.testing import until
 
 
@@ -104,3 +105,15 @@ async def test_who_no_longer_waits_for_a_thread_is_not_told() -> None:
         await waiting
     go_on.set()
     assert await tasks.in_thread(lambda: 2) == 2
+
+
+async def test_a_store_that_fails_is_said_in_one_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "RESTART_DELAY", 0.001)
+    work = AsyncMock(side_effect=StoreUnavailable("it hangs"))
+    task = tasks.keep_running(work, "the work")
+    await until(lambda: work.await_count >= 2)
+    await tasks.stop(task)
+    assert "the work: it hangs; starting again" in caplog.text
+    assert "Traceback" not in caplog.text

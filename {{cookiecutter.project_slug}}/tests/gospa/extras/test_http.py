@@ -152,6 +152,21 @@ async def test_a_state_that_is_known_is_not_sent_again(ann: httpx.AsyncClient) -
     assert changed.headers["ETag"] != first.headers["ETag"]
 
 
+async def test_a_state_with_another_default_is_another_one(
+    ann: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await ann.get("/rooms/ledger/a")
+    monkeypatch.setattr(LedgerState.schema().fields["title"], "default", "Book")
+    known = {"If-None-Match": first.headers["ETag"]}
+    assert (await ann.get("/rooms/ledger/a", headers=known)).json()["title"] == "Book"
+
+
+@pytest.mark.parametrize("name", ["%ff", "%fe", "%C3"])
+async def test_a_name_that_is_not_utf_8_is_of_no_room(ann: httpx.AsyncClient, name: str) -> None:
+    assert (await ann.get(f"/rooms/ledger/{name}")).status_code == 404
+    assert (await ann.post(f"/rooms/ledger/{name}/add")).status_code == 404
+
+
 async def test_a_key_has_a_call_applied_once(
     site: Site, ann: httpx.AsyncClient, visitor: httpx.AsyncClient
 ) -> None:

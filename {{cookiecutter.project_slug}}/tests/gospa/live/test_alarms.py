@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from gospa import Access, Member, Room, Rooms, Session, State, action, alarm, rooms_of, tasks
+from gospa import (
+    Access,
+    Member,
+    Room,
+    Rooms,
+    Session,
+    State,
+    action,
+    alarm,
+    rooms_of,
+    tasks,
+    trouble,
+)
 from gospa.errors import StoreUnavailable
 from gospa.live import alarms
 from gospa.live.alarms import Waker
@@ -174,6 +186,35 @@ async def test_one_that_fails_changes_nothing_and_is_run_again(
     assert "ZeroDivisionError" in caplog.text
     monkeypatch.setattr(Timer, "broken", False)
     await rings(rooms, 1)
+
+
+async def test_alarms_that_fail_in_many_rooms_are_not_logged_one_by_one(
+    rooms: Rooms, stats: Stats, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trouble.forget()
+    monkeypatch.setattr(Timer, "broken", True)
+    for number in range(5):
+        await rooms.call(Timer.start, f"timer/{number}")
+    await until(lambda: stats.alarms_failed >= 5)
+    assert caplog.text.count("Traceback") == 1
+
+
+async def test_a_worker_that_may_not_have_seen_all_that_is_due_looks_again_soon(
+    site: Site, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waker = Waker(site.app.ctx.hub, site.app.ctx.hub.store.alarms)
+    monkeypatch.setattr(alarms, "MOST", 1)
+    for number in range(40):  # over all parts of the index
+        await rooms.call(Timer.start, f"timer/{number}", after=0)
+    await waker.look()
+    assert waker.pause == alarms.AGAIN
+    await until(lambda: _nothing_is_due(site))
+    await waker.look()
+    assert waker.pause == alarms.POLL
+
+
+async def _nothing_is_due(site: Site) -> bool:
+    return not (await site.app.ctx.hub.store.alarms.due(1)).entries
 
 
 # Several workers, and deaths

@@ -221,3 +221,27 @@ async def test_connections_of_a_proxy_are_not_limited(
         for _ in range(SIX):
             await open_wire(site)
         assert await reaches(open_wire, site)
+
+
+async def test_an_answer_that_ends_the_connection_says_so(site: Site, open_wire: OpenWire) -> None:
+    """Else a proxy would send the next request, of another client, over it."""
+    wire = await open_wire(site)
+    size = site.app.ctx.settings.body_size + 1
+    wire.ask("/whole", f"Content-Length: {size}", body=bytes(size))
+    head = await wire.reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in head.lower()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["CONNECT a:1", "GET ://", "GET http://", "GET a:1", "GET http://[x/", "GET http://a:999999/"],
+)
+async def test_a_target_that_is_none_is_refused_in_few_words(
+    site: Site, open_wire: OpenWire, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
+    wire = await open_wire(site)
+    wire.writer.write(f"{line} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert await wire.status() == 400
+    assert "Traceback" not in caplog.text
+    assert "uncaught" not in caplog.text
