@@ -137,6 +137,7 @@ def test_changes_made_offline_are_kept_over_a_reload_and_sent_over_a_stream(
 ) -> None:
     page = open_tab(visitor, "offline")
     expect_transport(page, stream=True)
+    expect_saved(page)  # the page invites a guest, too
     relay.cut()
     expect(page.locator("#status")).to_have_attribute("data-status", "offline")
     page.click("#increment", click_count=2)

@@ -62,10 +62,23 @@ class Supervisor:
 
     def start(self) -> None:
         """Start the thread. Call this in the main thread, because it sets signal handlers."""
+        self._manager._all_workers_ack = self._all_started  # noqa: SLF001
         self._thread.start()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 signal.signal(number, self._on_signal)
+
+    def _all_started(self) -> bool:
+        """Whether each worker is ready or was killed; one that was killed is replaced afterwards.
+
+        Sanic would wait for a worker that is killed while it starts, and end all after 30 s.
+        """
+        states = self._manager.worker_state
+        return all(
+            states[each.name].get("state") == ProcessState.ACKED.name or (each.exitcode or 0) < 0
+            for each in self._manager.transient_processes
+            if states[each.name].get("server")
+        )
 
     def stop(self) -> None:
         """Return when all workers have ended."""

@@ -162,6 +162,20 @@ async def test_workers_end_when_the_main_process_is_killed(server: Server) -> No
     await until(lambda: not any(map(exists, pids)))
 
 
+def starting(server: Server) -> list[int]:
+    """The process ids of workers, also of those that are just importing."""
+    pids = [int(each.split()[1]) for each in server.left() if each.startswith("process ")]
+    return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def test_a_worker_that_is_killed_while_it_starts_is_replaced(server: Server) -> None:
+    await until(lambda: bool(starting(server)))
+    os.kill(starting(server)[0], signal.SIGKILL)
+    await server.pids(2)
+    assert "died" in server.log
+    server.assert_stops()
+
+
 async def test_a_stop_before_the_workers_are_up_is_a_stop(server: Server) -> None:
     await until(lambda: "Starting worker" in server.log)
     server.stop()  # with any code: one that is just importing ends by the signal
