@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from tests.baking import APP
 
-# Each case is a list of commits: keys that are set, and keys that are deleted. What comes back for
+# Each case is a list of commits: keys that are set, and keys that are deleted. The result of
 # each commit is the state, whether a SNAPSHOT of the same keys gives the same, the keys that were
 # said to have changed, and whether all other items and collections are the same objects.
 REPLAY = """async (text) => {

@@ -286,7 +286,7 @@ class StateStoreConformance(AlarmConformance):
     async def test_only_the_first_of_those_that_counted_the_same_is_applied(
         self, store: StateStore
     ) -> None:
-        """So a limit is never passed, and who adds without counting is never held up."""
+        """So a limit is never exceeded, and a writer that does not count never conflicts."""
         await store.commit(ROOM, change(exists=False, set={"notes/a": 1}))
         counted = (await epochs(store))["notes"]
         outcomes = await asyncio.gather(

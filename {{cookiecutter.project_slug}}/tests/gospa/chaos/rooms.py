@@ -117,8 +117,8 @@ class Shelf(Open, Room[ShelfState]):
 class Pool(Open, Room[PoolState]):
     """Clients share a few places. Their number is kept as well: it has to fit in every state.
 
-    Who enters reads how many are taken, and no value that others write: the collection's epoch
-    alone has the action run again when another one came first.
+    `enter` reads the number of taken places, and no value that others write: only the collection's
+    epoch makes the action run again after another commit.
     """
 
     pattern = "pool/<name>"
@@ -133,7 +133,7 @@ class Pool(Open, Room[PoolState]):
 
     @action
     def leave(self, state: PoolState, client: str, number: int, filler: str = "") -> list[int]:
-        """Have the one who came first leave."""
+        """Remove the client that entered first."""
         for id in state.places:
             del state.places[id]
             break

@@ -1,4 +1,4 @@
-"""Workers that share a store, and a room that notes who comes and goes."""
+"""Workers that share a store, and a room that records joins and leaves."""
 
 import asyncio
 from dataclasses import dataclass
