@@ -215,7 +215,7 @@ class LocalRoom:
         if self.visits is None:
             return
         gone = self.visited_by().intersection(expired)
-        if not gone:
+        if not gone and not self.visits.unchecked:
             self.visits.check_own(self.follower.replica)
         elif stored := await self._store.load(self.key):
             self.visits.review(gone, stored.fields)

@@ -89,13 +89,15 @@ class Visits:
         self._excess: set[str] = set()  # those of them for whom the room has no space left
         self._warned = False
         self._writing = self._reviewed = False
+        self.unchecked = False  # a dead worker may have begun a visit while its others were ended
         self._next = 0.0  # when the next commit may be made
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def settled(self) -> bool:
         """Whether all visits of this worker, and those it found, are over and written."""
-        return self._reviewed and not (self._here or self._away or self._due or self._writing)
+        open_ = self._here or self._away or self._due or self._writing or self.unchecked
+        return self._reviewed and not open_
 
     def enter(self, seat: Seat) -> None:
         """A client has joined the room, or said something else of itself."""
@@ -145,12 +147,13 @@ class Visits:
         here = self._here.keys() | self._failed
         mine = here | self._away.keys() | self._due.keys()
         for id, worker in listed(stored).items():
+            own = worker in (self._worker, NOWHERE)
+            dead = not own and (worker in expired or f"{WORKERS}/{worker}" not in stored)
             # Who was here before, and last at a worker that died, is not about to come back here.
-            known = here if worker in expired else mine
-            if id not in known and worker in (*expired, self._worker, NOWHERE):
+            if (own and id not in mine) or (dead and id not in here):
                 self._due[id] = End(worker)
         self._dead.update(expired)
-        self._reviewed = True
+        self._reviewed, self.unchecked = True, False
         self._flush()
 
     def check_own(self, replica: Replica) -> None:
@@ -257,6 +260,7 @@ class Visits:
         if not isinstance(outcome, Applied):
             self._due, self._dead = {**due, **self._due}, self._dead | dead
             return  # with the next tick
+        self.unchecked |= bool(dead)
         written: _Written = outcome.result
         wait = min(PER_MEMBER * written.count, LONGEST)
         self._next = asyncio.get_running_loop().time() + wait

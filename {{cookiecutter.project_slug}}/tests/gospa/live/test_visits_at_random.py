@@ -133,6 +133,14 @@ def check(log: list[str]) -> None:
         assert own == ["joined", "left"] * (len(own) // 2), log
 
 
+def test_a_visit_that_a_dying_worker_begins_while_its_others_are_ended_ends_as_well(
+    settings: Settings, backends: Backends
+) -> None:
+    """Two workers review it: one ends its visit, it begins another, then the second one comes."""
+    came_and_died: list[Step] = [("come", 0, 1), ("come", 1, 1), ("come", 0, 1), ("crash", 1)]
+    asyncio.run(play(settings, backends, [("crash", 0), *came_and_died]))
+
+
 @pytest.mark.slow
 @how(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
