@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from sanic.log import logger
 
 from gospa.errors import RateLimited, StoreUnavailable
@@ -15,8 +16,7 @@ from gospa.store.contract import NO_TAG, Known
 from gospa.store.draft import Run
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Mutation:
+class Mutation(Struct, frozen=True, eq=False):
     """A change to a room; `done` is called once, with its outcome.
 
     Without a sequence it has no number in the store: repeated, it is applied twice.
@@ -47,8 +47,7 @@ class Mutation:
             logger.exception("the outcome of a mutation cannot be reported")
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """Mutations that are to share a commit; results and tag are those of their latest run."""
 
     mutations: list[Mutation]

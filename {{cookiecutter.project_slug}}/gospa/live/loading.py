@@ -4,11 +4,11 @@ import asyncio
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from msgspec.structs import replace
 from sanic.log import logger
 
 from gospa import tasks

@@ -8,9 +8,11 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from gospa import tasks
 from gospa.errors import Conflicted, StoreCorrupt, StoreError, StoreFull, StoreUnavailable

@@ -2,15 +2,15 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from gospa.errors import RoomError, StoreUnavailable
 from gospa.store import contract
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """A mutation is in the commit `version`; the result of a repeated one is not kept.
 
     `size`: its part of the bytes that were sent to each member.
@@ -18,7 +18,7 @@ class Applied:
 
     version: int
     result: Any = None
-    size: float = field(default=0, compare=False)
+    size: float = 0
 
 
 Outcome = Applied | Exception

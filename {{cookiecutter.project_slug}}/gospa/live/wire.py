@@ -1,7 +1,6 @@
 """The messages of the protocol `gospa.v1`: msgpack arrays in binary frames (docs/protocol.md)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -219,8 +218,7 @@ class _Published(msgspec.Struct, array_like=True, tag=PATCH, forbid_unknown_fiel
 _PUBLISHED = msgspec.msgpack.Decoder(_Published)
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(msgspec.Struct, frozen=True):
     """A published commit, its values still encoded."""
 
     version: int

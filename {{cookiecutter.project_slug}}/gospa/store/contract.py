@@ -4,8 +4,9 @@
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
 
 from gospa.rates import Visitor
 from gospa.settings import Settings
@@ -19,8 +20,7 @@ MAX_REFUSED = 512  # refused numbers kept for a source: more than a client may h
 MAX_MUTATION = 2**53 - 1  # the largest integer that Lua and JavaScript count exactly
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """A room's whole state: encoded values by key, and the epoch of each collection.
 
     `gospa.store.content` defines keys and epochs.
@@ -29,14 +29,13 @@ class Snapshot:
     version: int
     tag: bytes
     fields: Mapping[str, bytes]
-    epochs: Mapping[str, bytes] = field(default_factory=dict)
+    epochs: Mapping[str, bytes] = {}
 
 
 ABSENT = Snapshot(0, NO_TAG, {})  # the state of a room that is not stored
 
 
-@dataclass(frozen=True, slots=True)
-class Numbered:
+class Numbered(Struct, frozen=True):
     """The mutations of one source in a change: those with the numbers `first` to `last`.
 
     A source is a client in its session, which numbers its mutations upwards, or an idempotency key,
@@ -56,8 +55,7 @@ class Numbered:
     grown: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A store's record of a source: its last mutation, and earlier ones that were refused.
 
     `version` and `tag` belong to the last mutation's commit.
@@ -76,8 +74,7 @@ class Record:
         return Record(mutations.last, version, tag, refused)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """The changes of one commit, and its conditions.
 
     `exists`: whether the writer expects that the room is stored. `expect`: the keys that it read,
@@ -99,10 +96,10 @@ class Change:
     tag: bytes
     exists: bool
     message: tuple[bytes, bytes]
-    set: Mapping[str, bytes] = field(default_factory=dict)
+    set: Mapping[str, bytes] = {}
     delete: Sequence[str] = ()
-    expect: Mapping[str, bytes | None] = field(default_factory=dict)
-    expect_epochs: Mapping[str, bytes] = field(default_factory=dict)
+    expect: Mapping[str, bytes | None] = {}
+    expect_epochs: Mapping[str, bytes] = {}
     expect_tag: bytes | None = None
     mutations: Sequence[Numbered] = ()
     attempt: int = 0
@@ -113,16 +110,14 @@ class Change:
         return bool(self.set or self.delete)
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """The change is stored, on top of `parent`."""
 
     version: int
     parent: bytes = NO_TAG
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """Some of the mutations were applied or refused before; nothing was written.
 
     `records`: the records of the change's sources.
@@ -131,18 +126,16 @@ class Known:
     records: Mapping[str, Record]
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """Another writer came first; nothing was written.
 
     `values`: the current values of the keys in `expect` that differ; None if there is none.
     """
 
-    values: Mapping[str, bytes | None] = field(default_factory=dict)
+    values: Mapping[str, bytes | None] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """Another writer came first, and the change needs the whole room; nothing was written.
 
     The room or items of a collection were created or deleted, or the change depended on all values.

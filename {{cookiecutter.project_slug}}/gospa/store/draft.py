@@ -1,15 +1,15 @@
 """A working copy of a room that records what was read and changed in it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+from msgspec import Struct
 
 from gospa.store.content import Overlay, View
 
 
-@dataclass(frozen=True, slots=True)
-class Edits:
+class Edits(Struct, frozen=True):
     """The reads and changes of a draft.
 
     `read`: keys with the value that was read, None without one. `epochs`: the epochs of the

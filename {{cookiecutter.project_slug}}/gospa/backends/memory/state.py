@@ -4,8 +4,10 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from gospa.backends import Backend
 from gospa.backends.memory.alarms import MemoryAlarmIndex, clock

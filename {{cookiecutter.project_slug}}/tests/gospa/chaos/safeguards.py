@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gospa.backends.redis import state
 from gospa.live.follower import Follower

@@ -1,8 +1,8 @@
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gospa.backends.memory import state
 from gospa.backends.memory.pubsub import open_pubsub
