@@ -12,9 +12,9 @@ from sanic.log import logger
 from gospa import tasks
 from gospa.errors import SchemaMismatch, StoreError, StoreUnavailable
 from gospa.live import wire
+from gospa.live.frames import framed
 from gospa.live.loading import load
 from gospa.live.replica import Link, Replica
-from gospa.live.writer import framed
 from gospa.pubsub import PubSub, Subscription
 from gospa.room import Room
 from gospa.stats import STATS

@@ -8,13 +8,15 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from gospa.live import wire
+from gospa.live.fanout import Fanout
 from gospa.live.follower import Follower, Source
+from gospa.live.frames import fragmented, framed, grouped
 from gospa.live.loading import load
 from gospa.live.mutations import MutationQueue, QueueOptions
 from gospa.live.newest import Newest
 from gospa.live.saving import Saver, has_save
 from gospa.live.visits import Visits, has_hooks
-from gospa.live.writer import Fanout, Position, Writer, fragmented, framed, grouped
+from gospa.live.writer import Position, Writer
 from gospa.member import Access, Member
 from gospa.pubsub import PubSub
 from gospa.room import Room
@@ -224,8 +226,8 @@ class LocalRoom:
 
     def advanced(self, frame: bytes) -> None:
         replica = self.follower.replica
+        self.fanout.send(frame, position=self.position)  # soon: with the ACK, and after it
         self.mutations.published(replica.tag, replica.version)
-        self.fanout.send(frame, position=self.position)
         self._notify()
 
     def replaced(self) -> None:

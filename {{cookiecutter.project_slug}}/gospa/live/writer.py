@@ -1,63 +1,17 @@
-"""Frames out: to one connection, with backpressure, and to all members of a room at once."""
+"""Frames out to one connection, with backpressure."""
 
 import asyncio
-import time
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from gospa.live.frames import SHARED, framed, grouped
 from gospa.live.unsent import Unsent
-from gospa.stats import BUCKETS, STATS
+from gospa.stats import STATS
 
 HIGH_WATER = 128 * 1024  # bytes that a transport buffers before its connection is behind
 TAKEN = 256 * 1024  # bytes that a client takes within `drain_timeout`, unless it takes all
-FRAGMENT = 32 * 1024  # bytes of a snapshot in one frame
-SHARED = FRAGMENT // 2  # frames from this size on are never copied
-# Frames that follow another are joined into one write. They wait about as long as writing takes,
-# so that a busy room writes half of the time, with few members as with many.
-WRITE = 4e-6  # seconds for one member
-WINDOW = 0.002  # seconds, the longest wait
 NOTHING: deque[bytes] = deque()  # of all writers, because an empty deque takes 600 bytes
-
-
-def framed(message: bytes) -> bytes:
-    """A message as an unmasked binary WebSocket frame, the same for every client."""
-    return _frame(0x82, message)
-
-
-def fragmented(message: bytes) -> list[bytes]:
-    """A message as frames of bounded size, so that a close frame need not wait for all of it."""
-    if len(message) <= FRAGMENT:
-        return [framed(message)]
-    parts = [message[at : at + FRAGMENT] for at in range(0, len(message), FRAGMENT)]
-    middle = [_frame(0x00, part) for part in parts[1:-1]]
-    return [_frame(0x02, parts[0]), *middle, _frame(0x80, parts[-1])]
-
-
-def _frame(first: int, payload: bytes) -> bytes:
-    """One frame: see https://datatracker.ietf.org/doc/html/rfc6455#section-5.2 ."""
-    size = len(payload)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 2**16:
-        return bytes((first, 126)) + size.to_bytes(2) + payload
-    return bytes((first, 127)) + size.to_bytes(8) + payload
-
-
-def grouped(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """The same frames in fewer writes. Large ones stay the objects that other writers have."""
-    small: list[bytes] = []
-    for frame in frames:
-        if len(frame) < SHARED:
-            small.append(frame)
-            continue
-        if small:
-            yield b"".join(small)
-            small.clear()
-        yield frame
-    if small:
-        yield b"".join(small)
 
 
 class Position(NamedTuple):
@@ -86,8 +40,8 @@ class Writer:
     """
 
     __slots__ = (
-        *("_accepted", "_behind", "_due", "_ends", "_finished", "_passed", "_paused", "_rate"),
-        *("_since", "_size", "_start", "_transport", "_unsent", "_waiting"),
+        *("_accepted", "_answers", "_behind", "_due", "_ends", "_finished", "_passed", "_paused"),
+        *("_rate", "_since", "_size", "_start", "_transport", "_unsent", "_waiting"),
         *("full_since", "give_up"),
     )
 
@@ -101,6 +55,7 @@ class Writer:
         self._behind: dict[Source, Position] = {}  # by what the client was shown
         self.full_since: float | None = None
         self._waiting = NOTHING
+        self._answers: list[bytes] | None = None  # to be written with what comes next, or soon
         self._passed: bytes | None = None  # the write at which the transport was full
         self._paused = self._finished = self._ends = False
         self._size = self._accepted = 0  # bytes that wait here, and of all writes
@@ -109,9 +64,17 @@ class Writer:
         transport.set_write_buffer_limits(high=HIGH_WATER, low=HIGH_WATER // 4)
 
     def send(self, message: bytes) -> None:
-        """Answer the client, even when it is behind."""
-        if not self._finished:
-            self.write(framed(message))
+        """Answer the client, even when it is behind.
+
+        Answers of one iteration of the event loop share a write, also with a frame of a room that
+        follows them: a system call takes longer than all else that an answer needs.
+        """
+        if self._finished:
+            return
+        if self._answers is None:
+            self._answers = []
+            asyncio.get_running_loop().call_soon(self._write_answers)
+        self._answers.append(framed(message))
 
     def finish(self) -> None:
         """Send no more answers: the connection is closing."""
@@ -119,6 +82,8 @@ class Writer:
 
     def write(self, data: bytes) -> None:
         """Write frames that are complete."""
+        if self._answers is not None:
+            self._write_answers()
         if self._transport.is_closing():
             return
         STATS.bytes_sent += len(data)
@@ -131,6 +96,8 @@ class Writer:
     def push(self, data: Sequence[bytes], source: Source, shown: Position) -> None:
         """Write frames of a room, or skip them and send later what follows `shown`."""
         if self.full_since is None and source not in self._behind:
+            if self._answers is not None and len(data[0]) < SHARED:
+                data = [self._take_answers() + data[0], *data[1:]]
             for each in data:
                 self.write(each)
         else:
@@ -175,12 +142,13 @@ class Writer:
             self._unsent.release(data)
         self._release_passed()
         self._accepted -= self._size
-        self._size, self._waiting = 0, NOTHING
+        self._size, self._waiting, self._answers = 0, NOTHING, None
         self._behind.clear()
         self._unsent.forget(self)
 
     def end(self) -> None:
         """Close the transport, after what waits."""
+        self._write_answers()
         self._ends = True
         if not self._waiting:
             self._transport.close()
@@ -210,6 +178,14 @@ class Writer:
         if self._passed is not None:
             yield self._passed
 
+    def _write_answers(self) -> None:
+        if answers := self._take_answers():
+            self.write(answers)
+
+    def _take_answers(self) -> bytes:
+        answers, self._answers = self._answers or (), None
+        return b"".join(answers)
+
     def _wait(self, data: bytes) -> None:
         if not self._waiting:
             self._waiting = deque()
@@ -234,60 +210,3 @@ class Writer:
         self._unsent.forget(self)
         if self._ends:
             self._transport.close()
-
-
-class Fanout:
-    """Writes a room's frames to all its members in this worker, without waiting for any."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._writers: set[Writer] = set()
-        self._waiting: list[bytes] = []
-        self._window: asyncio.Handle | None = None
-        # What all members were sent, and what they are sent with the frames that wait.
-        self._shown = self._next = source.position
-
-    def __len__(self) -> int:
-        return len(self._writers)
-
-    def add(self, writer: Writer) -> None:
-        """Send a member the frames that follow."""
-        self.flush()
-        self._shown = self._next = self._source.position
-        self._writers.add(writer)
-
-    def remove(self, writer: Writer) -> None:
-        """Send a member nothing more."""
-        self._writers.discard(writer)
-        writer.forget(self._source)
-
-    def send(self, *frames: bytes, position: Position | None = None) -> None:
-        """Send frames at once if no batching window is open, else with the window.
-
-        `position`: where they lead to; None for what is not a state.
-        """
-        self._waiting.extend(frames)
-        self._next = position or self._next
-        if self._window is None:  # soon: what came in the same packet is about to follow
-            self._window = asyncio.get_running_loop().call_soon(self._open_window)
-
-    def flush(self) -> None:
-        """Write the frames that wait."""
-        if not self._waiting:
-            return
-        began = time.perf_counter()
-        data = list(grouped(self._waiting))
-        self._waiting.clear()
-        for writer in self._writers:
-            writer.push(data, self._source, self._shown)
-        self._shown = self._next
-        took = time.perf_counter() - began
-        STATS.fanout_seconds[bisect_left(BUCKETS, took)] += 1
-        STATS.fanout_seconds_sum += took
-
-    def _open_window(self) -> None:
-        self._window = None
-        if self._waiting:
-            self.flush()
-            window = min(WRITE * len(self._writers), WINDOW)
-            self._window = asyncio.get_running_loop().call_later(window, self._open_window)

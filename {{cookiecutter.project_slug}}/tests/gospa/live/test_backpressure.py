@@ -184,12 +184,13 @@ class Clock:
         return self.now
 
 
-def silent(settings: Settings) -> tuple[Connection, Transport, Clock]:
+async def silent(settings: Settings) -> tuple[Connection, Transport, Clock]:
     """The connection of a client that said HELLO, and the time there, which a test lets pass."""
     transport, clock = Transport(), Clock()
     connection = connect(settings, transport)
     connection._loop = cast("Any", clock)  # noqa: SLF001
     connection.data_received(frame(6, bytes(16)))
+    await asyncio.sleep(0)  # for WELCOME
     transport.written.clear()
     return connection, transport, clock
 
@@ -198,7 +199,7 @@ ASKED = b"\x89\x00"  # PING, from the server
 
 
 async def test_who_answers_pings_stays(settings: Settings) -> None:
-    connection, transport, clock = silent(settings)
+    connection, transport, clock = await silent(settings)
     for number in range(1, 6):
         for _ in range(4):
             clock.now += settings.ping_interval / 3
@@ -212,7 +213,7 @@ async def test_a_client_is_closed_for_a_ping_that_it_did_not_answer_in_time_and_
     settings: Settings,
 ) -> None:
     """However long the worker itself stood still."""
-    connection, transport, clock = silent(settings)
+    connection, transport, clock = await silent(settings)
     clock.now += 1000 * settings.ping_interval
     connection.check_heartbeat()
     clock.now += settings.ping_interval

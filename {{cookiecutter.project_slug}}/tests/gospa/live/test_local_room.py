@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gospa import Access, Member
-from gospa.live import wire, writer
+from gospa.live import fanout, wire
 from gospa.pubsub import PubSub
 from gospa.store.contract import StateStore, channel
 from gospa.testing import until
@@ -66,8 +66,8 @@ async def test_who_comes_back_gets_what_was_missed_and_nothing_else(workers: Wor
 async def test_who_was_behind_gets_no_commit_twice(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "WRITE", 0.2)  # so that some commits still wait to be sent
-    monkeypatch.setattr(writer, "WINDOW", 0.2)
+    monkeypatch.setattr(fanout, "WRITE", 0.2)  # so that some commits still wait to be sent
+    monkeypatch.setattr(fanout, "WINDOW", 0.2)
     one, _ = workers
     one.screen.writer.pause(0)
     for _ in range(3):

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gospa import Access, Room, Session, State, action, rooms_of
 from gospa.live import connection, connections, writer
-from gospa.live.writer import FRAGMENT
+from gospa.live.frames import FRAGMENT
 from gospa.stats import Stats
 from gospa.testing import OpenApp, until
 from tests.gospa.raw_client import PATIENCE, raw_client

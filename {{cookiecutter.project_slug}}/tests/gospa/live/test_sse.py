@@ -11,8 +11,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from gospa.live import sse
+from gospa.live.frames import FRAGMENT, fragmented, framed
 from gospa.live.wire import WireError
-from gospa.live.writer import FRAGMENT, fragmented, framed
 
 ID = b"0123456789abcdef" + b"f" * 32
 SIZES = (0, 1, 125, 126, FRAGMENT - 1, FRAGMENT, 2 * FRAGMENT + 1, 2**16 - 1, 2**16)

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 import pytest
 
 from gospa.live import writer as module
+from gospa.live.frames import FRAGMENT, fragmented
 from gospa.live.unsent import Unsent
-from gospa.live.writer import FRAGMENT, HIGH_WATER, TAKEN, Writer, fragmented
+from gospa.live.writer import HIGH_WATER, TAKEN, Writer
 
 TIMEOUT = 30.0  # seconds
 MEGABYTE = 1024 * 1024
