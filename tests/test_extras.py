@@ -13,7 +13,7 @@ EXTRAS = sorted(path.stem for path in APP.glob("gospa/extras/[a-z]*.py"))
 OFF = ["http"]  # until the user names it
 # What an extra could have touched: sockets, and the application as a whole.
 REST = (
-    *("tests/gospa/extras", "tests/gospa/live/test_connection.py", "tests/gospa/test_app.py"),
+    *("tests/gospa/extras", "tests/gospa/live/test_connection.py", "tests/gospa/test_collector.py"),
     *("-m", "not slow"),
 )
 

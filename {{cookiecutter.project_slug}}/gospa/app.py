@@ -1,7 +1,6 @@
 """Puts settings, backends, sessions, rooms and views together into one Sanic application."""
 
 import asyncio
-import gc
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import (
@@ -21,6 +20,7 @@ from sanic.log import logger
 
 from gospa import checks, tasks
 from gospa.backends import Backend
+from gospa.collector import Collector
 from gospa.environment import load_settings
 from gospa.errors import RoomError, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
 from gospa.lifeline import Lifeline, keep_states_here
@@ -45,9 +45,6 @@ from gospa.web.admission import RequestLimits
 from gospa.web.application import Application
 
 BACKLOG = 4096  # connections that wait to be accepted; Sanic's 100 make a reconnecting crowd wait
-# gc thresholds for generations 0, 1 and 2. With Python's 700, a fifth of a commit's time goes to
-# the collector; with its 10 and 10, the garbage of 10,000 connections would wait too long.
-GC_THRESHOLDS = (20_000, 3, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +190,7 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
             await static.open_files(app)
             opened.push_async_exit(stack.pop_all())
         if not app.state.workers:
-            gc.collect()
-            gc.freeze()  # objects created so far live as long as the worker
-            gc.set_threshold(*GC_THRESHOLDS)
+            Collector().start()
 
     @app.after_server_start
     async def follow(app: Sanic) -> None:

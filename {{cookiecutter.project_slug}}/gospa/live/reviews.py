@@ -3,11 +3,12 @@
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from sanic.log import logger
 
+from gospa import tasks
 from gospa.errors import StoreError
 from gospa.live.local_room import LocalRoom
 from gospa.settings import LEASE
@@ -54,15 +55,22 @@ class VisitReview:
         self._held_since, self._before = min(self._held_since, now), clock
         # After an outage, the others need as long to hold theirs again.
         judged = now - self._held_since >= LEASE
-        for local in self._visited():
+        async for local in self._visited():
             if judged or local.visited_by() <= {self._hub.worker}:
                 await local.review_visits(expired if judged else [])
 
-    def _visited(self) -> list[LocalRoom]:
-        return [local for local in self._hub.rooms.values() if local.visits]
+    async def _visited(self) -> AsyncIterator[LocalRoom]:
+        """The rooms with visits; others have their turn meanwhile, however many these are."""
+        for some in tasks.batches(list(self._hub.rooms.values())):
+            for local in some:
+                if local.visits:
+                    yield local
+            await asyncio.sleep(0)
 
     async def _expired_workers(self) -> list[str]:
         """Other workers that have visits in rooms that are open here, and no lease."""
-        workers = {worker for local in self._visited() for worker in local.visited_by()}
+        workers = set[str]()
+        async for local in self._visited():
+            workers |= local.visited_by()
         others = sorted(workers - {self._hub.worker})
         return await self._hub.store.expired_leases(others) if others else []

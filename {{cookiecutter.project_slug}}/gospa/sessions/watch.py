@@ -140,14 +140,18 @@ class SessionWatch:
         """Check sessions that are due; those of a batch share a round trip to the store."""
         while self._due:
             some = [self._due.pop() for _ in range(min(len(self._due), tasks.BATCH))]
-            for error in await asyncio.gather(*map(self._check, some), return_exceptions=True):
-                if isinstance(error, StoreError):
-                    logger.warning("open sockets are not compared with their sessions: %s", error)
-                    return  # the next round has them all
-                if error is not None:
-                    raise error
+            try:
+                found = await asyncio.gather(*map(self._find, some))
+            except StoreError as error:
+                logger.warning("open sockets are not compared with their sessions: %s", error)
+                return  # the next round has them all
+            for identity, session in zip(some, found, strict=True):
+                for socket in list(self._sockets.get(identity, ())):
+                    socket.follow_session(session)
+                    await asyncio.sleep(0)  # it may be in many rooms
 
-    async def _check(self, identity: str) -> None:
+    async def _find(self, identity: str) -> Session | None:
+        """The session as it is stored, None if it ended; it is kept if it was used."""
         record = await self._sessions.find(identity)
         sockets = list(self._sockets.get(identity, ()))
         used = [socket.use.take() for socket in sockets]
@@ -156,5 +160,4 @@ class SessionWatch:
             keep = network is not None
             if not await self._sessions.touch(record, keep=keep, network=network or ""):
                 record = None
-        for socket in sockets:
-            socket.follow_session(record.session if record else None)
+        return record.session if record else None
