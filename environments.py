@@ -13,6 +13,7 @@ from pathlib import Path
 PINNED = re.compile(r"^[\w.-]+==[^\\\n]+?(?= \\$)", re.MULTILINE)
 COLLECTED = re.compile(r"Collecting ([\w.-]+)")
 STEP = 10  # packages between lines of progress, if output is not a terminal
+UNKNOWN = 0  # how many packages: their dependencies are not known before pip collects them
 
 
 class TaskError(Exception):
@@ -47,14 +48,15 @@ def install(venv: Path, lock: Path | None = None, more: frozenset[str] = frozens
     if lock:
         fetch(python, len(locked), "--require-hashes", "--no-deps", "--requirement", lock)
     if more:
-        fetch(python, len(more), *sorted(more))
+        fetch(python, UNKNOWN, *sorted(more))
     installed.write_text("\n".join(sorted(locked | more)), encoding="utf-8")
     return python
 
 
 def fetch(python: Path, count: int, *what: str | Path) -> None:
-    """Install into an environment, with one line of progress."""
-    say(f"Installing {count} packages into {python.parent.parent}: once.")
+    """Install `count` packages, or also their dependencies, into an environment."""
+    number = f"{count} packages" if count else f"{len(what)} packages and their dependencies"
+    say(f"Installing {number} into {python.parent.parent}: once.")
     if uv := shutil.which("uv"):
         command = [uv, "pip", "install", "--quiet", "--python", python, *what]
         failed = subprocess.run(list(map(str, command)), check=False).returncode != 0
@@ -71,13 +73,14 @@ def fetch(python: Path, count: int, *what: str | Path) -> None:
 
 
 def show_progress(command: list[str], count: int) -> bool:
-    """Run pip, and print the current package; returns whether it succeeded."""
+    """Run pip, and print the current package, of `count` if known; returns if it succeeded."""
+    of = f" of {count}" if count else ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pip:
         for number, name in enumerate(collected(pip.stdout or iter(())), 1):
             if sys.stdout.isatty():
-                print(f"\r\033[K  {number} of {count}: {name}", end="", flush=True)
+                print(f"\r\033[K  {number}{of}: {name}", end="", flush=True)
             elif number % STEP == 0:
-                say(f"  {number} of {count}: {name}")
+                say(f"  {number}{of}: {name}")
     if sys.stdout.isatty():
         print("\r\033[K", end="", flush=True)
     return pip.returncode == 0

@@ -79,7 +79,22 @@ def test_progress_is_a_line_for_each_ten_packages(capsys: pytest.CaptureFixture[
     command = [sys.executable, "-c", f'print("{lines}")']
     assert environments.show_progress(command, 25)
     assert capsys.readouterr().out == "  10 of 25: p9\n  20 of 25: p19\n"
+    assert environments.show_progress(command, environments.UNKNOWN)
+    assert capsys.readouterr().out == "  10: p9\n  20: p19\n"
     assert not environments.show_progress([sys.executable, "-c", "raise SystemExit(1)"], 1)
+
+
+def test_dependencies_are_not_counted_before_they_are_known(
+    tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    venv = environment(tmp_path / "venv")
+    monkeypatch.setenv("PATH", str(tmp_path))  # without uv
+    monkeypatch.setattr(environments, "show_progress", lambda *_: True)
+    install(venv, lock, frozenset({"d", "e"}))
+    assert capsys.readouterr().out == (
+        f"Installing 2 packages into {venv}: once.\n"
+        f"Installing 2 packages and their dependencies into {venv}: once.\n"
+    )
 
 
 def test_uv_installs_if_it_is_there(
