@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench import golang
 from bench.options import ROOT, parse
 from environments import TaskError, requirements, run, say
 from environments import install as install_packages
@@ -44,6 +45,7 @@ def install(cache: Path) -> Path:
         quiet = ("--silent", "--no-audit", "--no-fund", "--prefix", cache / "node")
         if subprocess.run(["npm", "install", *quiet, *NODE_PEERS], check=False).returncode:
             say("npm could not: Node's servers are left out.")
+    golang.build(cache)
     needed = requirements(ROOT / "pyproject.toml")
     needed |= requirements((ROOT / "{{cookiecutter.project_slug}}") / "pyproject.toml")
     packages = frozenset(needed | PYTHON_PEERS)

@@ -6,6 +6,7 @@ SEQUENCE_HEX = b"@@sequence-hex@@"
 SEQUENCE = b"@seq-8b@"  # 8 bytes, big endian
 PREVIOUS = b"@prev-8b"  # one less
 CONNECTION = b"@conn6"
+NUMBER = b"@number-10"  # decimal digits, of which the first is not 0
 
 SEVEN_BITS, SIXTEEN_BITS = 125, 2**16 - 1
 BINARY, TEXT = 2, 1

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from bench.centrifuge import CENTRIFUGO, MAP_BROKER
 from bench.figures import Figures, Spread
 from bench.peers import LIMIT, NODE, OURS
 
@@ -77,6 +78,21 @@ GOALS = [
         )
         for case in ("one client, 16 under way each", "one room, 50 members, 16 under way each")
     ),
+    *(
+        Goal(
+            f"commits, {case}: of {other}'s",
+            "commits",
+            f"{case}, read-modify-write",
+            "commits/s",
+            other,
+            bound,
+        )
+        for case, other, bound in (
+            ("50 rooms, 16 under way each", MAP_BROKER.name, 0.6),
+            ("1,000 rooms", MAP_BROKER.name, 0.5),
+            ("one room, 1,000 members", CENTRIFUGO.name, 1.8),
+        )
+    ),
     Goal(
         "commits of one client that waits: of Node's with one script",
         "commits",
@@ -92,6 +108,15 @@ GOALS = [
         "room reads",
         "",
         1,
+        at_most=True,
+    ),
+    Goal(
+        "us of CPU for a join: of Centrifugo's",
+        "join storm",
+        "2,000 clients at once",
+        "us CPU per join",
+        CENTRIFUGO.name,
+        1.5,
         at_most=True,
     ),
     Goal(

@@ -7,8 +7,12 @@
  *                                   under way at a time, or RATE per second
  *
  * and is answered by a line of JSON. Templates are files in which some words are replaced when they
- * are sent, by as many bytes: @@sequence-hex@@, @seq-8b@ (big endian), @prev-8b (one less), and
- * @conn6 (the connection's number in decimal). A message carries "#seq:" and @@sequence-hex@@.
+ * are sent, by as many bytes: @@sequence-hex@@, @seq-8b@ (big endian), @prev-8b (one less), @number-10
+ * (decimal, from 1,000,000,000 on, because JSON has no leading zeros), and @conn6 (the connection's
+ * number in decimal). A message carries "#seq:" and @@sequence-hex@@; a frame may have several.
+ *
+ * A frame that begins with the contents of the file `answer` is one answer. With "joined 1" the
+ * server may join messages in a frame, and each occurrence in it is one.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -44,7 +48,9 @@ typedef struct {
 } Client;
 
 static const struct { const char *word; size_t size; } WORDS[] = {
-    {"@@sequence-hex@@", 16}, {"@seq-8b@", 8}, {"@prev-8b", 8}, {"@conn6", 6}};
+    {"@@sequence-hex@@", 16}, {"@seq-8b@", 8}, {"@prev-8b", 8}, {"@conn6", 6}, {"@number-10", 10}};
+enum { HEX, BYTES, BEFORE, CONNECTION, DECIMAL, KINDS };
+static const uint64_t FIRST_DECIMAL = 1000000000;
 
 static int port, redis_port, count, parallel = 64, each, publisher = -1;
 static Template request, opening, command, call;
@@ -56,7 +62,7 @@ static uint64_t sent_at[RING], histogram[BUCKETS];
 static uint32_t received[RING];
 static char buffer[BUFFER + BUFFER], *queued;
 static size_t queued_size;
-static int strict, asking;
+static int strict, asking, joined;
 
 static void fail(const char *what) {
     fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
@@ -84,7 +90,7 @@ static Blob read_file(const char *path) {
 
 static Template read_template(const char *path) {
     Template made = {read_file(path), {{0, 0}}, 0};
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < KINDS; kind++) {
         char *at = made.text.bytes, *end = at + made.text.size;
         while ((at = memmem(at, (size_t)(end - at), WORDS[kind].word, WORDS[kind].size))) {
             if (made.count == MARKS) fail("too many words to replace");
@@ -99,10 +105,13 @@ static Blob fill(Template *from, uint64_t sequence, int connection) {
     for (int i = 0; i < from->count; i++) {
         char *at = from->text.bytes + from->marks[i].at, text[20];
         int kind = from->marks[i].kind;
-        if (kind == 0) snprintf(text, sizeof text, "%016llx", (unsigned long long)sequence);
-        if (kind == 3) snprintf(text, sizeof text, "%06d", connection);
-        uint64_t number = __builtin_bswap64(kind == 2 ? sequence - 1 : sequence);
-        memcpy(at, kind == 0 || kind == 3 ? text : (char *)&number, WORDS[kind].size);
+        if (kind == HEX) snprintf(text, sizeof text, "%016llx", (unsigned long long)sequence);
+        if (kind == CONNECTION) snprintf(text, sizeof text, "%06d", connection);
+        if (kind == DECIMAL)
+            snprintf(text, sizeof text, "%llu", (unsigned long long)(FIRST_DECIMAL + sequence));
+        uint64_t number = __builtin_bswap64(kind == BEFORE ? sequence - 1 : sequence);
+        int binary = kind == BYTES || kind == BEFORE;
+        memcpy(at, binary ? (char *)&number : text, WORDS[kind].size);
     }
     return from->text;
 }
@@ -247,18 +256,44 @@ static void take_sequence(Client *client, const char *text, uint64_t at) {
     client->last = sequence;
 }
 
+static int take_sequences(Client *client, const char *data, size_t size, uint64_t at) {
+    const char *end = data + size;
+    int found = 0;
+    while ((data = memmem(data, (size_t)(end - data), "#seq:", 5)) && data + 21 <= end) {
+        take_sequence(client, data + 5, at);
+        data += 21;
+        found++;
+    }
+    return found;
+}
+
+static int count_answers(const char *data, size_t size) {
+    const char *end = data + size;
+    int found = 0;
+    if (!answer_mark.size || size < answer_mark.size) return 0;
+    if (!joined) return !memcmp(data, answer_mark.bytes, answer_mark.size);
+    while ((data = memmem(data, (size_t)(end - data), answer_mark.bytes, answer_mark.size))) {
+        data += answer_mark.size;
+        found++;
+    }
+    return found;
+}
+
+static void take_messages(Client *client, const char *data, size_t size, uint64_t at) {
+    int numbered = take_sequences(client, data, size, at), answered = count_answers(data, size);
+    client->answered += (uint64_t)answered;
+    answers += (uint64_t)answered;
+    if (answered && asking) ask_more(client);
+    if (!numbered && !answered) others++;
+}
+
 static void take_frame(Client *client, int opcode, const char *data, size_t size, uint64_t at) {
-    const char *found;
     if (opcode == 9) send_all(client, "\x8a\x80\0\0\0\0", 6);
-    else if (opcode == 1 && size == 1 && *data == '2') send_all(client, "\x81\x81\0\0\0\0" "3", 7);
-    else if ((found = memmem(data, size, "#seq:", 5)) && found + 21 <= data + size)
-        take_sequence(client, found + 5, at);
-    else if (answer_mark.size && size >= answer_mark.size &&
-             !memcmp(data, answer_mark.bytes, answer_mark.size)) {
-        client->answered++;
-        answers++;
-        if (asking) ask_more(client);
-    } else others++;
+    else if (opcode == 1 && size == 1 && *data == '2') /* pings of Socket.IO and of Centrifugo */
+        send_all(client, "\x81\x81\0\0\0\0" "3", 7);
+    else if (opcode == 1 && size == 2 && !memcmp(data, "{}", 2))
+        send_all(client, "\x81\x82\0\0\0\0{}", 8);
+    else take_messages(client, data, size, at);
     if (!client->ready && memmem(data, size, ready_mark.bytes, ready_mark.size)) stands(client);
 }
 
@@ -388,6 +423,7 @@ static void parse(int arguments, char **values) {
         else if (!strcmp(name, "clients")) count = atoi(value);
         else if (!strcmp(name, "parallel")) parallel = atoi(value);
         else if (!strcmp(name, "each")) each = atoi(value);
+        else if (!strcmp(name, "joined")) joined = atoi(value);
         else if (!strcmp(name, "request")) request = read_template(value);
         else if (!strcmp(name, "opening")) opening = read_template(value);
         else if (!strcmp(name, "call")) call = read_template(value);

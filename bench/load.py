@@ -47,6 +47,8 @@ class Speech:
     ready: bytes = b""
     call: bytes = b""
     answer: bytes = b""
+    joined: bool = False
+    """Whether a frame may hold several messages; else answers are frames that begin so."""
 
 
 class Load:
@@ -100,6 +102,7 @@ class LoadClient:
             path.write_bytes(getattr(speech, name))
             files += [name, str(path)]
         numbers = {"port": port, "clients": clients, "redis": redis, **options}
+        numbers["joined"] = int(speech.joined)
         arguments = [str(part) for pair in numbers.items() for part in pair]
         child = self._stage.start("load", [self._binary, *files, *arguments], self._on, talks=True)
         try:

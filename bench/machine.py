@@ -15,6 +15,7 @@ PACKAGES = (
     *("python-socketio", "channels", "channels-redis", "uvicorn"),
 )
 NODE_PACKAGES = ("ws", "ioredis", "socket.io", "@socket.io/redis-adapter")
+GO_MODULES = {"centrifugo": "mod", "mapbroker": "dep"}  # where a program names what counts
 
 
 def describe(place: Place) -> dict[str, str]:
@@ -27,9 +28,11 @@ def describe(place: Place) -> dict[str, str]:
         "Python": platform.python_version(),
         "Redis": _said(["redis-server", "--version"], r"v=(\S+)"),
         "C compiler": _said(["cc", "--version"], r"(.*)").splitlines()[0],
+        "Go": _said(["go", "version"], r"go(\d\S*)"),
         "Node": _said(["node", "--version"], r"(.*)"),
         **{name: metadata.version(name) for name in PACKAGES},
         **_node_packages(place.node),
+        **_go_modules(place.programs / "go"),
     }
 
 
@@ -59,4 +62,13 @@ def _node_packages(folder: Path) -> dict[str, str]:
         if package.is_file():
             found = re.search(r'"version":\s*"([^"]+)"', package.read_text())
             versions[name] = found[1] if found else "unknown"
+    return versions
+
+
+def _go_modules(folder: Path) -> dict[str, str]:
+    versions = {}
+    for program, kind in GO_MODULES.items():
+        said = _said(["go", "version", "-m", str(folder / program)], "(?s)(.*)")
+        if found := re.search(rf"{kind}\s+github.com/centrifugal/(centrifug[eo])\S*\s+(\S+)", said):
+            versions[found[1]] = found[2]
     return versions

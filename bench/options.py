@@ -12,8 +12,8 @@ NAMES = (
 DESCRIPTION = """\
 Measure the template's application side by side with others, on this machine and in one go.
 
-Other servers come from PyPI and npm into a cache folder. A C compiler and redis-server have to be
-there; without node, its servers are left out.
+Other servers come from PyPI, npm and the Go module proxy into a cache folder. A C compiler and
+redis-server have to be there; without node or go, their servers are left out.
 """
 
 

@@ -58,6 +58,8 @@ class Peer:
     env: Mapping[str, str] = field(default_factory=dict)
     slow: bool = False
     """So slow that it is measured only with 500 clients, 200 B, and few messages under way."""
+    program: str = ""
+    """What it needs of the cache, without which it is left out."""
 
     def start(self, stage: Stage, place: Place, on: set[int]) -> tuple[Child, int]:
         """Run it on some cores; returns the process and its port."""

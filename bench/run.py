@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench import report
+from bench.centrifuge import CENTRIFUGO, MAP_BROKER
 from bench.figures import Figures
 from bench.machine import describe
 from bench.measures import MEASURES
@@ -32,6 +33,9 @@ def main() -> int:
         machine = describe(setting.place)
         if not setting.has_node:
             setting.left_out["Node ws, Socket.IO"] = "there is no node"
+        for peer in (CENTRIFUGO, MAP_BROKER):
+            if not setting.has(peer):
+                setting.left_out[peer.name] = "there is no go, or it could not be built"
         for peer in (PICOWS, SOCKETIFY):
             if find_spec(peer.name) is None:
                 setting.left_out[peer.name] = "it could not be installed"

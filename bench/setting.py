@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from bench.centrifuge import CENTRIFUGO
 from bench.figures import Sample
 from bench.load import LoadClient
 from bench.peers import (
@@ -63,7 +64,12 @@ class Setting:
         """All servers that can be measured here, ours first."""
         node = [NODE_WS, SOCKETIO] if self.has_node else []
         compiled = [peer for peer in (PICOWS, SOCKETIFY) if find_spec(peer.name)]
-        return [ours(), C_LOOP, *node, *compiled, TUTORIAL, PYTHON_SOCKETIO, CHANNELS]
+        built = [CENTRIFUGO] if self.has(CENTRIFUGO) else []
+        return [ours(), C_LOOP, *node, *compiled, *built, TUTORIAL, PYTHON_SOCKETIO, CHANNELS]
+
+    def has(self, peer: Peer) -> bool:
+        """Whether the program of a server was built."""
+        return (self.place.programs / peer.program).is_file()
 
     @property
     def has_node(self) -> bool:

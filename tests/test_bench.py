@@ -1,8 +1,12 @@
 """What the bench says is what was measured; that it runs at all, with a few clients."""
 
+import contextlib
+import json
 import os
 import shutil
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +14,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench import frames, options, report
+from bench import centrifuge, frames, golang, options, report
 from bench.__main__ import compile_programs
 from bench.figures import Figures, Sample, Spread
 from bench.goals import GOALS
+from bench.load import Speech
 from bench.measures import MEASURES, commits, items, transports
 from bench.peers import C_LOOP, LIMIT, OURS, Peer, ours
 from bench.processes import BenchError
@@ -176,3 +181,93 @@ def test_a_message_that_arrives_twice_is_noticed(setting: Setting) -> None:
         run = load.run(0.2, window=1, command=fan.publish(200) * 2)
     with pytest.raises(BenchError, match="out of order or twice"):
         run.check("the C loop")
+
+
+HEADER = 6  # bytes of a client's frame before a small payload
+MARK = b"#seq:" + frames.SEQUENCE_HEX
+CALL = b'{"id":%b,"text":"%b"}' % (frames.NUMBER, MARK)
+
+
+def echo_in_one_frame(listening: socket.socket, seen: list[bytes]) -> None:
+    """Answer all that a client sent meanwhile in one frame, until it leaves."""
+    size, received = HEADER + len(CALL), b""
+    with contextlib.suppress(ConnectionError), listening.accept()[0] as connection:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        while data := connection.recv(1 << 16):
+            received += data
+            whole = len(received) // size
+            calls = [received[at * size + HEADER : (at + 1) * size] for at in range(whole)]
+            received = received[whole * size :]
+            seen += calls
+            joined = b"\n".join(calls)
+            connection.sendall(b"\x81\x7f" + len(joined).to_bytes(8) + joined)
+
+
+def test_messages_that_share_a_frame_are_counted_each(setting: Setting) -> None:
+    speech = Speech(frames.handshake("/"), call=frames.frame(CALL), answer=b'"text":', joined=True)
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=echo_in_one_frame, args=(listening, seen))
+        server.start()
+        with setting.load.connect(listening.getsockname()[1], 1, speech, each=16) as load:
+            run = load.run(0.2)
+        server.join()
+    assert 16 < run.answers == run.deliveries <= len(seen)
+    assert run.disorder == run.others == 0
+    assert run.reads < run.answers
+    numbers = [json.loads(call)["id"] for call in seen]
+    assert numbers == list(range(1_000_000_001, 1_000_000_001 + len(seen)))
+
+
+GO = """\
+#!/bin/sh
+case "$1" in
+  install) echo "$2" >> "$GOBIN/done"; touch "$GOBIN/centrifugo" ;;
+  build) echo map broker >> "$GOBIN/done"; touch "$5" ;;
+  version) printf 'path x\\n\\tmod\\t%s\\t%s\\th1:x\\n' {module} {version} ;;
+esac
+"""
+
+
+def test_servers_in_go_are_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "go-itself/go"
+    program.parent.mkdir()
+    script = GO.format(module=golang.CENTRIFUGO, version=golang.VERSION)
+    program.write_text(script)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
+    for _ in range(2):
+        golang.build(tmp_path)
+    done = (tmp_path / "go/done").read_text().splitlines()
+    assert done == [f"{golang.CENTRIFUGO}@{golang.VERSION}", "map broker"]
+    program.write_text(script.replace(golang.VERSION, "v6.0.0"))
+    golang.build(tmp_path)
+    assert len((tmp_path / "go/done").read_text().splitlines()) == 3
+
+
+def test_servers_in_go_are_left_out_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    golang.build(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "go-itself").mkdir()
+    (tmp_path / "go-itself/go").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "go-itself/go").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "go-itself"))
+    golang.build(tmp_path)
+    assert capsys.readouterr().out.count("this server is left out") == 2
+
+
+def test_what_centrifugo_is_sent_is_as_its_protocol_says() -> None:
+    speech = centrifuge.adding("room-@conn6")
+    first, second = speech.opening.split(bytes(4))[1].splitlines()
+    assert json.loads(first) == {"id": 1, "connect": {}}
+    subscribed = {"channel": "room-@conn6", "type": 1, "phase": 2}
+    assert json.loads(second) == {"id": 2, "subscribe": subscribed}
+    call = speech.call.split(bytes(4))[1].replace(frames.NUMBER, b"1000000001")
+    assert json.loads(call)["publish"]["channel"] == "room-@conn6"
+    publication = centrifuge.fan().publish(200).split(b"\r\n")[-2]
+    assert publication[:3] == bytes([4 << 3 | 2, 202 & 0x7F | 0x80, 202 >> 7])
+    assert len(json.loads(publication[3:])) == 200

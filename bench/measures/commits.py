@@ -4,16 +4,27 @@ import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
 import msgpack
 
 from bench import frames
+from bench.centrifuge import CENTRIFUGO, KEPT, MAP_BROKER, adding, publishing
 from bench.figures import Sample
 from bench.load import Speech
-from bench.peers import APP, OURS, PREFIX, SCRIPT, change_by_script, new_room, ours, speech_of
+from bench.peers import (
+    APP,
+    OURS,
+    PREFIX,
+    SCRIPT,
+    Peer,
+    change_by_script,
+    new_room,
+    ours,
+    speech_of,
+)
 from bench.processes import BenchError, Child
 from bench.setting import Setting
 
@@ -41,55 +52,70 @@ class Case(NamedTuple):
         return f"{rooms}, {self.each} under way each" if self.each > 1 else rooms
 
 
+class Subject(NamedTuple):
+    """A server that is measured; `speech` is for a room and one of KINDS."""
+
+    name: str
+    child: Child
+    port: int
+    speech: Callable[[str, str], Speech]
+
+
 OWN = "-@conn6"  # a room for each client
 HOT, MANY, CROWD = Case(50), Case(1000, OWN), Case(1000)
 CASES = [
     *(Case(1), Case(1, each=16), HOT, Case(50, each=2), Case(50, each=16)),
     *(Case(50, OWN, 16), MANY, CROWD),
 ]
+OTHERS: list[tuple[Peer, Callable[[str, str], Speech]]] = [
+    (SCRIPT, lambda room, _: change_by_script(room.encode())),
+    (CENTRIFUGO, lambda room, _: publishing(KEPT + room)),
+    (MAP_BROKER, lambda room, _: adding(room)),
+]
 REDIS_BENCHMARK = "redis-benchmark"
 
 
 def measure(setting: Setting) -> Iterator[Sample]:
-    """One worker beside Node; in two cases two workers, and redis-benchmark with our script."""
+    """One worker beside others; in two cases two workers, and redis-benchmark with our script."""
     with ExitStack() as stack:
-        one = stack.enter_context(setting.serve(ours()))
-        two = stack.enter_context(setting.serve(ours(2), setting.here | setting.there))
-        node = stack.enter_context(setting.serve(SCRIPT)) if setting.has_node else None
+        one = Subject(OURS, *stack.enter_context(setting.serve(ours())), _call_ours)
+        both = stack.enter_context(setting.serve(ours(2), setting.here | setting.there))
+        two = Subject(f"{OURS}, 2 workers", *both, _call_ours)
+        others = [
+            Subject(peer.name, *stack.enter_context(setting.serve(peer)), speech)
+            for peer, speech in OTHERS
+            if (setting.has_node if peer is SCRIPT else setting.has(peer))
+        ]
         for number in setting.rounds(3):
             for case in CASES:
                 for kind in KINDS if case in (HOT, MANY) else (READING,):
                     what = f"{case.name}, {kind}"
                     setting.say(f"commits, round {number + 1}: {what}")
-                    measured = [(OURS, one, _call_ours(case, kind))]
-                    if case in (HOT, MANY):
-                        measured.append((f"{OURS}, 2 workers", two, _call_ours(case, kind)))
-                    if node and kind == READING and case != CROWD:  # there it answers nobody
-                        room = f"{new_room()}{case.suffix}".encode()
-                        measured.append((SCRIPT.name, node, change_by_script(room)))
-                    for subject, server, speech in measured:
-                        for metric, value in _mutations(setting, *server, speech, case).items():
-                            yield Sample("commits", what, metric, subject, number, value)
+                    subjects = [one, two] if case in (HOT, MANY) else [one]
+                    subjects += others if kind == READING else []
+                    for subject in subjects:
+                        if (subject.name, case) == (SCRIPT.name, CROWD):
+                            continue  # it answers nobody
+                        for metric, value in _mutations(setting, subject, case, kind).items():
+                            yield Sample("commits", what, metric, subject.name, number, value)
                     if case in (HOT, MANY) and shutil.which(REDIS_BENCHMARK):
                         reached = redis_benchmark(setting, kind)
                         yield Sample("commits", what, "commits/s", REDIS_BENCHMARK, number, reached)
 
 
-def _call_ours(case: Case, kind: str) -> Speech:
-    room = f"{new_room()}{case.suffix}"
+def _call_ours(room: str, kind: str) -> Speech:
     return speech_of(room.encode(), KINDS[kind](msgpack.packb(room)), ACK)
 
 
-def _mutations(
-    setting: Setting, child: Child, port: int, speech: Speech, case: Case
-) -> dict[str, float]:
-    with setting.load.connect(port, case.clients, speech, each=case.each) as load:
+def _mutations(setting: Setting, subject: Subject, case: Case, kind: str) -> dict[str, float]:
+    speech = subject.speech(f"{new_room()}{case.suffix}", kind)
+    with setting.load.connect(subject.port, case.clients, speech, each=case.each) as load:
         load.run(0.3)  # creates the rooms
-        before = child.cpu()
+        before = subject.child.cpu()
         run = load.run(setting.seconds(1.5))
-        spent = child.cpu() - before
+        spent = subject.child.cpu() - before
     if not run.answers:
-        raise BenchError(f"{case.name}: no mutation was answered")
+        raise BenchError(f"{subject.name}, {case.name}: no mutation was answered")
     return {
         "commits/s": run.answers / run.seconds,
         "us CPU per commit": spent / run.answers * 1e6,

@@ -70,6 +70,15 @@ class Bench(Room[BenchState]):
         state.count = len(state.notes)
 
 
+class Stated(Room[BenchState]):
+    """A room with a state and nothing else."""
+
+    pattern = "stated/<name>"
+
+    async def authorize(self, session: Session) -> Access:
+        return Access.FULL
+
+
 class Quiet(Room[State]):
     """Nothing happens in it."""
 
@@ -79,7 +88,7 @@ class Quiet(Room[State]):
         return Access.FULL
 
 
-app = create_app("ours", chosen.BACKENDS, [Bench, Quiet], extras=[presence, http])
+app = create_app("ours", chosen.BACKENDS, [Bench, Stated, Quiet], extras=[presence, http])
 
 
 @app.get("/plain")
