@@ -60,6 +60,7 @@ class Peer:
     """So slow that it is measured only with 500 clients, 200 B, and few messages under way."""
     program: str = ""
     """What it needs of the cache, without which it is left out."""
+    in_node: bool = False
 
     def start(self, stage: Stage, place: Place, on: set[int]) -> tuple[Child, int]:
         """Run it on some cores; returns the process and its port."""
@@ -205,12 +206,16 @@ def change_by_script(room: bytes) -> Speech:
 
 TUTORIAL = Peer("tutorial Sanic", lambda p, port: sanic(p, "tutorial:app", port), _plain_fan)
 NODE_WS = Peer(
-    NODE, lambda p, port: ["node", SERVERS / "ws.cjs", str(port), str(p.redis)], _plain_fan
+    NODE,
+    lambda p, port: ["node", SERVERS / "ws.cjs", str(port), str(p.redis)],
+    _plain_fan,
+    in_node=True,
 )
 SOCKETIO = Peer(
     "Socket.IO",
     lambda p, port: ["node", SERVERS / "socketio.cjs", str(port), str(p.redis)],
     lambda: _socketio_fan("socket.io#/#", _for_node),
+    in_node=True,
 )
 PYTHON_SOCKETIO = Peer(
     "python-socketio",
@@ -233,4 +238,5 @@ SCRIPT = Peer(
     "Node, one script",
     lambda p, port: ["node", SERVERS / "script.cjs", str(port), str(p.redis)],
     _plain_fan,
+    in_node=True,
 )

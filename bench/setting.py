@@ -62,14 +62,14 @@ class Setting:
 
     def peers(self) -> list[Peer]:
         """All servers that can be measured here, ours first."""
-        node = [NODE_WS, SOCKETIO] if self.has_node else []
         compiled = [peer for peer in (PICOWS, SOCKETIFY) if find_spec(peer.name)]
-        built = [CENTRIFUGO] if self.has(CENTRIFUGO) else []
-        return [ours(), C_LOOP, *node, *compiled, *built, TUTORIAL, PYTHON_SOCKETIO, CHANNELS]
+        others = [*compiled, CENTRIFUGO, TUTORIAL, PYTHON_SOCKETIO, CHANNELS]
+        return [ours(), C_LOOP, *filter(self.has, (NODE_WS, SOCKETIO, *others))]
 
     def has(self, peer: Peer) -> bool:
-        """Whether the program of a server was built."""
-        return (self.place.programs / peer.program).is_file()
+        """Whether there is what a server runs in, and its program."""
+        built = not peer.program or (self.place.programs / peer.program).is_file()
+        return built and (self.has_node or not peer.in_node)
 
     @property
     def has_node(self) -> bool:

@@ -84,7 +84,7 @@ def measure(setting: Setting) -> Iterator[Sample]:
         others = [
             Subject(peer.name, *stack.enter_context(setting.serve(peer)), speech)
             for peer, speech in OTHERS
-            if (setting.has_node if peer is SCRIPT else setting.has(peer))
+            if setting.has(peer)
         ]
         for number in setting.rounds(3):
             for case in CASES:
