@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="MEASURE",
         help=f"some of {', '.join(NAMES)} (default: all)",
     )
-    parser.add_argument("--quick", action="store_true", help="one short round: three minutes")
+    parser.add_argument("--quick", action="store_true", help="one short round: some minutes")
     parser.add_argument(
         "--output",
         type=Path,
