@@ -24,6 +24,7 @@ class Collector:
 
     def __init__(self) -> None:
         self._memory = peak_memory()
+        self._all = False  # whether the next collection of the oldest generation is to visit all
 
     def start(self) -> None:
         """Leave out what exists already, which lives as long as the worker."""
@@ -42,11 +43,15 @@ class Collector:
     def on_collection(self, phase: str, info: Mapping[str, Any]) -> None:
         """Called by Python before a collection of `info["generation"]` starts and when it stops."""
         generation = info["generation"]
-        if phase == "stop" and generation > 0:
-            gc.freeze()
-        elif generation == OLDEST and (memory := peak_memory()) > self._memory * GROWTH:
-            self._memory = memory
+        if phase == "start" or generation == 0:
+            return
+        if generation == OLDEST:
+            self._all = False
+        elif (memory := peak_memory()) > self._memory * GROWTH:
+            self._memory, self._all = memory, True
             gc.unfreeze()
+        if not self._all:
+            gc.freeze()
 
 
 def peak_memory() -> int:
