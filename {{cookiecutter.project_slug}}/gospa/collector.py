@@ -1,12 +1,11 @@
 """The garbage collector, set so that a worker with many objects does not stand still for long.
 
 A collection of all generations visits every object: 0.2 s with 10,000 connections. What survives
-one of the older generations is therefore left out of later ones, until the worker's memory has
-grown. From Python 3.14 on, the collector visits old objects a part at a time by itself.
+one of the older generations is therefore left out of later ones, until there are many more objects.
+From Python 3.14 on, the collector visits old objects a part at a time by itself.
 """
 
 import gc
-import resource
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 # For generations 0, 1 and 2: with Python's 700, a fifth of a commit's time goes to the collector.
 # A collection of the first two visits 20,000 objects: 10 ms.
 THRESHOLDS = (10_000, 1, 3)
-GROWTH = 1.5  # of the memory at the last collection of all objects, after which there is another
+GROWTH = 1.5  # of the memory blocks in use after a collection of all objects, until the next one
 OLDEST = 2
 INCREMENTAL = (3, 14)
 
@@ -23,13 +22,14 @@ class Collector:
     """Decides which objects collections visit."""
 
     def __init__(self) -> None:
-        self._memory = peak_memory()
+        self._used = 0  # memory blocks, after the last collection of all objects
         self._all = False  # whether the next collection of the oldest generation is to visit all
 
     def start(self) -> None:
         """Leave out what exists already, which lives as long as the worker."""
         gc.collect()
         gc.freeze()
+        self._used = sys.getallocatedblocks()
         if sys.version_info < INCREMENTAL:
             gc.set_threshold(*THRESHOLDS)
             gc.callbacks.append(self.on_collection)
@@ -45,15 +45,10 @@ class Collector:
         generation = info["generation"]
         if phase == "start" or generation == 0:
             return
-        if generation == OLDEST:
-            self._all = False
-        elif (memory := peak_memory()) > self._memory * GROWTH:
-            self._memory, self._all = memory, True
+        if generation == OLDEST and self._all:
+            self._used, self._all = sys.getallocatedblocks(), False
+        elif not self._all and sys.getallocatedblocks() > self._used * GROWTH:
+            self._all = True
             gc.unfreeze()
         if not self._all:
             gc.freeze()
-
-
-def peak_memory() -> int:
-    """The most memory that this process has had, in units that depend on the system."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
