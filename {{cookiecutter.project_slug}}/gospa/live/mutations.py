@@ -6,7 +6,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +23,11 @@ from gospa.stats import BUCKETS, STATS
 from gospa.store import contract
 from gospa.store.alarms import ALARM, timed
 from gospa.store.contract import Commit, Conflict, Known, Moved, Snapshot
-from gospa.store.draft import Draft, Edits, run_all
+from gospa.store.draft import Draft, Edits, Run, run_all
 from gospa.trouble import report
 
-MAX_BATCH = 64  # mutations that may share a commit
+MAX_BATCH = 512  # mutations that may share a commit
+BATCH_TIME = 0.005  # seconds, after which no more actions run before their commit, nor block others
 STOPPED = "this worker stops"
 SLOW = "%s in room %s took %.2f s, in which this worker did nothing else"
 GONE = Moved(None)
@@ -199,12 +200,18 @@ class MutationQueue:
             STATS.commit_seconds_sum += took
 
     def _edit(self, batch: Batch) -> tuple[Edits, Exception | None]:
-        """Run the batch up to a mutation that fails; if that is the first, it is left alone."""
-        runs = [partial(self._run_timed, mutation) for mutation in batch.mutations]
-        edits, batch.results, error = run_all(runs, self._newest.view, self._options.size)
-        if error is not None:
-            self._give_back(batch, max(len(batch.results), 1))
+        """Run the batch, up to a mutation that fails; if that is the first, it is left alone."""
+        runs, size = self._runs(batch.mutations), self._options.size
+        edits, batch.results, error = run_all(runs, self._newest.view, size)
+        self._give_back(batch, max(len(batch.results), 1))
         return edits, None if batch.results else error
+
+    def _runs(self, mutations: Iterable[Mutation]) -> Iterator[Run]:
+        until = time.perf_counter() + BATCH_TIME
+        for mutation in mutations:
+            yield partial(self._run_timed, mutation)
+            if time.perf_counter() > until:
+                return
 
     def _give_back(self, batch: Batch, rest: int) -> None:
         """Leave the first mutations to a batch; the rest waits for the next one."""

@@ -1,6 +1,7 @@
 """Fixtures of the engine's tests, which serve rooms of their own."""
 
 import importlib
+import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,6 +16,7 @@ from sanic import Blueprint
 from gospa import Rooms, rooms_of, trouble
 from gospa.app import Backends, Extra
 from gospa.environment import load_settings
+from gospa.live import mutations
 from gospa.pubsub import PubSub
 from gospa.room import Room
 from gospa.settings import Settings
@@ -90,6 +92,12 @@ def shared_settings(_gospa_prepared: Settings, request: pytest.FixtureRequest) -
 def _trouble() -> None:
     """Each test has its own first line of a trouble in the log."""
     trouble.forget()
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutations that wait share a commit, however slowly a busy machine runs them."""
+    monkeypatch.setattr(mutations, "BATCH_TIME", math.inf)
 
 
 @pytest.fixture

@@ -194,6 +194,14 @@ async def test_those_of_different_clients_that_wait_share_a_commit(room: Room) -
     assert numbers == [("c1", 1), ("c2", 2), ("c3", 3), ("c4", 4)]
 
 
+async def test_actions_that_take_long_leave_others_their_turn_between_commits(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutations, "BATCH_TIME", 0.0)
+    answers = await room.together(add, add, add)
+    assert answers == [[3, 1, 1, 1], [3, 2, 2, 2], [3, 3, 3, 3]]
+
+
 async def test_those_of_one_client_share_a_commit_in_their_order(room: Room) -> None:
     for _ in range(16):
         room.submit(add)
