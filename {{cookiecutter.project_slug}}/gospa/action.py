@@ -4,6 +4,8 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from datetime import datetime
+from types import NoneType
 from typing import (
     Any,
     ClassVar,
@@ -23,6 +25,8 @@ from gospa.store.alarms import ALARM
 from gospa.store.codec import CodecError
 from gospa.store.draft import Draft, Run
 from gospa.store.schema import require_version
+
+IMMUTABLE = (int, float, str, bytes, datetime, NoneType)  # as most arguments are
 
 P = ParamSpec("P")  # the caller's arguments
 S = TypeVar("S", bound=State)
@@ -48,13 +52,15 @@ class Action(Method[Q, R_co], Generic[P, R_co, Q]):
     def bind(self, room: "Declared", member: Member, args: Mapping[str, Any]) -> Run:
         """A function that runs the action on a draft. Raises Invalid."""
         checked = self.signature.checked(args)
+        mutable = any(not isinstance(each, IMMUTABLE) for each in checked.values())
         injected = (member,) if self.signature.injected else ()
 
         def run(draft: Draft) -> Any:
             require_version(draft, room.version, room.name)
             state = room.state.of(draft)
             # Copied: the action may run again, and may change its arguments.
-            result = self.function(room, state, *injected, **deepcopy(checked))
+            own = deepcopy(checked) if mutable else checked
+            result = self.function(room, state, *injected, **own)
             finish(room, state)
             plain(result, f"the result of {self.name}")
             return result

@@ -11,6 +11,7 @@ from sanic.log import logger
 from gospa.errors import RateLimited, StoreUnavailable
 from gospa.live.limits import Bill
 from gospa.live.sequence import Applied, MutationSequence, Outcome, known_outcome
+from gospa.rates import Visitor
 from gospa.store import contract
 from gospa.store.contract import NO_TAG, Known
 from gospa.store.draft import Run
@@ -57,24 +58,19 @@ class Batch(Struct):
 
     def numbered(self, error: Exception | None) -> list[contract.Numbered]:
         """The numbers of each source; of one mutation alone if that failed."""
-        first = {each.sequence: each.number for each in reversed(self.mutations) if each.sequence}
-        last = {each.sequence: each.number for each in self.mutations if each.sequence}
+        by_source: dict[MutationSequence, list[Mutation]] = {}
+        for each in self.mutations:
+            if each.sequence:
+                by_source.setdefault(each.sequence, []).append(each)
         refused = error is not None
         numbers = [
-            replace(each.numbered(first[each], n, refused=refused), **self._grown(each))
-            for each, n in last.items()
+            sequence.numbered([each.number for each in own], *_grown(own), refused=refused)
+            for sequence, own in by_source.items()
         ]
         # It is to be repeated under its number, or its visitor may store nothing more.
         if isinstance(error, StoreUnavailable | RateLimited):
             return [replace(each, ttl=0.0) for each in numbers]
         return numbers
-
-    def _grown(self, sequence: MutationSequence) -> dict[str, Any]:
-        """Whose mutations those of a sequence are, and by how much they make the room larger."""
-        bills = [each.bill for each in self.mutations if each.sequence is sequence and each.bill]
-        if not bills:
-            return {}
-        return {"visitor": bills[0].visitor, "grown": sum(bill.grown for bill in bills)}
 
     def acknowledge(self, version: int) -> None:
         """Settle these as applied. Later calls have no effect."""
@@ -100,3 +96,9 @@ class Batch(Struct):
     def _take(self) -> list[Mutation]:
         taken, self.mutations = self.mutations, []
         return taken
+
+
+def _grown(mutations: Sequence[Mutation]) -> tuple[Visitor | None, int]:
+    """Who pays for the mutations of a source, and by how much they make the room larger."""
+    bills = [each.bill for each in mutations if each.bill]
+    return (bills[0].visitor, sum(bill.grown for bill in bills)) if bills else (None, 0)

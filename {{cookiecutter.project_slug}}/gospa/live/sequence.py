@@ -2,11 +2,13 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from gospa.errors import RoomError, StoreUnavailable
+from gospa.rates import Visitor
 from gospa.store import contract
 
 
@@ -48,12 +50,15 @@ class MutationSequence:
         self._done, self._unknown = 0, math.inf
         self.refused: deque[int] = deque(maxlen=contract.MAX_REFUSED)
 
-    def numbered(self, first: int, last: int, *, refused: bool) -> contract.Numbered:
-        """The mutations from `first` to `last`, for a commit."""
+    def numbered(
+        self, numbers: Sequence[int], visitor: Visitor | None, grown: int, *, refused: bool
+    ) -> contract.Numbered:
+        """Mutations with rising numbers, for a commit; see `contract.Numbered`."""
+        first, last = numbers[0], numbers[-1]
         # A refusal is recorded, so that an earlier try whose answer was lost is not applied later.
-        numbers = [number for number in self.refused if number < last] + [last] * refused
+        abandoned = [number for number in self.refused if number < last] + [last] * refused
         ttl = 0.0 if refused and not self.record_refusals else self.ttl
-        return contract.Numbered(self.source, first, last, ttl, numbers)
+        return contract.Numbered(self.source, first, last, ttl, abandoned, visitor, grown)
 
     def blocks(self, number: int, before: int) -> bool:
         """Whether one that is neither done nor in the batch, up to `before`, comes first."""

@@ -112,6 +112,18 @@ class Draft:
         self._view.apply(own.set, own.delete)
         return result
 
+    def following(self) -> "Draft":
+        """A draft for another function, on the changes so far."""
+        return Draft(self._view)
+
+    def join(self, later: "Draft") -> None:
+        """Take over the reads and changes of a draft that follows this one."""
+        own = later.edits()
+        # What was set here is not read from the store.
+        self._read |= {key: raw for key, raw in own.read.items() if key not in self._view.changes}
+        self._epochs |= own.epochs
+        self._view.apply(own.set, own.delete)
+
     @property
     def size(self) -> int:
         """The bytes that the room takes, about."""
@@ -155,34 +167,16 @@ def run_all(
     exception that it raised, or StateTooLarge above `limit` bytes. If the first one failed, the
     edits contain only its reads.
     """
-    results, shared = list[Any](), Overlay(view)
-    read, epochs = dict[str, bytes | None](), dict[str, bytes]()
-    error: Exception | None = None
-    for run in runs:
-        draft = Draft(shared)
+    results, first = list[Any](), Draft(view)
+    for number, run in enumerate(runs):
+        draft = first.following() if number else first
         try:
-            result = run(draft)
-            require_size(draft, max(limit, shared.size))
-        except Exception as failure:  # noqa: BLE001 - returned to the caller
-            error = failure
-            if not results:
-                return draft.reads(whole=isinstance(error, StateTooLarge)), results, error
-            break
-        own = draft.edits()
+            before, result = draft.size, run(draft)
+            require_size(draft, max(limit, before))
+        except Exception as error:  # noqa: BLE001 - returned to the caller
+            whole = isinstance(error, StateTooLarge)
+            return first.edits() if results else first.reads(whole=whole), results, error
         results.append(result)
-        # What an earlier function set is no longer read from the store.
-        read.update({k: raw for k, raw in own.read.items() if k not in shared.changes})
-        epochs.update(own.epochs)
-        shared.apply(own.set, own.delete)
-    return _edits(shared, read, epochs), results, error
-
-
-def _edits(shared: Overlay, read: Mapping[str, bytes | None], epochs: Mapping[str, bytes]) -> Edits:
-    changes = shared.changes
-    return Edits(
-        read=read,
-        epochs=epochs,
-        whole=False,
-        set={key: raw for key, raw in changes.items() if raw is not None},
-        delete=tuple(key for key, raw in changes.items() if raw is None),
-    )
+        if number:
+            first.join(draft)
+    return first.edits(), results, None
