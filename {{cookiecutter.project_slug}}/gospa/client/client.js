@@ -2,11 +2,11 @@
 
 import { Connection } from './connection.js';
 import { decode, encode } from './msgpack.js';
-import { FROM_CLIENT, FROM_SERVER, RoomError, checkedRoom } from './protocol.js';
+import { ACK, CALL, DONE, ERROR, RUN, RoomError, WRITE, checkedRoom } from './protocol.js';
 import { Room } from './room.js';
 
 const ROOT = new URL('..', import.meta.url); // the application's, which may be below a path
-/** @type {number[]} */ const ANSWERS = [FROM_SERVER.ACK, FROM_SERVER.DONE, FROM_SERVER.ERROR];
+/** @type {number[]} */ const ANSWERS = [ACK, DONE, ERROR];
 
 /**
  * @typedef {object} Options
@@ -89,7 +89,7 @@ export class Client extends Connection {
   receive(message) {
     super.receive(message);
     const [type, first, second, third, fourth] = message;
-    if (type === FROM_SERVER.ERROR && first === null) {
+    if (type === ERROR && first === null) {
       const error = new RoomError(second, third, fourth);
       const room = this.#rooms.get(fourth);
       if (room) room.refuse(error);
@@ -110,7 +110,8 @@ export class Client extends Connection {
   async #persist(/** @type {string} */ key, /** @type {() => void} */ connect) {
     try {
       const { persist } = await import('./persistence.js');
-      await persist(this, { key, pending: () => this.#unanswered(), encode, decode, types: FROM_CLIENT });
+      const types = { CALL, WRITE, RUN };
+      await persist(this, { key, pending: () => this.#unanswered(), encode, decode, types });
     } finally {
       connect();
     }

@@ -4,7 +4,10 @@ import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { beginSession, diagnose } from './handshake.js';
 import { decode, encode } from './msgpack.js';
-import { CLOSE, FROM_CLIENT, FROM_SERVER, SUBPROTOCOL, WITH_SESSION } from './protocol.js';
+import {
+  ANOTHER, BYE, FOR_GOOD, HELLO, MISTAKE, NO_SESSION, OURS, OUTDATED, PING, PONG, SUBPROTOCOL,
+  WELCOME, WITH_SESSION,
+} from './protocol.js';
 import { followRelease } from './release.js';
 
 // Milliseconds
@@ -117,7 +120,7 @@ export class Connection extends Emitter {
     const client = Uint8Array.from(speaker, (character) => character.charCodeAt(0));
     socket.binaryType = 'arraybuffer';
     socket.onopen = () => {
-      socket.send(encode([FROM_CLIENT.HELLO, client, this.#missed < MISSES ? this.#release : null]));
+      socket.send(encode([HELLO, client, this.#missed < MISSES ? this.#release : null]));
     };
     socket.onmessage = (/** @type {any} */ { data }) => socket === this.#socket && this.#read(data);
     socket.onclose = (/** @type {any} */ { code, reason }) => {
@@ -139,12 +142,12 @@ export class Connection extends Emitter {
 
   /** Handle a message from the server. @param {any[]} message */
   receive([type, , second, third, fourth]) {
-    if (type === FROM_SERVER.BYE) this.#notBefore = performance.now() + second;
-    if (type === FROM_SERVER.PONG && this.#pinged) {
+    if (type === BYE) this.#notBefore = performance.now() + second;
+    if (type === PONG && this.#pinged) {
       this.emit('latency', performance.now() - this.#pinged);
       this.#pinged = 0;
     }
-    if (type === FROM_SERVER.WELCOME) {
+    if (type === WELCOME) {
       const socket = this.#socket;
       this.#asked = false;
       this.member = second;
@@ -172,13 +175,13 @@ export class Connection extends Emitter {
   }
 
   #lose(code = 0, reason = '') {
-    if (code >= CLOSE.FOR_GOOD) {
+    if (code >= FOR_GOOD) {
       const why = `the server ended the connection: ${reason || 'it gave no reason'} (${code})`;
-      const final = code === CLOSE.OUTDATED ? 'outdated' : 'unauthorized';
-      return this.#stop(code <= CLOSE.MISTAKE ? 'closed' : final, why);
+      const final = code === OUTDATED ? 'outdated' : 'unauthorized';
+      return this.#stop(code <= MISTAKE ? 'closed' : final, why);
     }
-    if (code === CLOSE.NO_SESSION) return this.#begin();
-    if (!this.#heard && code < CLOSE.OURS) {
+    if (code === NO_SESSION) return this.#begin();
+    if (!this.#heard && code < OURS) {
       if (this.#Socket.why) {
         this.#Socket = this.#First; // each is tried in turn
         this.#tell(reason);
@@ -186,7 +189,7 @@ export class Connection extends Emitter {
     }
     const now = performance.now();
     if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = this.#missed = 0;
-    if (code === CLOSE.ANOTHER) this.#missed += 1;
+    if (code === ANOTHER) this.#missed += 1;
     const wait = Math.max(0, this.#notBefore - now) + backoff(this.#attempt++, ...RECONNECT);
     this.#drop();
     this.#schedule(wait, () => this.reconnect());
@@ -255,7 +258,7 @@ export class Connection extends Emitter {
 
   /** Send a PING; without an answer in time, reconnect. @param {number} patience */
   #ask(patience) {
-    if (!this.send(encode([FROM_CLIENT.PING]))) return;
+    if (!this.send(encode([PING]))) return;
     this.#pinged ||= performance.now();
     this.#schedule(patience, () => this.#lose());
   }

@@ -16,7 +16,7 @@ const KEPT_FOR = 12 * 3_600_000;
  * @property {() => import('./requests.js').Request[]} pending
  * @property {typeof import('./msgpack.js').encode} encode
  * @property {typeof import('./msgpack.js').decode} decode
- * @property {typeof import('./protocol.js').FROM_CLIENT} types of messages
+ * @property {{ CALL: number, WRITE: number, RUN: number }} types of messages
  */
 
 /** @param {import('./client.js').Client} client @param {Kept} kept */

@@ -1,23 +1,40 @@
-/** The protocol `gospa.v1`: message types, close codes, limits and errors. */
+/** The protocol `gospa.v1`: message types, close codes and errors. */
 
-import { encode } from './msgpack.js';
+// A module without imports that begins with its numbers: bundlers then replace their names.
+
+// Messages of the server
+export const SNAPSHOT = 0;
+export const PATCH = 1;
+export const EVENT = 2;
+export const ACK = 3;
+export const ERROR = 4;
+export const WELCOME = 5;
+export const BYE = 6;
+export const PONG = 7;
+export const JOINED = 8;
+export const DONE = 9;
+
+// Messages of the client
+export const JOIN = 0;
+export const LEAVE = 1;
+export const CALL = 2;
+export const WRITE = 3;
+export const SEND = 4;
+export const PING = 5;
+export const HELLO = 6;
+export const RUN = 7;
+
+// Close codes
+export const OURS = 4000; // the first of the application
+export const NO_SESSION = 4003;
+export const ANOTHER = 4006; // another release may know a request
+export const FOR_GOOD = 4500; // the first after which reconnecting would fail
+export const MISTAKE = 4501; // the last that means a client bug
+export const OUTDATED = 4504; // an old page
 
 export const SUBPROTOCOL = 'gospa.v1';
 export const WITH_SESSION = 'gospa.session'; // offered to begin a missing session over HTTP
-// Close codes: the first of the application; there is no session; another release may know a request; the first after which
-// reconnecting would fail, the last that means a client bug, and the one that means an old page
-export const CLOSE = {
-  OURS: 4000, NO_SESSION: 4003, ANOTHER: 4006, FOR_GOOD: 4500, MISTAKE: 4501, OUTDATED: 4504,
-};
 export const MEMBERS = '#members'; // suffix of the room that lists a room's members
-
-export const FROM_SERVER = /** @type {const} */ ({
-  SNAPSHOT: 0, PATCH: 1, EVENT: 2, ACK: 3, ERROR: 4, WELCOME: 5, BYE: 6, PONG: 7, JOINED: 8,
-  DONE: 9,
-});
-export const FROM_CLIENT = /** @type {const} */ ({
-  JOIN: 0, LEAVE: 1, CALL: 2, WRITE: 3, SEND: 4, PING: 5, HELLO: 6, RUN: 7,
-});
 
 /**
  * A request that was refused: by the server, or by this client with one of the codes `invalid`,
@@ -38,23 +55,6 @@ export class RoomError extends Error {
     super(message);
     Object.assign(this, { code, room, action });
   }
-}
-
-/**
- * The bytes of a message about a room. A message that the server would refuse is never sent: the
- * server would close the connection, and the client would send the message again on the next one.
- * @param {any[]} message @param {string} room
- * @param {Record<string, any> | null} server its data in WELCOME, with its limits
- */
-export function frame(message, room, server) {
-  const { frame_size: size = 65_536, frame_depth = 16, frame_elements = 4096 } = server ?? {};
-  try {
-    const bytes = encode(message, frame_depth, frame_elements);
-    if (bytes.length <= size) return bytes;
-  } catch (error) {
-    throw new RoomError('invalid', /** @type {Error} */ (error).message, room);
-  }
-  throw new RoomError('too_large', `a message has at most ${size} bytes`, room);
 }
 
 /** A valid name of a room. @param {string} name */

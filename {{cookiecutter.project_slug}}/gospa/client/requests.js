@@ -1,6 +1,7 @@
 /** A room's requests: mutations, which the server applies in order, and commands. */
 
-import { FROM_CLIENT, FROM_SERVER, RoomError, frame } from './protocol.js';
+import { frame } from './frame.js';
+import { ACK, ERROR, RoomError, WRITE } from './protocol.js';
 
 /**
  * @typedef {object} Request
@@ -16,8 +17,6 @@ import { FROM_CLIENT, FROM_SERVER, RoomError, frame } from './protocol.js';
  * @property {(error: unknown) => void} reject
  */
 
-const { ACK, ERROR } = FROM_SERVER;
-const { WRITE } = FROM_CLIENT;
 const MAX_PENDING = 500;
 const AGAIN = ['unavailable', 'busy']; // errors after which a request is sent again
 

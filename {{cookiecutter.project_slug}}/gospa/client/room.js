@@ -3,8 +3,11 @@
 import { Retry } from './backoff.js';
 import { newId } from './collection.js';
 import { Emitter } from './emitter.js';
+import { frame } from './frame.js';
 import { decode } from './msgpack.js';
-import { FROM_CLIENT, FROM_SERVER, MEMBERS, RoomError, checked, frame } from './protocol.js';
+import {
+  CALL, EVENT, JOIN, JOINED, LEAVE, MEMBERS, RUN, RoomError, SEND, SNAPSHOT, WRITE, checked,
+} from './protocol.js';
 import { Requests } from './requests.js';
 import { keysOf } from './state.js';
 import { View } from './view.js';
@@ -96,35 +99,35 @@ export class Room extends Emitter {
 
   /** @param {string} action @param {Record<string, Value>} [args] @param {Waiting} [waiting] */
   async call(action, args, waiting) {
-    return this.#mutate(FROM_CLIENT.CALL, checked(action), { ...args }, waiting);
+    return this.#mutate(CALL, checked(action), { ...args }, waiting);
   }
 
   /** @param {string} command @param {Record<string, Value>} [args] @param {Waiting} [waiting] */
   async run(command, args, waiting) {
     const id = crypto.getRandomValues(new Uint8Array(16));
-    const message = [FROM_CLIENT.RUN, id, this.name, checked(command), { ...args }];
+    const message = [RUN, id, this.name, checked(command), { ...args }];
     return this.#request(null, message, waiting);
   }
 
   /** @param {string} key @param {Value} value @param {Waiting} [waiting] */
   async set(key, value, waiting) {
-    return this.#mutate(FROM_CLIENT.WRITE, { [key]: value }, [], waiting);
+    return this.#mutate(WRITE, { [key]: value }, [], waiting);
   }
 
   /** @param {string} key @param {Waiting} [waiting] */
   async delete(key, waiting) {
-    return this.#mutate(FROM_CLIENT.WRITE, {}, [`${key}`], waiting);
+    return this.#mutate(WRITE, {}, [`${key}`], waiting);
   }
 
   /** @param {string} event @param {Value} [payload] */
   send(event, payload = null) {
-    const bytes = this.#frame([FROM_CLIENT.SEND, this.name, checked(event), payload]);
+    const bytes = this.#frame([SEND, this.name, checked(event), payload]);
     return this.#membership === 'joined' && this.#client.send(bytes);
   }
 
   /** @param {Value} [details] */
   members(details = null) {
-    frame([FROM_CLIENT.JOIN, details], this.name, { frame_size: MAX_DETAILS });
+    frame([JOIN, details], this.name, { frame_size: MAX_DETAILS });
     return (this.#members = this.#client.open(this.name + MEMBERS, details));
   }
 
@@ -132,7 +135,7 @@ export class Room extends Emitter {
     this.holders -= 1;
     if (this.holders > 0) return;
     this.#members?.leave();
-    if (this.#client.forget(this)) this.#client.send(this.#frame([FROM_CLIENT.LEAVE, this.name]));
+    if (this.#client.forget(this)) this.#client.send(this.#frame([LEAVE, this.name]));
     this.#halt(new RoomError('left', `you left ${this.name}`, this.name));
   }
 
@@ -151,7 +154,7 @@ export class Room extends Emitter {
     const { acknowledged } = this.#requests;
     const newest = acknowledged > (version ?? 0) ? acknowledged : version;
     const given = details === undefined ? [] : [details];
-    const join = this.#frame([FROM_CLIENT.JOIN, this.name, newest || null, tag, ...given]);
+    const join = this.#frame([JOIN, this.name, newest || null, tag, ...given]);
     // Requests of an old page are kept for the one that replaces it.
     const ended = why && status !== 'outdated' && status !== 'online';
     this.#halt(ended ? new RoomError(status, why, this.name) : 'joining');
@@ -164,15 +167,15 @@ export class Room extends Emitter {
   /** Handle a message other than the answer to a request. @param {any[]} message */
   receive(message) {
     const [type, , event, payload, sender] = message;
-    if (type === FROM_SERVER.EVENT) return void this.emit(event, payload, sender);
+    if (type === EVENT) return void this.emit(event, payload, sender);
     const { tag } = this.#view.replica;
     this.#view.apply(message);
     if (this.#view.replica.tag === null) {
       if (tag !== null) this.enter(); // for a snapshot; keep showing the old state
-    } else if (type === FROM_SERVER.JOINED) this.#join(message);
+    } else if (type === JOINED) this.#join(message);
     else if (this.#membership === 'joined') {
       // JOIN asks whether a snapshot is only late, or the store lost what was acknowledged.
-      const isState = type === FROM_SERVER.SNAPSHOT; // the worker loaded the room again
+      const isState = type === SNAPSHOT; // the worker loaded the room again
       if (isState) this.#requests.doubt();
       if (isState && event < this.#requests.acknowledged) this.enter();
       else this.#show();

@@ -1,10 +1,8 @@
 /** Pure functions for a room's confirmed state and the displayed state. */
 
 import { Collection, EMPTY, draftOf, seal, share } from './collection.js';
-import { FROM_CLIENT, FROM_SERVER } from './protocol.js';
+import { CALL, JOINED, PATCH, SNAPSHOT, WRITE } from './protocol.js';
 import { equal, freeze } from './values.js';
-
-const { SNAPSHOT, PATCH, JOINED } = FROM_SERVER;
 
 /** @typedef {import('./requests.js').Request} Request */
 /** @typedef {Readonly<Record<string, any>>} State fields, and collections */
@@ -110,8 +108,8 @@ export function rebase(state, defaults, requests, optimistic) {
  * @param {Record<string, Optimistic>} optimistic
  */
 function perform([type, , , what, more], draft, defaults, optimistic) {
-  if (type === FROM_CLIENT.CALL) optimistic[what]?.(draft, more);
-  if (type !== FROM_CLIENT.WRITE) return;
+  if (type === CALL) optimistic[what]?.(draft, more);
+  if (type !== WRITE) return;
   Object.assign(draft, what);
   for (const key of more) {
     if (key in defaults) draft[key] = defaults[key];

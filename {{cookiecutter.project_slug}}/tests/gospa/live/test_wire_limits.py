@@ -86,7 +86,8 @@ def test_close_codes_are_those_of_the_protocol() -> None:
 
 def test_types_and_close_codes_are_those_of_the_browser_client() -> None:
     source = (ENGINE / "client/protocol.js").read_text(encoding="utf-8")
-    numbers = {name: int(number) for name, number in re.findall(r"\b([A-Z_]+): (\d+)", source)}
+    found = re.findall(r"^export const ([A-Z_]+) = (\d+)", source, re.MULTILINE)
+    numbers = {name: int(number) for name, number in found}
     closes = {
         "OURS": wire.SILENT,
         "FOR_GOOD": wire.MALFORMED,
