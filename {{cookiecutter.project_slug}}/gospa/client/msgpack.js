@@ -3,31 +3,30 @@
  *
  * @typedef {null | boolean | number | bigint | string | Uint8Array | Date | any[]
  *   | { [key: string]: Value }} Value
- * @typedef {keyof typeof SIZES} Kind of a number, as DataView names it
  */
 
 const MAX_DEPTH = 64; // of received values
 const TIMESTAMP = 0xff; // -1 as a byte
 const NANOSECONDS = 1_000_000; // in a millisecond, the precision of Date
-const YEARS = [-62_135_596_800_000, 253_402_300_799_999]; // 1 to 9999, as in Python
 
-// Sizes of numbers in bytes, in the order of their first bytes, from 0xca on
-const SIZES = {
-  Float32: 4, Float64: 8, Uint8: 1, Uint16: 2, Uint32: 4, BigUint64: 8,
-  Int8: 1, Int16: 2, Int32: 4, BigInt64: 8,
-};
-const NUMBERS = /** @type {Kind[]} */ (Object.keys(SIZES));
+// First bytes of numbers
+const FLOAT32 = 0xca;
+const FLOAT64 = 0xcb;
+const UINT8 = 0xcc;
+const UINT32 = 0xce;
+const UINT64 = 0xcf;
+const INT64 = 0xd3;
 
-// The kinds of numbers in which the length of a value follows its first byte
-const LENGTHS = /** @type {Kind[]} */ (['Uint8', 'Uint16', 'Uint32']);
+// The kinds of numbers as DataView names them, in the order of their first bytes
+const KINDS = [
+  'Float32', 'Float64', 'Uint8', 'Uint16', 'Uint32', 'BigUint64', 'Int8', 'Int16', 'Int32', 'BigInt64',
+];
 
-// How a value is written: a number below the second one inside the first byte, else as 32 bits
-// after a byte of its own
-const NATURAL = [0, 128, 0xce];
-const TEXT = [0xa0, 32, 0xdb];
-const BYTES = [0, 0, 0xc6];
-const ARRAY = [0x90, 16, 0xdd];
-const MAP = [0x80, 16, 0xdf];
+/** The kind of a number, after its first byte. @param {number} first @returns {any} */
+const kindOf = (first) => KINDS[first - FLOAT32];
+
+/** Its size, 1, 2, 4 or 8 bytes: the last bits of the first byte say it. @param {number} first */
+const sizeOf = (first) => 1 << (first & 3);
 
 const toUtf8 = new TextEncoder();
 const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -54,72 +53,80 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
     else if (typeof value === 'boolean') bytes.push(value ? 0xc3 : 0xc2);
     else if (typeof value === 'number' || typeof value === 'bigint') number(value);
     else if (typeof value === 'string') text(value);
-    else if (value instanceof Uint8Array) raw(BYTES, value);
-    else if (value instanceof Date) timestamp(value.getTime());
+    else if (value instanceof Uint8Array) raw(0, 0, 0xc6, value);
+    else if (value instanceof Date) timestamp(value);
     else if (Array.isArray(value)) {
-      head(ARRAY, value.length);
+      head(0x90, 16, 0xdd, value.length);
       for (const item of value) write(item, depth + 1);
-    } else if (isMap(value)) {
-      const entries = Object.entries(value);
-      head(MAP, entries.length);
-      for (const [key, item] of entries) {
-        text(key);
-        name(key, () => write(item, depth + 1));
-      }
-    } else throw new MsgpackError(`${Object.prototype.toString.call(value)} cannot be encoded`);
+    } else if (isMap(value)) map(Object.entries(value), depth);
+    else throw new MsgpackError(`${Object.prototype.toString.call(value)} cannot be encoded`);
   }
 
-  /** Name the key of a value that cannot be encoded. @param {string} key @param {() => void} act */
-  function name(key, act) {
-    try {
-      act();
-    } catch (cause) {
-      throw new MsgpackError(`${key}: ${/** @type {Error} */ (cause).message}`, { cause });
+  /** @param {[string, Value][]} entries @param {number} depth */
+  function map(entries, depth) {
+    head(0x80, 16, 0xdf, entries.length);
+    for (const [key, item] of entries) {
+      text(key);
+      try {
+        write(item, depth + 1);
+      } catch (error) {
+        throw new MsgpackError(`${key}: ${/** @type {Error} */ (error).message}`);
+      }
     }
   }
 
   /** @param {number | bigint} value */
   function number(value) {
     const float = typeof value === 'number' && !Number.isSafeInteger(value);
-    if (float || Object.is(value, -0)) put('Float64', value, 0xcb);
-    else if (value >= 0 && value < 2 ** 32) head(NATURAL, Number(value));
+    if (float || Object.is(value, -0)) put(FLOAT64, value, FLOAT64);
+    else if (value >= 0 && value < 2 ** 32) head(0, 128, UINT32, Number(value));
     else if (value >= -32 && value < 0) bytes.push(Number(value));
-    else if (value >= -(2n ** 63n) && value < 2n ** 64n) {
-      put('BigUint64', BigInt(value), value < 0 ? 0xd3 : 0xcf);
+    else if (value >= -(2 ** 63) && value < 2 ** 64) {
+      const first = value < 0 ? INT64 : UINT64;
+      put(first, BigInt(value), first);
     } else throw new MsgpackError(`${value} does not fit in 64 bits`);
   }
 
   /** @param {string} value */
   function text(value) {
     if (/\p{Surrogate}/u.test(value)) throw new MsgpackError('a text has a lone surrogate');
-    raw(TEXT, toUtf8.encode(value));
+    raw(0xa0, 32, 0xdb, toUtf8.encode(value));
   }
 
-  /** @param {number} milliseconds */
-  function timestamp(milliseconds) {
-    const known = milliseconds >= YEARS[0] && milliseconds <= YEARS[1];
-    if (!known) throw new MsgpackError('a Date is invalid, or not in the years 1 to 9999');
-    const seconds = Math.floor(milliseconds / 1000);
-    put('Uint32', (milliseconds - seconds * 1000) * NANOSECONDS, 0xc7, 12, TIMESTAMP);
-    put('BigInt64', BigInt(seconds));
+  /** @param {Date} date */
+  function timestamp(date) {
+    const year = date.getUTCFullYear();
+    if (!(year > 0 && year < 10_000)) { // as in Python
+      throw new MsgpackError('a Date is not in the years 1 to 9999');
+    }
+    const seconds = Math.floor(Number(date) / 1000);
+    put(UINT32, (Number(date) - seconds * 1000) * NANOSECONDS, 0xc7, 12, TIMESTAMP);
+    put(INT64, BigInt(seconds));
   }
 
-  /** @param {number[]} form @param {Uint8Array} content */
-  function raw(form, content) {
-    head(form, content.length);
+  /**
+   * @param {number} fixed @param {number} below @param {number} first see `head`
+   * @param {Uint8Array} content
+   */
+  function raw(fixed, below, first, content) {
+    head(fixed, below, first, content.length);
     for (const byte of content) bytes.push(byte);
   }
 
-  /** @param {number[]} form @param {number} number of things in the value, or the value itself */
-  function head([fixed, below, first], number) {
+  /**
+   * How a value begins: its length, or a number itself, in the bits of the byte `fixed`, if it is
+   * below a limit; else as 32 bits after the byte `first`.
+   * @param {number} fixed @param {number} below @param {number} first @param {number} number
+   */
+  function head(fixed, below, first, number) {
     if (number < below) bytes.push(fixed | number);
-    else put('Uint32', number, first);
+    else put(UINT32, number, first);
   }
 
-  /** @param {Kind} kind @param {number | bigint} value @param {number[]} before */
+  /** @param {number} kind by its first byte @param {number | bigint} value @param {number[]} before */
   function put(kind, value, ...before) {
-    word[`set${kind}`](0, value);
-    bytes.push(...before, ...new Uint8Array(word.buffer, 0, SIZES[kind]));
+    word[`set${kindOf(kind)}`](0, value);
+    bytes.push(...before, ...new Uint8Array(word.buffer, 0, sizeOf(kind)));
   }
 }
 
@@ -132,17 +139,13 @@ const isMap = (value) =>
  * cannot hold exactly becomes a BigInt. @param {Uint8Array} bytes @returns {Value}
  */
 export function decode(bytes) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  /** @param {number} count */
-  const raw = (count) => bytes.subarray(skip(count), at);
-  /** @param {number} length */
-  const text = (length) => fromUtf8.decode(raw(length));
+  /** @type {any} */ const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   try {
     const value = read(0);
     if (at === bytes.length) return value;
   } catch { /* text that is not UTF-8, or bytes that `require` did not find */ }
-  throw new MsgpackError('these bytes are not one msgpack value of the kinds that are known here');
+  throw new MsgpackError('the bytes are not one msgpack value of a known kind');
 
   /** @param {boolean} holds */
   function require(holds) {
@@ -153,24 +156,28 @@ export function decode(bytes) {
   function read(depth) {
     require(depth <= MAX_DEPTH);
     const first = bytes[skip(1)];
+    /** The length that follows: of 1, 2 or 4 bytes. @param {number} base first byte of those with 1 */
+    const length = (base) => number(first - base + UINT8);
     if (first < 0x80) return first;
     if (first < 0x90) return map(first & 15, depth);
     if (first < 0xa0) return array(first & 15, depth);
     if (first < 0xc0) return text(first & 31);
-    if (first >= 0xe0) return first - 256;
-    switch (first) {
-      case 0xc0: return null;
-      case 0xc2: return false;
-      case 0xc3: return true;
-      case 0xc4: case 0xc5: case 0xc6: return raw(number(LENGTHS[first - 0xc4])).slice();
-      case 0xc7: case 0xc8: case 0xc9: return timestamp(number(LENGTHS[first - 0xc7]));
-      case 0xd6: case 0xd7: return timestamp(first === 0xd6 ? 4 : 8);
-      case 0xd9: case 0xda: case 0xdb: return text(number(LENGTHS[first - 0xd9]));
-      case 0xdc: case 0xdd: return array(number(LENGTHS[first - 0xdc + 1]), depth);
-      case 0xde: case 0xdf: return map(number(LENGTHS[first - 0xde + 1]), depth);
-    }
-    require(first >= 0xca && first < 0xd4);
-    return number(NUMBERS[first - 0xca]);
+    if (first < 0xc1) return null;
+    require(first > 0xc1);
+    if (first < 0xc4) return first > 0xc2;
+    if (first < 0xc7) return bytes.slice(skip(length(0xc4)), at);
+    if (first < 0xca) return timestamp(length(0xc7));
+    if (first < 0xd4) return number(first);
+    if (first < 0xd9) return timestamp(sizeOf(first));
+    if (first < 0xdc) return text(length(0xd9));
+    if (first < 0xde) return array(length(0xdb), depth);
+    if (first < 0xe0) return map(length(0xdd), depth);
+    return first - 256;
+  }
+
+  /** @param {number} length */
+  function text(length) {
+    return fromUtf8.decode(bytes.subarray(skip(length), at));
   }
 
   /** @param {number} length @param {number} depth */
@@ -193,19 +200,19 @@ export function decode(bytes) {
 
   /** 4 bytes: seconds; 8 and 12 bytes: also nanoseconds. @param {number} length */
   function timestamp(length) {
-    require(number('Uint8') === TIMESTAMP && [4, 8, 12].includes(length));
-    const head = length > 4 ? number('Uint32') : 0;
-    const low = number(length === 12 ? 'BigInt64' : 'Uint32');
-    const seconds = length === 12 ? Number(low) : (head & 3) * 2 ** 32 + low;
+    require(number(UINT8) === TIMESTAMP && [4, 8, 12].includes(length));
+    const head = length > 4 ? number(UINT32) : 0;
+    const low = number(length > 8 ? INT64 : UINT32);
+    const seconds = length > 8 ? Number(low) : (head & 3) * 2 ** 32 + low;
     const nanoseconds = length === 8 ? head >>> 2 : head;
     const date = new Date(seconds * 1000 + Math.floor(nanoseconds / NANOSECONDS));
     require(nanoseconds < 1e9 && !Number.isNaN(date.getTime()));
     return date;
   }
 
-  /** @param {Kind} kind @returns {any} a BigInt where a number is not exact */
+  /** @param {number} kind by its first byte @returns {any} a BigInt where a number is not exact */
   function number(kind) {
-    const value = view[/** @type {const} */ (`get${kind}`)](skip(SIZES[kind]));
+    const value = view[`get${kindOf(kind)}`](skip(sizeOf(kind)));
     return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value;
   }
 
