@@ -2,13 +2,12 @@
 
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
-import { beginSession, diagnose } from './handshake.js';
+import { ACCEPTED, beginSession, statusOf } from './handshake.js';
 import { decode, encode } from './msgpack.js';
 import {
   ANOTHER, BYE, FOR_GOOD, HELLO, MISTAKE, NO_SESSION, OURS, OUTDATED, PING, PONG, SUBPROTOCOL,
   WELCOME, WITH_SESSION,
 } from './protocol.js';
-import { followRelease } from './release.js';
 
 // Milliseconds
 const SILENCE = 15_000; // without a message, after which a PING is sent
@@ -19,8 +18,7 @@ const STABLE = 5_000; // a connection that lasts this long resets the backoff
 const RECONNECT = [500, 8_000];
 const MISSES = 8; // connections to hosts of other releases, after which one of them may refuse
 
-const COOKIELESS = 'The browser keeps no cookie of this site: a log-in has no effect here, and each '
-  + 'connection is that of a new visitor.';
+const COOKIELESS = 'The browser keeps no cookie of this site, so a log-in has no effect.';
 
 /** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized' | 'outdated'} Status */
 
@@ -49,8 +47,7 @@ export class Connection extends Emitter {
   /** @type {any} and what is used instead while something on the way blocks that */ #Socket;
   /** @type {any} */ #socket;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
-  /** @type {Promise<void> | undefined} the session that is begun over HTTP */ #beginning;
-  #asked = false; // whether it was, so that the cookie should have come by now
+  #asked = false; // for a session over HTTP, so that the cookie should have come by now
   #cookieless = ''; // what there is to say if the browser refuses the cookie
   #attempt = 0;
   #heard = false; // whether this socket brought a message
@@ -99,9 +96,9 @@ export class Connection extends Emitter {
     this.#url = url;
     this.#Socket = this.#First = Socket;
     const { document } = globalThis; // outside of pages there is none, and no events
+    /** @type {HTMLMetaElement | null | undefined} */
     const meta = document?.querySelector('meta[name=gospa-release]');
-    this.#release = meta?.getAttribute('content') ?? null;
-    followRelease(this, this.#release);
+    this.#release = meta?.content ?? null;
     const { signal } = this.#listening;
     globalThis.addEventListener?.('online', () => this.#wake(), { signal });
     // There is no network, but the server may be on this very machine.
@@ -122,11 +119,12 @@ export class Connection extends Emitter {
     socket.onopen = () => {
       socket.send(encode([HELLO, client, this.#missed < MISSES ? this.#release : null]));
     };
-    socket.onmessage = (/** @type {any} */ { data }) => socket === this.#socket && this.#read(data);
-    socket.onclose = (/** @type {any} */ { code, reason }) => {
-      if (socket === this.#socket) this.#lose(code, reason);
+    const ifCurrent = (/** @type {(event: any) => void} */ act) => (/** @type {any} */ event) => {
+      if (socket === this.#socket) act(event);
     };
-    socket.onback = () => socket === this.#socket && this.#use(this.#First);
+    socket.onmessage = ifCurrent(({ data }) => this.#read(data));
+    socket.onclose = ifCurrent(({ code, reason }) => this.#lose(code, reason));
+    socket.onback = ifCurrent(() => this.#use(this.#First));
     this.#socket = socket;
     this.#heard = false;
     this.#began = performance.now();
@@ -176,7 +174,7 @@ export class Connection extends Emitter {
 
   #lose(code = 0, reason = '') {
     if (code >= FOR_GOOD) {
-      const why = `the server ended the connection: ${reason || 'it gave no reason'} (${code})`;
+      const why = `the server ended the connection: ${reason} (${code})`;
       const final = code === OUTDATED ? 'outdated' : 'unauthorized';
       return this.#stop(code <= MISTAKE ? 'closed' : final, why);
     }
@@ -185,7 +183,7 @@ export class Connection extends Emitter {
       if (this.#Socket.why) {
         this.#Socket = this.#First; // each is tried in turn
         this.#tell(reason);
-      } else this.#diagnose();
+      } else this.#diagnose(this.#attempt);
     }
     const now = performance.now();
     if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = this.#missed = 0;
@@ -197,7 +195,7 @@ export class Connection extends Emitter {
   }
 
   /** Begin a session over HTTP, since browsers may ignore a cookie that comes with a handshake. */
-  #begin() {
+  async #begin() {
     this.#drop();
     if (this.#asked && !this.#cookieless) {
       this.#cookieless = `${COOKIELESS}${globalThis.isSecureContext ? '' : ' Use HTTPS.'}`;
@@ -205,22 +203,28 @@ export class Connection extends Emitter {
     }
     if (this.#cookieless) return this.reconnect();
     this.#asked = true;
-    const beginning = beginSession(/** @type {URL} */ (this.#url));
-    this.#beginning = beginning;
     this.#schedule(2 * PATIENCE, () => this.#lose());
-    beginning.then(() => this.#beginning === beginning && this.reconnect(), () => {
-      this.#asked = false;
-      if (this.#beginning === beginning) this.#lose();
-    });
+    const status = await beginSession(/** @type {URL} */ (this.#url)).catch(() => 0);
+    if (status !== ACCEPTED) this.#asked = false;
+    if (this.#socket || this.status !== 'connecting') return; // the page did not wait for it
+    if (this.#asked) this.reconnect();
+    else this.#lose();
   }
 
-  async #diagnose() {
-    const url = /** @type {URL} */ (this.#url);
-    const trouble = await diagnose(url, this.#attempt, ({ StreamSocket }) => {
-      // Programs have a WebSocket that may send what `fetch` does not, such as a token.
-      if (globalThis.location && !this.#heard && !this.#Socket.why) this.#use(StreamSocket);
-    });
-    if (trouble && this.status !== 'online' && !this.why) this.#tell(trouble);
+  /**
+   * Find out why a handshake failed. If WebSockets are blocked, use another way.
+   * @param {number} attempt from 0 on
+   */
+  async #diagnose(attempt) {
+    const status = await statusOf(/** @type {URL} */ (this.#url));
+    const isBlocked = status === ACCEPTED;
+    if (isBlocked && attempt < 1) return;
+    const stream = isBlocked ? await import('./stream.js') : null;
+    const refused = status
+      ? `The server refuses connections just now (${status}).` : 'The server cannot be reached.';
+    if (this.status !== 'online' && !this.why) this.#tell(stream?.BLOCKED ?? refused);
+    // Programs have a WebSocket that may send what `fetch` does not, such as a token.
+    if (stream && globalThis.location && !this.#heard && !this.#Socket.why) this.#use(stream.StreamSocket);
   }
 
   /** Connect with another class. @param {any} Socket */
@@ -247,7 +251,7 @@ export class Connection extends Emitter {
   /** Does not wait for the close event, which a dead network may delay for a minute. */
   #drop() {
     this.#socket?.close();
-    this.#socket = this.#beginning = undefined;
+    this.#socket = undefined;
     this.#pinged = 0;
   }
 
@@ -263,6 +267,11 @@ export class Connection extends Emitter {
     this.#schedule(patience, () => this.#lose());
   }
 
+  async #compareReleases() {
+    const { compareReleases } = await import('./release.js');
+    compareReleases(this, /** @type {string} */ (this.#release));
+  }
+
   /** Set the only timer. @param {number} delay @param {() => void} then */
   #schedule(delay, then) {
     clearTimeout(this.#timer);
@@ -274,5 +283,6 @@ export class Connection extends Emitter {
     if (this.status === status) return;
     Object.assign(this, { status, why });
     this.emit('status', status, why);
+    if (this.#release && (status === 'online' || status === 'outdated')) this.#compareReleases();
   }
 }
