@@ -77,14 +77,14 @@ export class Collection extends Items {
 export class Draft extends Items {
   /** @param {string} id @param {any} item */
   set(id, item) {
-    this.#replace(id, [[id, item]]);
+    this.#replace(id, [id, item]);
     return this;
   }
 
   /** @param {string} id @returns whether it was there */
   delete(id) {
     const held = this.has(id);
-    if (held) this.#replace(id, []);
+    if (held) this.#replace(id);
     return held;
   }
 
@@ -92,16 +92,15 @@ export class Draft extends Items {
     this.leaves = [];
   }
 
-  /** @param {string} id @param {Leaf} entries */
-  #replace(id, entries) {
+  /** @param {string} id @param {Leaf} entries of it: one or none */
+  #replace(id, ...entries) {
     const at = leafOf(this.leaves, id);
     const leaf = this.leaves[at] ?? [];
-    const end = upTo(leaf, id);
-    const start = leaf[end - 1]?.[0] === id ? end - 1 : end;
-    const next = [...leaf.slice(0, start), ...entries, ...leaf.slice(end)];
+    const held = Number(this.has(id));
+    const next = leaf.toSpliced(upTo(leaf, id) - held, held, ...entries);
     const half = next.length > LEAF ? LEAF / 2 : LEAF;
     const parts = [next.slice(0, half), next.slice(half)].filter(({ length }) => length > 0);
-    this.leaves = [...this.leaves.slice(0, at), ...parts, ...this.leaves.slice(at + 1)];
+    this.leaves = this.leaves.toSpliced(at, 1, ...parts);
   }
 }
 
@@ -176,9 +175,9 @@ export function seal(draft, before) {
 }
 
 /**
- * A collection that shares with the one before it the items that are equal, and the ids of others.
- * @param {unknown} before @param {unknown} after anything but a collection is like an empty one
- * @returns {[Collection, string[]]}
+ * The value of a field, or a collection, that shares with the one before it what is equal; and the
+ * ids of items that are not.
+ * @param {any} before @param {any} after @returns {[any, string[]]}
  */
 export function share(before, after) {
   const [old, now] = [before, after].map((one) => (one instanceof Collection ? one : EMPTY));
@@ -188,9 +187,10 @@ export function share(before, after) {
   const next = new Draft(now.leaves);
   for (const [id, item] of come) {
     const known = gone.get(id);
-    if (!gone.has(id) || !equal(known, item)) changed.push(id);
+    if (!equal(known, item)) changed.push(id);
     else if (known !== item) next.set(id, known);
   }
+  if (after !== now) return [equal(before, after) ? before : after, changed];
   if (changed.length === 0) return [old, changed];
   return [next.leaves === now.leaves ? now : new Collection(next.leaves), changed];
 }
@@ -206,10 +206,9 @@ function others({ leaves }, other) {
  * ones. @param {number} now @param {string[]} known those of another form do not count
  */
 export function newId(now, known) {
-  const times = known.filter((id) => FORM.test(id)).map((id) => parseInt(id.slice(0, 11), 16));
-  const time = times.reduce((newest, one) => Math.max(newest, one + 1), now);
-  const [random] = crypto.getRandomValues(new Uint32Array(1));
-  return hex(time, 11) + hex(random >>> 8, 6);
+  const newest = known.filter((id) => FORM.test(id)).sort().pop() ?? '';
+  const time = Math.max(now, parseInt(newest.slice(0, 11), 16) + 1 || 0);
+  return hex(time, 11) + hex(Math.floor(Math.random() * 2 ** 24), 6);
 }
 
 const FORM = /^[\da-f]{17}$/;

@@ -2,7 +2,7 @@
 
 import { Collection, EMPTY, draftOf, seal, share } from './collection.js';
 import { CALL, JOINED, PATCH, SNAPSHOT, WRITE } from './protocol.js';
-import { equal, freeze } from './values.js';
+import { freeze } from './values.js';
 
 /** @typedef {import('./requests.js').Request} Request */
 /** @typedef {Readonly<Record<string, any>>} State fields, and collections */
@@ -79,10 +79,9 @@ export function withDefaults({ defaults, collections }, { '': fields = EMPTY, ..
  * @param {Replica['content']} content @param {State} state @returns {Replica['content']}
  */
 export function adopt(content, state) {
-  const held = Object.entries(content).map(([key, own]) => {
-    return [key, state[key] instanceof Collection ? state[key] : own];
-  });
-  return Object.freeze({ __proto__: null, ...Object.fromEntries(held) });
+  /** @type {Record<string, any>} */ const adopted = { __proto__: null, ...content };
+  for (const key in adopted) if (state[key] instanceof Collection) adopted[key] = state[key];
+  return Object.freeze(adopted);
 }
 
 /**
@@ -128,11 +127,9 @@ export function update(before, after) {
   for (const key of Object.keys({ ...before, ...after })) {
     const [old, now] = [before[key], after[key]];
     if (old === now) continue;
-    const [items, ids] = share(old, now);
-    const isCollection = now instanceof Collection;
-    if (isCollection) state[key] = items;
-    if (isCollection ? items === old : equal(old, now)) state[key] = old;
-    else changed.push(key, ...ids.map((id) => `${key}/${id}`));
+    const [shown, ids] = share(old, now);
+    if (key in after) state[key] = shown;
+    if (!Object.is(shown, old)) changed.push(key, ...ids.map((id) => `${key}/${id}`));
   }
   return changed.length > 0 ? [Object.freeze(state), changed] : [before, changed];
 }
