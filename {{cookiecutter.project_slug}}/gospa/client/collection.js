@@ -128,16 +128,10 @@ function count(list, idOf, id) {
 
 /** Compares by code points; `<` compares UTF-16 units. @param {string} one @param {string} other */
 export function compareIds(one, other) {
-  const length = Math.min(one.length, other.length);
-  for (let at = 0; at < length; at += 1) {
-    const [unit, another] = [one.charCodeAt(at), other.charCodeAt(at)];
-    if (unit !== another) return rank(unit) - rank(another);
-  }
-  return one.length - other.length;
+  let at = 0; // where they differ, or one ends
+  while (at < one.length && one[at] === other[at]) at += 1;
+  return (one.codePointAt(at) ?? -1) - (other.codePointAt(at) ?? -1);
 }
-
-/** Surrogates, of code points above 0xffff, come after 0xe000 to 0xffff. @param {number} unit */
-const rank = (unit) => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x2800 : unit);
 
 /** @param {Iterable<[string, any]>} entries in any order */
 export function leavesOf(entries) {

@@ -36,6 +36,11 @@ export class MsgpackError extends Error {
   name = 'MsgpackError';
 }
 
+/** @param {unknown} what @returns {never} */
+function refuse(what) {
+  throw new MsgpackError(`${what} cannot be encoded`);
+}
+
 /** @param {Value} value @param {number} maxDepth @param {number} maxValues within the outermost */
 export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
   /** @type {number[]} */ const bytes = [];
@@ -59,7 +64,7 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
       head(0x90, 16, 0xdd, value.length);
       for (const item of value) write(item, depth + 1);
     } else if (isMap(value)) map(Object.entries(value), depth);
-    else throw new MsgpackError(`${Object.prototype.toString.call(value)} cannot be encoded`);
+    else refuse(Object.prototype.toString.call(value));
   }
 
   /** @param {[string, Value][]} entries @param {number} depth */
@@ -84,21 +89,19 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
     else if (value >= -(2 ** 63) && value < 2 ** 64) {
       const first = value < 0 ? INT64 : UINT64;
       put(first, BigInt(value), first);
-    } else throw new MsgpackError(`${value} does not fit in 64 bits`);
+    } else refuse(value);
   }
 
   /** @param {string} value */
   function text(value) {
-    if (/\p{Surrogate}/u.test(value)) throw new MsgpackError('a text has a lone surrogate');
+    if (/\p{Surrogate}/u.test(value)) refuse('a text with a lone surrogate');
     raw(0xa0, 32, 0xdb, toUtf8.encode(value));
   }
 
   /** @param {Date} date */
   function timestamp(date) {
     const year = date.getUTCFullYear();
-    if (!(year > 0 && year < 10_000)) { // as in Python
-      throw new MsgpackError('a Date is not in the years 1 to 9999');
-    }
+    if (!(year > 0 && year < 10_000)) refuse(date); // it is invalid, or Python has none
     const seconds = Math.floor(Number(date) / 1000);
     put(UINT32, (Number(date) - seconds * 1000) * NANOSECONDS, 0xc7, 12, TIMESTAMP);
     put(INT64, BigInt(seconds));
@@ -145,7 +148,7 @@ export function decode(bytes) {
     const value = read(0);
     if (at === bytes.length) return value;
   } catch { /* text that is not UTF-8, or bytes that `require` did not find */ }
-  throw new MsgpackError('the bytes are not one msgpack value of a known kind');
+  throw new MsgpackError('the bytes are not one msgpack value');
 
   /** @param {boolean} holds */
   function require(holds) {

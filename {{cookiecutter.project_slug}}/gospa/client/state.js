@@ -9,7 +9,7 @@ import { freeze } from './values.js';
 
 /**
  * @typedef {object} Replica the confirmed state, after a chain of commits without a gap
- * @property {Readonly<Record<string, Collection>>} content collections; '' has the fields
+ * @property {Readonly<Record<string, Collection>>} content collections, none of them empty; '' has the fields
  * @property {number | bigint | null} version null until a state is known
  * @property {Uint8Array | null} tag of the last commit; null if a commit is missing
  */
@@ -55,9 +55,12 @@ function commit(content, set, deleted = []) {
   for (const [key, value] of [...Object.entries(set), ...deleted.map((key) => [key])]) {
     if (key.startsWith('$')) continue;
     const slash = key.indexOf('/'); // the first: an id may have others
-    const items = (draft[key.slice(0, Math.max(slash, 0))] ??= new Map());
-    if (value === undefined) items.delete(key.slice(slash + 1));
-    else items.set(key.slice(slash + 1), value);
+    const name = key.slice(0, Math.max(slash, 0));
+    const items = (draft[name] ??= new Map());
+    if (value === undefined) {
+      items.delete(key.slice(slash + 1));
+      if (items.size === 0) delete draft[name];
+    } else items.set(key.slice(slash + 1), value);
   }
   return seal(draft, content);
 }
@@ -67,10 +70,8 @@ function commit(content, set, deleted = []) {
  * @param {Shape} shape @param {Replica['content']} content @returns {State}
  */
 export function withDefaults({ defaults, collections }, { '': fields = EMPTY, ...others }) {
-  const named = collections.map((name) => [name, EMPTY]);
-  const held = Object.entries(others).filter(([, { size }]) => size > 0);
-  const known = Object.fromEntries([...fields, ...named, ...held]);
-  return Object.freeze({ __proto__: null, ...freeze(defaults), ...known });
+  const known = Object.fromEntries([...fields, ...collections.map((name) => [name, EMPTY])]);
+  return Object.freeze({ __proto__: null, ...freeze(defaults), ...known, ...others });
 }
 
 /**

@@ -7,11 +7,12 @@ export function freeze(value) {
   return value;
 }
 
+const kindOf = (/** @type {any} */ value) => Object.prototype.toString.call(value);
+
 /** @param {any} one @param {any} other @returns {boolean} */
 export function equal(one, other) {
   if (Object.is(one, other)) return true;
-  const [kind, otherKind] = [one, other].map((value) => Object.prototype.toString.call(value));
-  if (typeof one !== 'object' || kind !== otherKind) return false;
+  if (typeof one !== 'object' || kindOf(one) !== kindOf(other)) return false;
   if (one instanceof Date) return Number(one) === Number(other);
   const keys = Object.keys(one);
   const { length } = Object.keys(other);
