@@ -2,7 +2,7 @@
 
 import { Connection } from './connection.js';
 import { decode, encode } from './msgpack.js';
-import { ACK, CALL, DONE, ERROR, RUN, RoomError, WRITE, checkedRoom } from './protocol.js';
+import { ACK, CALL, DONE, ERROR, ROOM_LETTERS, RUN, RoomError, WRITE, checked } from './protocol.js';
 import { Room } from './room.js';
 
 const ROOT = new URL('..', import.meta.url); // the application's, which may be below a path
@@ -39,8 +39,9 @@ export class Client extends Connection {
     if (!WebSocket || !(base || URL.canParse(url))) return; // a page that a server renders
     const address = new URL(String(url).replace(/^\/(?!\/)/, ''), base && ROOT);
     address.protocol = address.protocol.replace(/^http/, 'ws');
-    if (persist) this.#persist(`gospa:${address}`, () => this.connect(address, WebSocket));
-    else this.connect(address, WebSocket);
+    const start = () => this.connect(address, WebSocket);
+    if (persist) this.#takeOver(`gospa:${address}`).finally(start);
+    else start();
   }
 
   /**
@@ -61,7 +62,7 @@ export class Client extends Connection {
    * @param {string} name @param {import('./msgpack.js').Value} [details]
    */
   open(name, details) {
-    const known = this.#rooms.get(checkedRoom(name));
+    const known = this.#rooms.get(checked(name, ROOM_LETTERS));
     const room = known ?? new Room(name, this);
     if (!known || details !== undefined) room.enter(details);
     this.#rooms.set(name, room);
@@ -106,15 +107,11 @@ export class Client extends Connection {
     return [...this.#rooms.values()].flatMap((room) => room.pending);
   }
 
-  /** Take over what an earlier page kept, and then connect: nothing is sent that cannot be kept. */
-  async #persist(/** @type {string} */ key, /** @type {() => void} */ connect) {
-    try {
-      const { persist } = await import('./persistence.js');
-      const types = { CALL, WRITE, RUN };
-      await persist(this, { key, pending: () => this.#unanswered(), encode, decode, types });
-    } finally {
-      connect();
-    }
+  /** Take over what an earlier page kept. Until then nothing is sent, as it could not be kept. */
+  async #takeOver(/** @type {string} */ key) {
+    const { persist } = await import('./persistence.js');
+    const types = { CALL, WRITE, RUN };
+    await persist(this, { key, pending: () => this.#unanswered(), encode, decode, types });
   }
 }
 

@@ -8,17 +8,12 @@ import {
   ANOTHER, BYE, FOR_GOOD, HELLO, MISTAKE, NO_SESSION, OURS, OUTDATED, PING, PONG, SUBPROTOCOL,
   WELCOME, WITH_SESSION,
 } from './protocol.js';
+import { HASTE, PATIENCE, RECONNECT_FIRST, RECONNECT_LONGEST, SILENCE, STABLE } from './times.js';
 
-// Milliseconds
-const SILENCE = 15_000; // without a message, after which a PING is sent
-const PATIENCE = 10_000; // timeout of an answer
-const HASTE = 2_000; // the same while the browser reports that there is no network
-const STABLE = 5_000; // a connection that lasts this long resets the backoff
-/** @type {[number, number]} */
-const RECONNECT = [500, 8_000];
 const MISSES = 8; // connections to hosts of other releases, after which one of them may refuse
 
-const COOKIELESS = 'The browser keeps no cookie of this site, so a log-in has no effect.';
+const COOKIELESS = 'The browser keeps no cookie of this site (is HTTPS missing, or are cookies blocked?): '
+  + 'a log-in has no effect.';
 
 /** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized' | 'outdated'} Status */
 
@@ -40,6 +35,7 @@ export class Connection extends Emitter {
   member = null;
   /** @type {Readonly<{ id: string, user: string | null }> | null} whose connection it is */
   session = null;
+  /** @type {string | null} */ sessionId = null;
   /** The client id in HELLO: 16 bytes, each a character. */
   speaker = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
   /** @type {URL | undefined} */ #url;
@@ -58,10 +54,6 @@ export class Connection extends Emitter {
   #pinged = 0;
   #ahead = 0; // milliseconds by which the server's clock is ahead of this one
   #listening = new AbortController();
-
-  get sessionId() {
-    return this.session?.id ?? null;
-  }
 
   /** The time of the server's clock, in milliseconds. */
   now() {
@@ -95,14 +87,14 @@ export class Connection extends Emitter {
   connect(url, Socket) {
     this.#url = url;
     this.#Socket = this.#First = Socket;
-    const { document } = globalThis; // outside of pages there is none, and no events
-    /** @type {HTMLMetaElement | null | undefined} */
+    const { addEventListener, document } = globalThis; // outside of pages there are none
+    /** @type {any} */
     const meta = document?.querySelector('meta[name=gospa-release]');
     this.#release = meta?.content ?? null;
     const { signal } = this.#listening;
-    globalThis.addEventListener?.('online', () => this.#wake(), { signal });
+    addEventListener?.('online', () => this.#wake(), { signal });
     // There is no network, but the server may be on this very machine.
-    globalThis.addEventListener?.('offline', () => this.#ask(HASTE), { signal });
+    addEventListener?.('offline', () => this.#ask(HASTE), { signal });
     document?.addEventListener('visibilitychange', () => this.#wake(), { signal });
     this.reconnect();
   }
@@ -150,8 +142,9 @@ export class Connection extends Emitter {
       this.#asked = false;
       this.member = second;
       this.server = Object.freeze(third);
-      this.#ahead = (third.time ?? Date.now()) - Date.now();
+      this.#ahead = third.time - Date.now();
       this.session = Object.freeze(fourth);
+      this.sessionId = fourth.id;
       this.emit('welcome', this.server);
       if (socket !== this.#socket) return; // a listener has ended it
       this.#tell(this.#cookieless);
@@ -188,9 +181,9 @@ export class Connection extends Emitter {
     const now = performance.now();
     if (this.status === 'online' && now - this.#began > STABLE) this.#attempt = this.#missed = 0;
     if (code === ANOTHER) this.#missed += 1;
-    const wait = Math.max(0, this.#notBefore - now) + backoff(this.#attempt++, ...RECONNECT);
+    const wait = backoff(this.#attempt++, RECONNECT_FIRST, RECONNECT_LONGEST);
     this.#drop();
-    this.#schedule(wait, () => this.reconnect());
+    this.#schedule(Math.max(0, this.#notBefore - now) + wait, () => this.reconnect());
     this.#become('offline');
   }
 
@@ -198,7 +191,7 @@ export class Connection extends Emitter {
   async #begin() {
     this.#drop();
     if (this.#asked && !this.#cookieless) {
-      this.#cookieless = `${COOKIELESS}${globalThis.isSecureContext ? '' : ' Use HTTPS.'}`;
+      this.#cookieless = COOKIELESS;
       this.report(new Error(this.#cookieless));
     }
     if (this.#cookieless) return this.reconnect();
@@ -281,7 +274,8 @@ export class Connection extends Emitter {
   /** @param {Status} status @param {string} why */
   #become(status, why = '') {
     if (this.status === status) return;
-    Object.assign(this, { status, why });
+    this.status = status;
+    this.why = why;
     this.emit('status', status, why);
     if (this.#release && (status === 'online' || status === 'outdated')) this.#compareReleases();
   }

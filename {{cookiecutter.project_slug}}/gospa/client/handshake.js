@@ -1,6 +1,7 @@
 /** What a handshake that failed is followed by, over HTTP: a session, or the reason. */
 
-const PATIENCE = 10_000; // milliseconds
+import { PATIENCE } from './times.js';
+
 export const ACCEPTED = 204; // the status that a handshake would succeed with
 
 /** The status of a handshake, which browsers hide; 0 without an answer. @param {URL} url */

@@ -32,6 +32,8 @@ export const FOR_GOOD = 4500; // the first after which reconnecting would fail
 export const MISTAKE = 4501; // the last that means a client bug
 export const OUTDATED = 4504; // an old page
 
+export const ROOM_LETTERS = 512; // that the name of a room has at most
+
 export const SUBPROTOCOL = 'gospa.v1';
 export const WITH_SESSION = 'gospa.session'; // offered to begin a missing session over HTTP
 export const MEMBERS = '#members'; // suffix of the room that lists a room's members
@@ -43,9 +45,6 @@ export const MEMBERS = '#members'; // suffix of the room that lists a room's mem
  */
 export class RoomError extends Error {
   name = 'RoomError';
-  code = '';
-  /** @type {string | null} */ room = null;
-  /** @type {string | null} */ action = null;
 
   /**
    * @param {string} code @param {string} message @param {string | null} room
@@ -53,16 +52,13 @@ export class RoomError extends Error {
    */
   constructor(code, message, room, action = null) {
     super(message);
-    Object.assign(this, { code, room, action });
+    this.code = code;
+    this.room = room;
+    this.action = action;
   }
 }
 
-/** A valid name of a room. @param {string} name */
-export function checkedRoom(name) {
-  return checked(name, 512);
-}
-
-/** A valid name of an action, a command or an event. @param {string} name */
+/** A valid name, by default of an action, a command or an event. @param {string} name */
 export function checked(name, longest = 128) {
   if (typeof name === 'string' && name !== '' && [...name].length <= longest) return name;
   throw new RoomError('invalid', `a name has 1 to ${longest} letters`, null);

@@ -17,7 +17,6 @@ import { ACK, ERROR, RoomError, WRITE } from './protocol.js';
  * @property {(error: unknown) => void} reject
  */
 
-const MAX_PENDING = 500;
 const AGAIN = ['unavailable', 'busy']; // errors after which a request is sent again
 
 export class Requests {
@@ -39,12 +38,6 @@ export class Requests {
   /** Requests without an answer. */
   get pending() {
     return this.all.filter(({ version }) => version === null);
-  }
-
-  /** Refuse one more if there are too many. */
-  checkCapacity() {
-    if (this.all.length < MAX_PENDING) return;
-    throw new RoomError('overflow', 'too many changes are waiting to be sent', this.#room);
   }
 
   /**
@@ -75,8 +68,10 @@ export class Requests {
   add(client, message, { session, outcomeUnknown = false, signal }, joined) {
     const { stack = '' } = new Error();
     return new Promise((resolve, reject) => {
-      const made = { client, session, message, outcomeUnknown, stack, resolve, reject };
-      /** @type {Request} */ const request = { ...made, hidden: false, sentOver: null, version: null };
+      /** @type {Request} */ const request = {
+        client, session, message, outcomeUnknown, stack, resolve, reject,
+        hidden: false, sentOver: null, version: null,
+      };
       signal?.throwIfAborted();
       signal?.addEventListener('abort', () => {
         // What may have been applied is shown, and asked for, until that is known.

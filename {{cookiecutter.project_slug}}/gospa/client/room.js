@@ -1,6 +1,6 @@
 /** A joined room: its state, mutations and events. `gospa.d.ts` describes what is for pages. */
 
-import { Retry } from './backoff.js';
+import { backoff } from './backoff.js';
 import { newId } from './collection.js';
 import { Emitter } from './emitter.js';
 import { frame } from './frame.js';
@@ -10,6 +10,7 @@ import {
 } from './protocol.js';
 import { Requests } from './requests.js';
 import { keysOf } from './state.js';
+import { RETRY_FIRST, RETRY_LONGEST } from './times.js';
 import { View } from './view.js';
 
 /** @typedef {import('./msgpack.js').Value} Value */
@@ -18,20 +19,21 @@ import { View } from './view.js';
 /** @typedef {{ signal?: AbortSignal }} Waiting for an answer */
 
 const MAX_DETAILS = 1024; // bytes, the server's limit
+const MAX_PENDING = 500; // requests
 const LOST = ['unauthorized', 'kicked']; // errors after which a member may not see the state
 const NEVER_OF_JOIN = ['rate_limited', 'unlisted']; // errors that concern no membership
 
 /**
  * Emits the room's events, with the payload and the sender: `{ id, user, info }`, where `id` is a
  * `client.member` and the server vouches for `info`; null if the application sent the event. Emits
- * `$status` when `status` or `access` changes, with the new status and the error that caused it.
+ * `$status` when `status` or `access` changes, with the new status and the error that caused it, and
+ * `$state` when the state does.
  * @extends {Emitter<string>}
  */
 export class Room extends Emitter {
   #client;
   #view = new View();
   #requests;
-  #changes = new Emitter();
   /** @type {'read' | 'full' | null} what the server allows here; null until it is known */
   access = null;
   /** @type {Value | undefined} */ #details;
@@ -39,10 +41,8 @@ export class Room extends Emitter {
   /** @type {number | bigint | null} the version in the JOIN that has no answer */ #asked = null;
   /** @type {string | null} whose state it is */ #session = null;
   #newestId = '';
-  #retry = new Retry(() => {
-    if (this.#membership === 'joining') this.enter();
-    else this.#requests.send();
-  });
+  /** @type {ReturnType<typeof setTimeout> | undefined} to join, or send, once more */ #timer;
+  #attempt = 0;
   /** @type {Room | undefined} */ #members;
   holders = 0; // calls of `Client.room` without one of `leave`
 
@@ -70,7 +70,7 @@ export class Room extends Emitter {
   subscribe(listener) {
     if (this.#view.known) listener(this.state, keysOf(this.state));
     // Read when called: an earlier listener may have changed the state again.
-    return this.#changes.on('change', (keys) => listener(this.state, keys));
+    return this.on('$state', (keys) => listener(this.state, keys));
   }
 
   /**
@@ -156,7 +156,7 @@ export class Room extends Emitter {
     const given = details === undefined ? [] : [details];
     const join = this.#frame([JOIN, this.name, newest || null, tag, ...given]);
     // Requests of an old page are kept for the one that replaces it.
-    const ended = why && status !== 'outdated' && status !== 'online';
+    const ended = status === 'closed' || status === 'unauthorized';
     this.#halt(ended ? new RoomError(status, why, this.name) : 'joining');
     // The next JOINED answers the oldest JOIN that has no answer.
     const asked = this.#asked ?? newest ?? 0;
@@ -185,8 +185,8 @@ export class Room extends Emitter {
   /** @param {Request} request @param {any[]} message ACK, DONE or ERROR */
   answer(request, message) {
     const why = this.#membership instanceof RoomError ? this.#membership : null;
-    if (this.#requests.answer(request, message, why)) this.#retry.restart();
-    else this.#retry.later();
+    if (this.#requests.answer(request, message, why)) this.#attempt = 0;
+    else this.#retryLater();
   }
 
   /** A JOIN or an event was refused, or the access was lost. @param {RoomError} error */
@@ -195,7 +195,7 @@ export class Room extends Emitter {
     const joined = this.#membership === 'joined';
     const lost = LOST.includes(error.code);
     if (!joined) this.#asked = null;
-    if (error.code === 'unavailable') return joined || this.#retry.later(); // or it is of an event
+    if (error.code === 'unavailable') return joined || this.#retryLater(); // or it is of an event
     if (lost) this.#forget();
     if (!joined || lost) this.#halt(error);
     this.#client.report(error);
@@ -219,7 +219,7 @@ export class Room extends Emitter {
     this.access = access;
     this.#requests.include(this.#asked ?? 0);
     this.#asked = null;
-    this.#retry.restart();
+    this.#attempt = 0;
     if (!again) this.#requests.send();
     this.#show(this.#view.show(this.#requests), !known);
     if (news) this.emit('$status', this.status, null);
@@ -232,13 +232,26 @@ export class Room extends Emitter {
     this.#show(this.#view.clear());
   }
 
+  #retryLater() {
+    this.#timer ??= setTimeout(() => {
+      this.#stopRetry();
+      if (this.#membership === 'joining') this.enter();
+      else this.#requests.send();
+    }, backoff(this.#attempt++, RETRY_FIRST, RETRY_LONGEST));
+  }
+
+  #stopRetry() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
   /**
    * Stop being joined. After an error, the room is not joined again on this connection.
    * @param {'joining' | RoomError} membership
    */
   #halt(membership) {
     const before = this.status;
-    this.#retry.stop();
+    this.#stopRetry();
     this.#membership = membership;
     this.#requests.doubt();
     const error = membership instanceof RoomError ? membership : null;
@@ -265,14 +278,16 @@ export class Room extends Emitter {
    */
   #request(client, message, waiting) {
     if (this.#membership instanceof RoomError) throw this.#membership;
-    this.#requests.checkCapacity();
+    if (this.#requests.all.length >= MAX_PENDING) {
+      throw new RoomError('overflow', 'too many changes are waiting to be sent', this.name);
+    }
     const { sessionId: session } = this.#client;
     return this.add(client, decode(this.#frame(message)), { session, ...waiting });
   }
 
   /** @param {string[]} keys that changed @param {boolean} always emit, also without any */
   #show(keys = this.#view.show(this.#requests), always = false) {
-    if (always || keys.length > 0) this.#changes.emit('change', keys);
+    if (always || keys.length > 0) this.emit('$state', keys);
     this.#client.count();
   }
 
