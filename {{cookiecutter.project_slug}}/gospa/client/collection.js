@@ -60,9 +60,7 @@ class Items {
 
   /** @param {string} id */
   #entry(id) {
-    const leaf = this.leaves[leafOf(this.leaves, id)] ?? [];
-    const entry = leaf[upTo(leaf, id) - 1];
-    return entry?.[0] === id ? entry : undefined;
+    return this.leaves[leafOf(this.leaves, id)]?.find(([known]) => known === id);
   }
 }
 
@@ -96,8 +94,7 @@ export class Draft extends Items {
   #replace(id, ...entries) {
     const at = leafOf(this.leaves, id);
     const leaf = this.leaves[at] ?? [];
-    const held = Number(this.has(id));
-    const next = leaf.toSpliced(upTo(leaf, id) - held, held, ...entries);
+    const next = [...leaf.filter(([known]) => known !== id), ...entries].sort(byId);
     const half = next.length > LEAF ? LEAF / 2 : LEAF;
     const parts = [next.slice(0, half), next.slice(half)].filter(({ length }) => length > 0);
     this.leaves = this.leaves.toSpliced(at, 1, ...parts);
@@ -107,27 +104,21 @@ export class Draft extends Items {
 export const EMPTY = new Collection([]);
 
 /** The leaf that has an id, or would have it. @param {readonly Leaf[]} leaves @param {string} id */
-const leafOf = (leaves, id) => Math.max(0, count(leaves, (leaf) => leaf[0][0], id) - 1);
-
-/** How many entries have an id up to this one. @param {Leaf} leaf @param {string} id */
-const upTo = (leaf, id) => count(leaf, (entry) => entry[0], id);
-
-/**
- * @template T
- * @param {readonly T[]} list @param {(one: T) => string} idOf @param {string} id
- */
-function count(list, idOf, id) {
-  let [low, high] = [0, list.length];
-  while (low < high) {
+function leafOf(leaves, id) {
+  let [low, high] = [0, leaves.length];
+  while (high - low > 1) {
     const middle = (low + high) >> 1;
-    if (compareIds(idOf(list[middle]), id) > 0) high = middle;
-    else low = middle + 1;
+    if (byId(leaves[middle][0], [id]) > 0) high = middle;
+    else low = middle;
   }
   return low;
 }
 
-/** Compares by code points; `<` compares UTF-16 units. @param {string} one @param {string} other */
-export function compareIds(one, other) {
+/**
+ * Compare entries by the code points of their ids; `<` would compare UTF-16 units.
+ * @param {readonly [string, any?]} _ @param {readonly [string, any?]} _other
+ */
+function byId([one], [other]) {
   let at = 0; // where they differ, or one ends
   while (at < one.length && one[at] === other[at]) at += 1;
   return (one.codePointAt(at) ?? -1) - (other.codePointAt(at) ?? -1);
@@ -135,7 +126,7 @@ export function compareIds(one, other) {
 
 /** @param {Iterable<[string, any]>} entries in any order */
 export function leavesOf(entries) {
-  const ordered = [...entries].sort(([one], [other]) => compareIds(one, other));
+  const ordered = [...entries].sort(byId);
   const leaves = [];
   while (ordered.length > 0) leaves.push(ordered.splice(-LEAF / 2));
   return leaves.reverse();
