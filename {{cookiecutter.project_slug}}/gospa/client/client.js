@@ -110,8 +110,7 @@ export class Client extends Connection {
   /** Take over what an earlier page kept. Until then nothing is sent, as it could not be kept. */
   async #takeOver(/** @type {string} */ key) {
     const { persist } = await import('./persistence.js');
-    const types = { CALL, WRITE, RUN };
-    await persist(this, { key, pending: () => this.#unanswered(), encode, decode, types });
+    await persist(this, key, () => this.#unanswered(), { decode, encode, CALL, RUN, WRITE });
   }
 }
 

@@ -11,16 +11,20 @@
 const KEPT_FOR = 12 * 3_600_000;
 
 /**
- * @typedef {object} Kept the client's part
- * @property {string} key the beginning of the names in localStorage
- * @property {() => import('./requests.js').Request[]} pending
- * @property {typeof import('./msgpack.js').encode} encode
+ * @typedef {object} Imported since what is loaded on demand has no imports of its own
  * @property {typeof import('./msgpack.js').decode} decode
- * @property {{ CALL: number, WRITE: number, RUN: number }} types of messages
+ * @property {typeof import('./msgpack.js').encode} encode
+ * @property {number} CALL
+ * @property {number} RUN
+ * @property {number} WRITE
  */
 
-/** @param {import('./client.js').Client} client @param {Kept} kept */
-export async function persist(client, { key, pending, encode, decode, types }) {
+/**
+ * @param {import('./client.js').Client} client
+ * @param {string} key the beginning of the names in localStorage
+ * @param {() => import('./requests.js').Request[]} pending @param {Imported} imported
+ */
+export async function persist(client, key, pending, { decode, encode, ...types }) {
   const own = `${key} ${btoa(client.identity)}`;
   /** @type {LockManager | undefined} */ const locks = navigator.locks; // only with HTTPS
   const keep = () => {
@@ -103,7 +107,7 @@ function forget(name) {
 
 /**
  * Whether it is what a page of this release keeps; the server would refuse another for good, and end
- * the connection. @param {any} kept @param {Kept['types']} types
+ * the connection. @param {any} kept @param {Pick<Imported, 'CALL' | 'RUN' | 'WRITE'>} types
  */
 function isRequest(kept, { CALL, WRITE, RUN }) {
   const [maker, session, message] = Array.isArray(kept) ? kept : [];
