@@ -15,8 +15,9 @@ from tests.baking import APP
 # each commit is the state, whether a SNAPSHOT of the same keys gives the same, the keys that were
 # said to have changed, and whether all other items and collections are the same objects.
 REPLAY = """async (text) => {
-  const { UNKNOWN, NOTHING, adopt, applyMessage, update, withDefaults } = await import('/state.js');
+  const { NOTHING, adopt, changesBy, update, withDefaults } = await import('/state.js');
   const { Collection } = await import('/collection.js');
+  const unknown = { content: NOTHING, version: null, tag: null };
   const plain = (value) => JSON.parse(JSON.stringify(value));
   const entries = (state) => Object.entries(state).map(([key, value]) => {
     return value instanceof Collection ? [key, [...value]] : [key, value];
@@ -31,12 +32,12 @@ REPLAY = """async (text) => {
     });
   });
   return JSON.parse(text).map((commits) => {
-    let replica = applyMessage(UNKNOWN, [0, 'a', 0, Uint8Array.of(0), {}]);
+    let replica = changesBy(unknown, [0, 'a', 0, Uint8Array.of(0), {}]);
     let state = update(NOTHING, shown(replica))[0];
     return commits.map(([set, deleted, all], version) => {
       const tags = [Uint8Array.of(version), Uint8Array.of(version + 1)];
-      replica = applyMessage(replica, [1, 'a', version, ...tags, plain(set), deleted]);
-      const whole = applyMessage(UNKNOWN, [0, 'a', version, tags[1], plain(all)]);
+      replica = changesBy(replica, [1, 'a', version, ...tags, plain(set), deleted]);
+      const whole = changesBy(unknown, [0, 'a', version, tags[1], plain(all)]);
       const before = state;
       const [after, changed] = update(before, shown(replica));
       const equal = JSON.stringify(entries(shown(whole))) === JSON.stringify(entries(after));

@@ -2,18 +2,17 @@
 
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
-import { ACCEPTED, beginSession, statusOf } from './handshake.js';
+import { beginSession, statusOf } from './handshake.js';
 import { decode, encode } from './msgpack.js';
 import {
-  ANOTHER, BYE, FOR_GOOD, HELLO, MISTAKE, NO_SESSION, OURS, OUTDATED, PING, PONG, SUBPROTOCOL,
+  ACCEPTED, ANOTHER, BYE, FOR_GOOD, HELLO, MISTAKE, NO_SESSION, OURS, OUTDATED, PING, PONG, SUBPROTOCOL,
   WELCOME, WITH_SESSION,
 } from './protocol.js';
 import { HASTE, PATIENCE, RECONNECT_FIRST, RECONNECT_LONGEST, SILENCE, STABLE } from './times.js';
 
 const MISSES = 8; // connections to hosts of other releases, after which one of them may refuse
 
-const COOKIELESS = 'The browser keeps no cookie of this site (is HTTPS missing, or are cookies blocked?): '
-  + 'a log-in has no effect.';
+const COOKIELESS = 'The browser keeps no cookie of this site: use HTTPS, or allow cookies, to log in.';
 
 /** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized' | 'outdated'} Status */
 

@@ -2,8 +2,6 @@
 
 import { PATIENCE } from './times.js';
 
-export const ACCEPTED = 204; // the status that a handshake would succeed with
-
 /** The status of a handshake, which browsers hide; 0 without an answer. @param {URL} url */
 export function statusOf(url) {
   const signal = AbortSignal.timeout(PATIENCE);

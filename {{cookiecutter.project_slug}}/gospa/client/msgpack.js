@@ -84,12 +84,11 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
   function number(value) {
     const float = typeof value === 'number' && !Number.isSafeInteger(value);
     if (float || Object.is(value, -0)) put(FLOAT64, value, FLOAT64);
-    else if (value >= 0 && value < 2 ** 32) head(0, 128, UINT32, Number(value));
-    else if (value >= -32 && value < 0) bytes.push(Number(value));
-    else if (value >= -(2 ** 63) && value < 2 ** 64) {
-      const first = value < 0 ? INT64 : UINT64;
-      put(first, BigInt(value), first);
-    } else refuse(value);
+    else if (value < -(2 ** 63) || value >= 2 ** 64) refuse(value);
+    else if (value < -32) put(INT64, BigInt(value), INT64);
+    else if (value < 128) bytes.push(Number(value)); // as a byte also if it is negative
+    else if (value < 2 ** 32) put(UINT32, Number(value), UINT32);
+    else put(UINT64, BigInt(value), UINT64);
   }
 
   /** @param {string} value */
@@ -117,13 +116,13 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
   }
 
   /**
-   * How a value begins: its length, or a number itself, in the bits of the byte `fixed`, if it is
-   * below a limit; else as 32 bits after the byte `first`.
-   * @param {number} fixed @param {number} below @param {number} first @param {number} number
+   * How a value begins: its length in the bits of the byte `fixed`, if it is below a limit; else as
+   * 32 bits after the byte `first`.
+   * @param {number} fixed @param {number} below @param {number} first @param {number} length
    */
-  function head(fixed, below, first, number) {
-    if (number < below) bytes.push(fixed | number);
-    else put(UINT32, number, first);
+  function head(fixed, below, first, length) {
+    if (length < below) bytes.push(fixed | length);
+    else put(UINT32, length, first);
   }
 
   /** @param {number} kind by its first byte @param {number | bigint} value @param {number[]} before */

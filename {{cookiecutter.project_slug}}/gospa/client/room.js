@@ -37,7 +37,8 @@ export class Room extends Emitter {
   /** @type {'read' | 'full' | null} what the server allows here; null until it is known */
   access = null;
   /** @type {Value | undefined} */ #details;
-  /** @type {'joining' | 'joined' | RoomError} */ #membership = 'joining';
+  status = 'joining'; // or 'joined', or the code of
+  /** @type {RoomError | null} */ #error = null;
   /** @type {number | bigint | null} the version in the JOIN that has no answer */ #asked = null;
   /** @type {string | null} whose state it is */ #session = null;
   #newestId = '';
@@ -56,10 +57,6 @@ export class Room extends Emitter {
 
   get state() {
     return this.#view.state;
-  }
-
-  get status() {
-    return this.#membership instanceof RoomError ? this.#membership.code : this.#membership;
   }
 
   get pending() {
@@ -122,7 +119,7 @@ export class Room extends Emitter {
   /** @param {string} event @param {Value} [payload] */
   send(event, payload = null) {
     const bytes = this.#frame([SEND, this.name, checked(event), payload]);
-    return this.#membership === 'joined' && this.#client.send(bytes);
+    return this.status === 'joined' && this.#client.send(bytes);
   }
 
   /** @param {Value} [details] */
@@ -150,14 +147,14 @@ export class Room extends Emitter {
     const { sessionId, status, why } = this.#client;
     if (sessionId !== this.#session || status === 'unauthorized') this.#forget();
     this.#session = sessionId;
-    const { version, tag } = this.#view.replica;
+    const { version, tag } = this.#view;
     const { acknowledged } = this.#requests;
     const newest = acknowledged > (version ?? 0) ? acknowledged : version;
     const given = details === undefined ? [] : [details];
     const join = this.#frame([JOIN, this.name, newest || null, tag, ...given]);
     // Requests of an old page are kept for the one that replaces it.
     const ended = status === 'closed' || status === 'unauthorized';
-    this.#halt(ended ? new RoomError(status, why, this.name) : 'joining');
+    this.#halt(ended ? new RoomError(status, why, this.name) : null);
     // The next JOINED answers the oldest JOIN that has no answer.
     const asked = this.#asked ?? newest ?? 0;
     this.#asked = this.#client.send(join) ? asked : null;
@@ -168,12 +165,12 @@ export class Room extends Emitter {
   receive(message) {
     const [type, , event, payload, sender] = message;
     if (type === EVENT) return void this.emit(event, payload, sender);
-    const { tag } = this.#view.replica;
+    const { tag } = this.#view;
     this.#view.apply(message);
-    if (this.#view.replica.tag === null) {
+    if (this.#view.tag === null) {
       if (tag !== null) this.enter(); // for a snapshot; keep showing the old state
     } else if (type === JOINED) this.#join(message);
-    else if (this.#membership === 'joined') {
+    else if (this.status === 'joined') {
       // JOIN asks whether a snapshot is only late, or the store lost what was acknowledged.
       const isState = type === SNAPSHOT; // the worker loaded the room again
       if (isState) this.#requests.doubt();
@@ -184,15 +181,14 @@ export class Room extends Emitter {
 
   /** @param {Request} request @param {any[]} message ACK, DONE or ERROR */
   answer(request, message) {
-    const why = this.#membership instanceof RoomError ? this.#membership : null;
-    if (this.#requests.answer(request, message, why)) this.#attempt = 0;
+    if (this.#requests.answer(request, message, this.#error)) this.#attempt = 0;
     else this.#retryLater();
   }
 
   /** A JOIN or an event was refused, or the access was lost. @param {RoomError} error */
   refuse(error) {
     if (NEVER_OF_JOIN.includes(error.code)) return this.#client.report(error);
-    const joined = this.#membership === 'joined';
+    const joined = this.status === 'joined';
     const lost = LOST.includes(error.code);
     if (!joined) this.#asked = null;
     if (error.code === 'unavailable') return joined || this.#retryLater(); // or it is of an event
@@ -206,16 +202,17 @@ export class Room extends Emitter {
    * @param {Parameters<Requests['add']>[2]} made
    */
   add(client, message, made) {
-    return this.#requests.add(client, message, made, this.#membership === 'joined');
+    return this.#requests.add(client, message, made, this.status === 'joined');
   }
 
   /** @param {any[]} message JOINED, which comes again when the access changes */
   #join([, , , , defaults, collections, access]) {
-    const again = this.#membership === 'joined';
+    const again = this.status === 'joined';
     const { known } = this.#view;
     const news = !again || access !== this.access;
-    this.#view.complete(defaults, collections);
-    this.#membership = 'joined';
+    this.#view.shape = { defaults, collections };
+    this.status = 'joined';
+    this.#error = null;
     this.access = access;
     this.#requests.include(this.#asked ?? 0);
     this.#asked = null;
@@ -235,7 +232,7 @@ export class Room extends Emitter {
   #retryLater() {
     this.#timer ??= setTimeout(() => {
       this.#stopRetry();
-      if (this.#membership === 'joining') this.enter();
+      if (this.status === 'joining') this.enter();
       else this.#requests.send();
     }, backoff(this.#attempt++, RETRY_FIRST, RETRY_LONGEST));
   }
@@ -247,14 +244,14 @@ export class Room extends Emitter {
 
   /**
    * Stop being joined. After an error, the room is not joined again on this connection.
-   * @param {'joining' | RoomError} membership
+   * @param {RoomError | null} error
    */
-  #halt(membership) {
+  #halt(error) {
     const before = this.status;
     this.#stopRetry();
-    this.#membership = membership;
+    this.#error = error;
+    this.status = error?.code ?? 'joining';
     this.#requests.doubt();
-    const error = membership instanceof RoomError ? membership : null;
     if (error) {
       this.access = null;
       this.#requests.refuse(error, LOST.includes(error.code));
@@ -277,7 +274,7 @@ export class Room extends Emitter {
    * @returns {Promise<any>}
    */
   #request(client, message, waiting) {
-    if (this.#membership instanceof RoomError) throw this.#membership;
+    if (this.#error) throw this.#error;
     if (this.#requests.all.length >= MAX_PENDING) {
       throw new RoomError('overflow', 'too many changes are waiting to be sent', this.name);
     }

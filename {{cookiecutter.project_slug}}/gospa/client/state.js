@@ -25,21 +25,16 @@ import { freeze } from './values.js';
 /** @type {State} */
 export const NOTHING = Object.freeze(Object.create(null));
 
-/** @type {Replica} */
-export const UNKNOWN = { content: NOTHING, version: null, tag: null };
-
 /**
- * The replica after a message. If a commit is missing, it has no tag until the next SNAPSHOT.
- * @param {Replica} replica @param {any[]} message @returns {Replica}
+ * What a message changes in a replica. If a commit is missing, it has no tag until the next SNAPSHOT.
+ * @param {Replica} replica @param {any[]} message @returns {Partial<Replica>}
  */
-export function applyMessage(replica, [type, , version, first, second, set, deleted]) {
-  const { content, tag } = replica;
-  const broken = { ...replica, tag: null };
+export function changesBy({ content, tag }, [type, , version, first, second, set, deleted]) {
   if (type === SNAPSHOT) return { content: commit(NOTHING, second), version, tag: first };
-  if (type === JOINED) return same(tag, first) ? replica : broken;
-  if (type !== PATCH || same(tag, second)) return replica;
-  if (!same(tag, first)) return broken;
-  return { content: commit(content, set, deleted), version, tag: second };
+  const follows = same(tag, first);
+  if (type === PATCH && follows) return { content: commit(content, set, deleted), version, tag: second };
+  const isMissing = type === PATCH ? !same(tag, second) : type === JOINED && !follows;
+  return isMissing ? { tag: null } : {};
 }
 
 /** @param {Uint8Array | null} one @param {Uint8Array | null} other */

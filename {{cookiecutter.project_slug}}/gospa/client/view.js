@@ -1,29 +1,28 @@
 /** What a room shows: its confirmed state, with the effects of the mutations that are pending. */
 
-import { NOTHING, UNKNOWN, adopt, applyMessage, rebase, update, withDefaults } from './state.js';
+import { NOTHING, adopt, changesBy, rebase, update, withDefaults } from './state.js';
 
+/** @typedef {import('./state.js').Replica} Replica */
 /** @typedef {import('./state.js').State} State */
 
+/** @implements {Replica} */
 export class View {
   state = NOTHING;
-  replica = UNKNOWN;
+  /** @type {Replica['content']} */ content = NOTHING;
+  /** @type {Replica['version']} */ version = null;
+  /** @type {Replica['tag']} */ tag = null;
   /** @type {Record<string, import('./state.js').Optimistic>} by action */
   optimistic = Object.create(null);
-  /** @type {import('./state.js').Shape | null} null until the room is joined */ #shape = null;
+  /** @type {import('./state.js').Shape | null} from JOINED; null until then */ shape = null;
   /** @type {State | null} the state without the effects of mutations */ #base = null;
 
   get known() {
-    return this.#shape !== null && this.replica.version !== null;
+    return this.shape !== null && this.version !== null;
   }
 
   /** @param {any[]} message */
   apply(message) {
-    this.replica = applyMessage(this.replica, message);
-  }
-
-  /** @param {State} defaults @param {string[]} collections from JOINED */
-  complete(defaults, collections) {
-    this.#shape = { defaults, collections };
+    Object.assign(this, changesBy(this, message));
   }
 
   /**
@@ -33,23 +32,21 @@ export class View {
    * @returns {string[]} the keys whose values changed
    */
   show(requests) {
-    const { content, version } = this.replica;
-    const shape = this.#shape;
+    const { content, version, shape } = this;
     if (!shape || version === null) return [];
     if (!this.#base || !requests.inDoubt(version)) {
       this.#base = withDefaults(shape, content);
       requests.settle(version);
     }
     const changed = this.#set(rebase(this.#base, shape.defaults, requests.effects, this.optimistic));
-    if (requests.all.length === 0) this.replica = { ...this.replica, content: adopt(content, this.state) };
+    if (requests.all.length === 0) this.content = adopt(content, this.state);
     return changed;
   }
 
   /** Forget the state. @returns {string[]} the keys that it had */
   clear() {
-    this.replica = UNKNOWN;
-    this.#shape = null;
-    this.#base = null;
+    this.content = NOTHING;
+    this.version = this.tag = this.shape = this.#base = null;
     return this.#set(NOTHING);
   }
 
