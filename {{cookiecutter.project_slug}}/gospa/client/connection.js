@@ -12,7 +12,8 @@ import { HASTE, PATIENCE, RECONNECT_FIRST, RECONNECT_LONGEST, SILENCE, STABLE } 
 
 const MISSES = 8; // connections to hosts of other releases, after which one of them may refuse
 
-const COOKIELESS = 'The browser keeps no cookie of this site: use HTTPS, or allow cookies, to log in.';
+
+const diagnosis = () => import('./diagnosis.js');
 
 /** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized' | 'outdated'} Status */
 
@@ -43,7 +44,7 @@ export class Connection extends Emitter {
   /** @type {any} */ #socket;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #asked = false; // for a session over HTTP, so that the cookie should have come by now
-  #cookieless = ''; // what there is to say if the browser refuses the cookie
+  #cookieless = false; // whether the browser refuses the cookie
   #attempt = 0;
   #heard = false; // whether this socket brought a message
   /** @type {string | null} */ #release = null; // the page's
@@ -146,7 +147,7 @@ export class Connection extends Emitter {
       this.sessionId = fourth.id;
       this.emit('welcome', this.server);
       if (socket !== this.#socket) return; // a listener has ended it
-      this.#tell(this.#cookieless);
+      if (!this.#cookieless) this.#tell('');
       this.#become('online', this.#Socket.why);
     }
   }
@@ -189,10 +190,7 @@ export class Connection extends Emitter {
   /** Begin a session over HTTP, since browsers may ignore a cookie that comes with a handshake. */
   async #begin() {
     this.#drop();
-    if (this.#asked && !this.#cookieless) {
-      this.#cookieless = COOKIELESS;
-      this.report(new Error(this.#cookieless));
-    }
+    this.#cookieless ||= this.#asked;
     if (this.#cookieless) return this.reconnect();
     this.#asked = true;
     this.#schedule(2 * PATIENCE, () => this.#lose());
@@ -209,14 +207,12 @@ export class Connection extends Emitter {
    */
   async #diagnose(attempt) {
     const status = await statusOf(/** @type {URL} */ (this.#url));
-    const isBlocked = status === ACCEPTED;
-    if (isBlocked && attempt < 1) return;
-    const stream = isBlocked ? await import('./stream.js') : null;
-    const refused = status
-      ? `The server refuses connections just now (${status}).` : 'The server cannot be reached.';
-    if (this.status !== 'online' && !this.why) this.#tell(stream?.BLOCKED ?? refused);
+    const { trouble, StreamSocket } = await diagnosis().then(({ diagnose }) => {
+      return diagnose(status, attempt > 0);
+    }, () => ({ trouble: 'The server cannot be reached.', StreamSocket: null }));
+    if (trouble && this.status !== 'online' && !this.why) this.#tell(trouble);
     // Programs have a WebSocket that may send what `fetch` does not, such as a token.
-    if (stream && globalThis.location && !this.#heard && !this.#Socket.why) this.#use(stream.StreamSocket);
+    if (StreamSocket && globalThis.location && !this.#heard && !this.#Socket.why) this.#use(StreamSocket);
   }
 
   /** Connect with another class. @param {any} Socket */
@@ -259,9 +255,11 @@ export class Connection extends Emitter {
     this.#schedule(patience, () => this.#lose());
   }
 
-  async #compareReleases() {
-    const { compareReleases } = await import('./release.js');
-    compareReleases(this, /** @type {string} */ (this.#release));
+  /** Tell what is wrong although the server answers. */
+  async #review() {
+    const { compareReleases, tellCookieless } = await diagnosis();
+    if (this.#cookieless) tellCookieless(this);
+    if (this.#release) compareReleases(this, this.#release);
   }
 
   /** Set the only timer. @param {number} delay @param {() => void} then */
@@ -276,6 +274,6 @@ export class Connection extends Emitter {
     this.status = status;
     this.why = why;
     this.emit('status', status, why);
-    if (this.#release && (status === 'online' || status === 'outdated')) this.#compareReleases();
+    if (status === 'online' || status === 'outdated') this.#review();
   }
 }

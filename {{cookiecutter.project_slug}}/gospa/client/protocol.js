@@ -32,7 +32,7 @@ export const FOR_GOOD = 4500; // the first after which reconnecting would fail
 export const MISTAKE = 4501; // the last that means a client bug
 export const OUTDATED = 4504; // an old page
 
-export const ACCEPTED = 204; // the answer over HTTP if a handshake would succeed
+export const ACCEPTED = 204; // the status over HTTP if a handshake would succeed
 
 export const ROOM_LETTERS = 512; // that the name of a room has at most
 

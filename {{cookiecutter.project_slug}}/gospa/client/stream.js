@@ -15,7 +15,7 @@ const BATCH = 24_000; // bytes in a request, unless a message alone is larger
 const MOST = 1_000; // messages in a request
 // With HTTP/1.1 a browser has six connections to a server, for all tabs. Requests need some of them.
 const PLACES = 4;
-export const BLOCKED = 'The server answers, but something on the way blocks WebSockets.';
+const BLOCKED = 'The server answers, but something on the way blocks WebSockets.';
 const ABNORMAL = 1006; // the code of a connection that ended without one
 const FINAL = [400, 403, 404, 405, 413]; // statuses that a repeated request would get again
 

@@ -1,0 +1,62 @@
+/**
+ * What is the matter with a connection: why a handshake failed, that the browser keeps no cookie,
+ * that the server has another release than the page. Loaded on demand: once connected, so that the
+ * module is there when the server is not, or when the first handshake failed.
+ */
+
+/** @typedef {import('./connection.js').Connection<any>} Connection */
+
+const INTERVAL = 30_000; // milliseconds between two `release` events in a tab, also over reloads
+const TOLD = 'gospa:release'; // in sessionStorage: when `release` was emitted
+const ACCEPTED = 204; // the status over HTTP if a handshake would succeed
+const COOKIELESS = 'The browser keeps no cookie of this site: a log-in has no effect here, and each '
+  + 'connection is that of a new visitor.';
+
+/** @type {WeakMap<Connection, ReturnType<typeof setTimeout>>} */ const timers = new WeakMap();
+/** @type {WeakSet<Connection>} that emitted it as an error */ const cookieless = new WeakSet();
+
+/**
+ * Why a handshake failed; if WebSockets are blocked, also the class to go on with.
+ * @param {number} status that it would be answered with, 0 without an answer
+ * @param {boolean} again whether another failed before it
+ * @returns {Promise<{ trouble?: string, StreamSocket?: any }>}
+ */
+export async function diagnose(status, again) {
+  if (!status) return { trouble: 'The server cannot be reached.' };
+  if (status !== ACCEPTED) return { trouble: `The server refuses connections just now (${status}).` };
+  if (!again) return {};
+  const trouble = 'The server answers, but something on the way blocks WebSockets.';
+  const stream = await import('./stream.js').catch(() => null);
+  return { trouble, StreamSocket: stream?.StreamSocket };
+}
+
+/** @param {Connection} connection with which each begins a new session */
+export function tellCookieless(connection) {
+  const trouble = `${COOKIELESS}${globalThis.isSecureContext ? '' : ' Use HTTPS.'}`;
+  if (connection.status !== 'online' || connection.trouble === trouble) return;
+  connection.trouble = trouble;
+  connection.emit('trouble', trouble);
+  if (!cookieless.has(connection)) connection.report(new Error(trouble));
+  cookieless.add(connection);
+}
+
+/**
+ * Emit `release` when the releases differ. In a rolling deploy a reload may get the same page again,
+ * so it comes at most once in a while, and again as long as they differ.
+ * @param {Connection} connection @param {string} page its release
+ */
+export function compareReleases(connection, page) {
+  clearTimeout(timers.get(connection));
+  const { status, server } = connection;
+  const release = server?.release;
+  const differs = status === 'online' && release && release !== page;
+  if (!differs && status !== 'outdated') return;
+  let wait = INTERVAL;
+  try {
+    const before = Date.now() - Number(sessionStorage.getItem(TOLD));
+    wait = before < 0 || before > INTERVAL ? 0 : INTERVAL - before;
+    if (!wait) sessionStorage.setItem(TOLD, String(Date.now()));
+  } catch { /* forbidden: never at once, as it may be a reload */ }
+  if (!wait) connection.emit('release', release);
+  timers.set(connection, setTimeout(compareReleases, wait || INTERVAL, connection, page));
+}
