@@ -81,7 +81,8 @@ def test_a_page_asks_for_all_its_scripts_at_once(visitor: BrowserContext) -> Non
     expect_online(page)
     urls = [each.request.url for each in asked]
     assert len(urls) == len(set(urls))
-    assert not any("persistence" in url for url in urls[:6])
+    on_demand = ("persistence", "diagnosis")
+    assert not any(name in url for url in urls[:6] for name in on_demand)
     assert all("?v=" in url for url in urls)
 
 
@@ -200,6 +201,17 @@ def test_a_first_visitor_learns_why_there_is_no_connection(
     expect(page.locator("#strip-text")).to_contain_text(text)
     expect(page.locator("#strip-text")).to_contain_text("Trying again")
     expect(page.locator("#status")).to_have_text("offline")
+
+
+def test_a_page_whose_server_is_gone_learns_it_without_a_further_module(
+    visitor: BrowserContext,
+) -> None:
+    page = visitor.new_page()
+    page.add_init_script(NO_SOCKETS)
+    for gone in ("**/ws", re.compile(r"/diagnosis\.js")):
+        page.route(gone, lambda route: route.abort("connectionrefused"))
+    page.goto("/#gone")
+    expect(page.locator("#strip-text")).to_contain_text("cannot be reached")
 
 
 def test_a_tab_learns_of_a_release_and_is_loaded_again(visitor: BrowserContext) -> None:

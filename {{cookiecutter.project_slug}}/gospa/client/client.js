@@ -2,7 +2,7 @@
 
 import { Connection } from './connection.js';
 import { decode, encode } from './msgpack.js';
-import { ACK, CALL, DONE, ERROR, ROOM_LETTERS, RUN, RoomError, WRITE, checked } from './protocol.js';
+import { ACK, CALL, DONE, ERROR, MAX_ROOM, RUN, RoomError, WRITE, checked } from './protocol.js';
 import { Room } from './room.js';
 
 const ROOT = new URL('..', import.meta.url); // the application's, which may be below a path
@@ -62,7 +62,7 @@ export class Client extends Connection {
    * @param {string} name @param {import('./msgpack.js').Value} [details]
    */
   open(name, details) {
-    const known = this.#rooms.get(checked(name, ROOM_LETTERS));
+    const known = this.#rooms.get(checked(name, MAX_ROOM));
     const room = known ?? new Room(name, this);
     if (!known || details !== undefined) room.enter(details);
     this.#rooms.set(name, room);

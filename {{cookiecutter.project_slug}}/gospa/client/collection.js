@@ -97,7 +97,7 @@ export class Draft extends Items {
     const next = [...leaf.filter(([known]) => known !== id), ...entries].sort(byId);
     const half = next.length > LEAF ? LEAF / 2 : LEAF;
     const parts = [next.slice(0, half), next.slice(half)].filter(({ length }) => length > 0);
-    this.leaves = this.leaves.toSpliced(at, 1, ...parts);
+    this.leaves = [...this.leaves.slice(0, at), ...parts, ...this.leaves.slice(at + 1)];
   }
 }
 

@@ -12,7 +12,6 @@ import { HASTE, PATIENCE, RECONNECT_FIRST, RECONNECT_LONGEST, SILENCE, STABLE } 
 
 const MISSES = 8; // connections to hosts of other releases, after which one of them may refuse
 
-
 const diagnosis = () => import('./diagnosis.js');
 
 /** @typedef {'connecting' | 'online' | 'offline' | 'closed' | 'unauthorized' | 'outdated'} Status */

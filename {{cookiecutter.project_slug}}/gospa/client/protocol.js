@@ -34,7 +34,7 @@ export const OUTDATED = 4504; // an old page
 
 export const ACCEPTED = 204; // the status over HTTP if a handshake would succeed
 
-export const ROOM_LETTERS = 512; // that the name of a room has at most
+export const MAX_ROOM = 512; // characters of a room's name
 
 export const SUBPROTOCOL = 'gospa.v1';
 export const WITH_SESSION = 'gospa.session'; // offered to begin a missing session over HTTP

@@ -214,6 +214,8 @@ def test_the_bundle_has_every_module_of_the_browser_client() -> None:
     modules = {path.stem for path in static.ENGINE.glob("*.js") if path.name not in apart}
     assert set(re.findall(r"^const \$(\w+) = ", text, re.MULTILINE)) == modules
     assert not re.search(r"^\s*import\b(?!\()|/\*\*", text, re.MULTILINE)
+    for name in on_demand:  # would load a module that the bundle has
+        assert not re.search(r"^import\b", (static.ENGINE / name).read_text(), re.MULTILINE)
 
 
 def test_imports_in_a_circle_end() -> None:
