@@ -1,4 +1,6 @@
 /** Full jitter: a wait of anything up to a bound that doubles with each attempt, from 0 on. */
 
 /** @param {number} attempt @param {number} first bound @param {number} longest in milliseconds */
-export const backoff = (attempt, first, longest) => Math.random() * Math.min(longest, first * 2 ** attempt);
+export function backoff(attempt, first, longest) {
+  return Math.random() * Math.min(longest, first * 2 ** attempt);
+}

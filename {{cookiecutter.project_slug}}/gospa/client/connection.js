@@ -211,7 +211,8 @@ export class Connection extends Emitter {
     }, () => ({ trouble: 'The server cannot be reached.', StreamSocket: null }));
     if (trouble && this.status !== 'online' && !this.why) this.#tell(trouble);
     // Programs have a WebSocket that may send what `fetch` does not, such as a token.
-    if (StreamSocket && globalThis.location && !this.#heard && !this.#Socket.why) this.#use(StreamSocket);
+    const isPage = globalThis.location;
+    if (StreamSocket && isPage && !this.#heard && !this.#Socket.why) this.#use(StreamSocket);
   }
 
   /** Connect with another class. @param {any} Socket */

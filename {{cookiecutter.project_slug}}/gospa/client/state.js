@@ -9,7 +9,8 @@ import { freeze } from './values.js';
 
 /**
  * @typedef {object} Replica the confirmed state, after a chain of commits without a gap
- * @property {Readonly<Record<string, Collection>>} content collections, none of them empty; '' has the fields
+ * @property {Readonly<Record<string, Collection>>} content collections, none
+ *   of them empty; '' has the fields
  * @property {number | bigint | null} version null until a state is known
  * @property {Uint8Array | null} tag of the last commit; null if a commit is missing
  */
