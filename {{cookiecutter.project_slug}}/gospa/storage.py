@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from gospa.rates import Visitor
+
 
 class Storage(Protocol):
     """Bytes with a time to live, in seconds. Every method raises StoreError if it fails."""
@@ -14,11 +16,18 @@ class Storage(Protocol):
         """Store a value; without `ttl` it stays until it is deleted."""
 
     async def replace(
-        self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None
+        self,
+        key: str,
+        old: bytes | None,
+        new: bytes,
+        *,
+        ttl: float | None = None,
+        visitor: Visitor | None = None,
     ) -> bool:
         """Compare-and-set: store `new` if the value is `old` (None: if there is none).
 
-        Returns whether it was stored.
+        Returns whether it was stored. `visitor` is whose value it is, for a storage that limits
+        the share of each visitor; without one, it stays that of whoever had it.
         """
 
     async def delete(self, key: str) -> bool:
@@ -42,9 +51,15 @@ class Prefixed:
         await self._storage.set(self._prefix + key, value, ttl=ttl)
 
     async def replace(
-        self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None
+        self,
+        key: str,
+        old: bytes | None,
+        new: bytes,
+        *,
+        ttl: float | None = None,
+        visitor: Visitor | None = None,
     ) -> bool:
-        return await self._storage.replace(self._prefix + key, old, new, ttl=ttl)
+        return await self._storage.replace(self._prefix + key, old, new, ttl=ttl, visitor=visitor)
 
     async def delete(self, key: str) -> bool:
         return await self._storage.delete(self._prefix + key)

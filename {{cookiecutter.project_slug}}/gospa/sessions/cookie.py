@@ -13,8 +13,9 @@ from gospa.errors import RateLimited, StoreError
 from gospa.rates import network_of
 from gospa.sessions.attributes import deletions, is_plain, name_of, set_cookie
 from gospa.sessions.bearer import bearer_token, refusal
+from gospa.sessions.record import Due, SessionRecord
 from gospa.sessions.session import Session, normalized
-from gospa.sessions.store import Due, SessionRecord, SessionStore
+from gospa.sessions.store import SessionStore
 from gospa.trouble import report
 
 BLANKS = b" \t"  # whitespace of HTTP; `strip()` without arguments also removes Unicode whitespace

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import time
-from dataclasses import dataclass
-from enum import Enum, auto
 
 from sanic.log import logger
 
@@ -13,6 +11,7 @@ from gospa.pubsub import PubSub
 from gospa.rates import Visitor
 from gospa.sessions.index import UserIndex
 from gospa.sessions.quota import SessionQuota
+from gospa.sessions.record import Due, SessionRecord
 from gospa.sessions.rooms import SessionRooms
 from gospa.sessions.session import Session, decode, new_session, read_token
 from gospa.settings import Settings
@@ -22,30 +21,6 @@ CHECK_TTL = 60.0  # seconds
 UNUSED = 3600.0  # seconds for which an unused session lasts without a socket,
 BRIEF = 90.0  # and the same if its network begins too many sessions
 CHANNEL = "sessions"  # publishes identities of sessions that ended or have a new token
-
-
-class Due(Enum):
-    """The action that is due when the request succeeds."""
-
-    NOTHING = auto()  # save the session if it changed
-    NEW_TOKEN = auto()
-    LOG_IN = auto()
-
-
-@dataclass(slots=True)
-class SessionRecord:
-    """A session and its status in the store."""
-
-    session: Session
-    raw: bytes | None = None
-    """The stored bytes it was read from; None if it is not stored."""
-    token: str | None = None
-    """A new token that has to be sent to the client."""
-    replaced: bool = False
-    """Whether the client sent a token that has been replaced."""
-    barred: bool = False
-    """Whether a log-in replaced that token: this is an empty session, which is not stored."""
-    due: Due = Due.NOTHING
 
 
 class SessionStore:
@@ -107,6 +82,7 @@ class SessionStore:
 
     async def begin(self, record: SessionRecord, network: str = "") -> None:
         """Store a new session for an hour, because most visitors do not return."""
+        record.network = network
         self._shorten(record, network)
         await self.save(record)
 
@@ -127,7 +103,8 @@ class SessionStore:
         while session is not None:
             raw = session.encode(self.settings.session_size)
             key, ttl = _key(session.identity), self._remaining(session)
-            if await self._storage.replace(key, record.raw, raw, ttl=ttl):
+            visitor = Visitor(session.identity, record.network) if record.network else None
+            if await self._storage.replace(key, record.raw, raw, ttl=ttl, visitor=visitor):
                 record.session, record.raw = session, raw
                 return True
             raw_now = await self._storage.get(key)
@@ -143,6 +120,7 @@ class SessionStore:
         With `keep`, a session that would end soon is kept, if the network's quota allows it.
         """
         session, due = record.session, record.session.changed
+        record.network = network or record.network
         now, idle = time.time(), self.settings.session_idle
         if record.raw is None:
             if due and not (keep and self.quota.keep(network)):
@@ -186,6 +164,7 @@ class SessionStore:
 
         `network` is the client's. Raises RateLimited if it reached its quota.
         """
+        record.network = network
         if record.barred and record.due is not Due.LOG_IN:
             return "The session has a new token since a log-in." if record.session.changed else ""
         if record.session.changed:

@@ -5,6 +5,7 @@ every byte.
 """
 
 import asyncio
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,8 @@ from sanic.http import Http, Stage
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
 TURN = 64  # pieces of a body that are read before the event loop runs other work
+# A line without a name and a colon, and characters that only some take for a line's end.
+MALFORMED = re.compile(rb"\r\n(?![!#$%&'*+\-.^_`|~0-9A-Za-z]+:)|(?<!\r)\n|\r(?!\n)|\0")
 LINGER = 2.0  # seconds for a client to read a refusal while it still sends
 
 
@@ -61,6 +64,7 @@ class Requests(Http):
     async def http1_request_header(self) -> None:
         self.limit_time()
         await super().http1_request_header()  # type: ignore[no-untyped-call]
+        check_head(self.request)
         self.limit_time()
         if self.recv_buffer:  # another request, or a body and perhaps another one
             await asyncio.sleep(0)
@@ -96,6 +100,18 @@ class Requests(Http):
             while True:
                 self.recv_buffer.clear()
                 await self._receive_more()
+
+
+def check_head(request: Any) -> None:
+    """Raise BadRequest for headers that a proxy in front may have read in another way.
+
+    https://www.rfc-editor.org/rfc/rfc9112#section-5 and #section-3.2
+    """
+    if MALFORMED.search(request.head):
+        raise BadRequest("a header is malformed", quiet=True)
+    hosts = len(request.headers.getall("host", ()))
+    if hosts > 1 or (not hosts and request.version == "1.1"):
+        raise BadRequest("a request has one Host header", quiet=True)
 
 
 class HttpProtocol(WebSocketProtocol):

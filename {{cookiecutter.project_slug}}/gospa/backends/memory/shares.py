@@ -28,7 +28,7 @@ class Shares:
             if more > 0 and network:
                 left = PART * free - self._networks[network]
                 if self._sessions[session] + more > left:
-                    text = "the visitor's share of the memory for rooms is full"
+                    text = "the visitor's share of the memory is full (GOSPA_MEMORY_SIZE)"
                     report("store_full", text)
                     raise StoreFull(text)
 

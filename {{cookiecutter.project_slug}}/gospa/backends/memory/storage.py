@@ -3,9 +3,12 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from gospa.backends import Backend
+from gospa.backends.memory.shares import Shares
 from gospa.errors import StoreFull
+from gospa.rates import Visitor
 from gospa.settings import Settings
 from gospa.trouble import report
 
@@ -19,57 +22,90 @@ async def open_storage(settings: Settings) -> AsyncIterator["MemoryStorage"]:
     yield MemoryStorage(settings.memory_size)
 
 
+class _Entry(NamedTuple):
+    """A value, when it expires, and whose it is."""
+
+    value: bytes
+    expires: float
+    visitor: Visitor | None
+
+
 class MemoryStorage:
     """Keeps values in a dict. Code without an await is atomic in an event loop."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._values: dict[str, tuple[bytes, float]] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._shares = Shares()
         self._size = 0
         self._writes = 0
 
     async def get(self, key: str) -> bytes | None:
-        value, expires = self._values.get(key, (None, 0.0))
-        return value if expires > time.monotonic() else None
+        entry = self._entries.get(key)
+        return entry.value if entry and entry.expires > time.monotonic() else None
 
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
-        self._writes += 1
-        if self._writes % SWEEP == 0:
-            self._sweep()
-        more = _size(key, value) - self._taken(key)
-        if more > 0 and self._size + more > self._limit:
-            text = f"the memory for sessions is full ({self._limit} bytes, GOSPA_MEMORY_SIZE)"
-            report("store_full", text)
-            raise StoreFull(text)
-        self._size += more
-        self._values[key] = (value, float("inf") if ttl is None else time.monotonic() + ttl)
+        self._store(key, value, ttl, None)
 
     async def replace(
-        self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None
+        self,
+        key: str,
+        old: bytes | None,
+        new: bytes,
+        *,
+        ttl: float | None = None,
+        visitor: Visitor | None = None,
     ) -> bool:
         if await self.get(key) != old:
             return False
-        await self.set(key, new, ttl=ttl)
+        self._store(key, new, ttl, visitor)
         return True
 
     async def delete(self, key: str) -> bool:
         existed = await self.get(key) is not None
-        self._size -= self._taken(key)
-        self._values.pop(key, None)
+        self._remove(key)
         return existed
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:
-        for key in list(self._values):
+        for key in list(self._entries):
             if key.startswith(prefix) and await self.get(key) is not None:
                 yield key
 
-    def _taken(self, key: str) -> int:
-        return _size(key, self._values[key][0]) if key in self._values else 0
+    def _store(self, key: str, value: bytes, ttl: float | None, visitor: Visitor | None) -> None:
+        self._writes += 1
+        if self._writes % SWEEP == 0:
+            self._sweep()
+        before = self._entries.get(key)
+        visitor = visitor or (before.visitor if before else None)
+        more = _size(key, value) - (_size(key, before.value) if before else 0)
+        self._require_space(more, visitor)
+        self._remove(key)
+        expires = float("inf") if ttl is None else time.monotonic() + ttl
+        self._entries[key] = _Entry(value, expires, visitor)
+        self._count(key, self._entries[key], 1)
+
+    def _require_space(self, more: int, visitor: Visitor | None) -> None:
+        if more > 0 and self._size + more > self._limit:
+            text = f"the memory for sessions is full ({self._limit} bytes, GOSPA_MEMORY_SIZE)"
+            report("store_full", text)
+            raise StoreFull(text)
+        if visitor:
+            self._shares.check({visitor: more}, self._limit - self._size)
+
+    def _remove(self, key: str) -> None:
+        if entry := self._entries.pop(key, None):
+            self._count(key, entry, -1)
+
+    def _count(self, key: str, entry: _Entry, sign: int) -> None:
+        size = sign * _size(key, entry.value)
+        self._size += size
+        if entry.visitor:
+            self._shares.add({entry.visitor: size})
 
     def _sweep(self) -> None:
         now = time.monotonic()
-        self._values = {k: entry for k, entry in self._values.items() if entry[1] > now}
-        self._size = sum(_size(key, value) for key, (value, _) in self._values.items())
+        for key in [key for key, entry in self._entries.items() if entry.expires <= now]:
+            self._remove(key)
 
 
 def _size(key: str, value: bytes) -> int:

@@ -8,6 +8,7 @@ from gospa.backends import Backend
 from gospa.backends.redis.client import ask, connect, text_of
 from gospa.backends.redis.errors import store_errors
 from gospa.backends.redis.startup import prepare
+from gospa.rates import Visitor
 from gospa.settings import Settings
 
 REPLACE = """
@@ -41,7 +42,13 @@ class RedisStorage:
         await ask(self._client, ("SET", self._prefix + key, value, *lasting))
 
     async def replace(
-        self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None
+        self,
+        key: str,
+        old: bytes | None,
+        new: bytes,
+        *,
+        ttl: float | None = None,
+        visitor: Visitor | None = None,
     ) -> bool:
         lasting = "" if ttl is None else _milliseconds(ttl)
         arguments = (old or b"", new, lasting, "absent" if old is None else "")

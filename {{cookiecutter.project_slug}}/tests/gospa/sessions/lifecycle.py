@@ -11,8 +11,9 @@ import pytest
 from gospa.errors import StoreCorrupt, StoreUnavailable
 from gospa.sessions import index
 from gospa.sessions.inspection import KINDS, inspect_records
+from gospa.sessions.record import SessionRecord
 from gospa.sessions.rooms import SessionRooms
-from gospa.sessions.store import SessionRecord, SessionStore
+from gospa.sessions.store import SessionStore
 from gospa.settings import Settings
 from gospa.storage import Storage
 from gospa.testing import until

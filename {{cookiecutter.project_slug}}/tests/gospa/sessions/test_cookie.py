@@ -14,7 +14,7 @@ import app as chosen
 from gospa.app import create_app
 from gospa.errors import StoreUnavailable
 from gospa.sessions.cookie import log_in, log_out, log_out_everywhere, renew_token, session_of
-from gospa.sessions.store import SessionRecord
+from gospa.sessions.record import SessionRecord
 from gospa.settings import Settings
 from gospa.testing import OpenApp, logged_in, serve
 from tests.gospa.views import blueprint

@@ -13,7 +13,8 @@ from websockets.exceptions import ConnectionClosed
 import gospa
 from gospa import Access, Room, Session, State, action
 from gospa.errors import StoreUnavailable
-from gospa.sessions.store import UNUSED, SessionRecord, SessionStore
+from gospa.sessions.record import SessionRecord
+from gospa.sessions.store import UNUSED, SessionStore
 from gospa.testing import OpenApp, Refused, logged_in, until
 from tests.gospa.raw_client import RawClient
 from tests.gospa.wire import message

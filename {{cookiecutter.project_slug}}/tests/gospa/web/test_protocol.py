@@ -245,3 +245,34 @@ async def test_a_target_that_is_none_is_refused_in_few_words(
     assert await wire.status() == 400
     assert "Traceback" not in caplog.text
     assert "uncaught" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        ["Host: a", "Host: b"],
+        ["Host: a", "Content-Length : 5"],
+        ["Host: a", "Transfer-Encoding\t: chunked"],
+        ["Host: a", " X: folded"],
+        ["Host: a", ": no name"],
+        ["Host: a", "X: b\nContent-Length: 5"],
+        ["Host: a", "X: b\rContent-Length: 5"],
+        ["Host: a", "X: b\0"],
+        ["Host: a", "X\u00e9: b"],
+    ],
+    ids=str,
+)
+async def test_headers_that_proxies_may_read_in_another_way_are_refused(
+    site: Site, open_wire: OpenWire, headers: list[str]
+) -> None:
+    wire = await open_wire(site)
+    wire.writer.write("\r\n".join(["GET /page HTTP/1.1", *headers, "", ""]).encode())
+    assert await wire.status() == 400
+    assert await wire.ended()
+
+
+async def test_http_1_0_needs_no_host(site: Site, open_wire: OpenWire) -> None:
+    wire = await open_wire(site)
+    wire.writer.write(b"GET /page HTTP/1.0\r\n\r\n")
+    assert await wire.status() == 200

@@ -1,10 +1,14 @@
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
 from gospa.backends.memory import storage as memory
 from gospa.backends.memory.storage import MemoryStorage, open_storage
 from gospa.errors import StoreFull
+from gospa.pubsub import PubSub
+from gospa.rates import Visitor
+from gospa.sessions.store import SessionStore
 from gospa.settings import Settings
 from gospa.storage import Storage
 from tests.gospa.backends.storage_conformance import StorageConformance
@@ -44,3 +48,59 @@ async def test_a_full_storage_forgets_what_has_expired(monkeypatch: pytest.Monke
         await storage.set(key, b"x" * 300, ttl=0)
     await storage.set("i", b"x" * 300)
     assert await storage.get("i") is not None
+
+
+async def fill(storage: MemoryStorage, visitor: Visitor, name: str) -> int:
+    """Store as many values of a visitor as it may; returns their number."""
+    count = 0
+    try:
+        while await storage.replace(f"{name}{count}", None, b"x" * 200, visitor=visitor):
+            count += 1
+    except StoreFull:
+        pass
+    return count
+
+
+async def test_a_visitor_may_fill_its_share_and_others_find_space() -> None:
+    storage = MemoryStorage(100_000)
+    greedy = [Visitor(f"session {number}", "198.51.100.7") for number in range(50)]
+    taken = sum([await fill(storage, visitor, visitor.session) for visitor in greedy])
+    assert 0 < taken * 456 < 25_000
+    assert await fill(storage, Visitor("neighbour", "203.0.113.5"), "b") > 10
+    await storage.set("check:ready", b"")
+
+
+async def test_a_visitor_may_store_again_what_it_removed_or_what_expired(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "SWEEP", 1)
+    storage, visitor = MemoryStorage(100_000), Visitor("session", "198.51.100.7")
+    taken = await fill(storage, visitor, "a")
+    for number in range(taken):
+        await storage.delete(f"a{number}")
+    assert await fill(storage, visitor, "b") == taken
+    for number in range(taken):
+        await storage.replace(f"b{number}", b"x" * 200, b"x" * 200, ttl=0)
+    assert await fill(storage, visitor, "c") == taken
+
+
+async def test_a_full_share_lets_values_become_smaller() -> None:
+    storage, visitor = MemoryStorage(100_000), Visitor("session", "198.51.100.7")
+    await fill(storage, visitor, "a")
+    assert await storage.replace("a0", b"x" * 200, b"x", visitor=visitor)
+
+
+async def test_the_sessions_of_one_address_leave_space_for_those_of_others(
+    settings: Settings, pubsub: PubSub
+) -> None:
+    sessions = SessionStore(MemoryStorage(100_000), pubsub, settings)
+    begun = 0
+    with suppress(StoreFull):
+        while begun < 1000:
+            await sessions.begin(sessions.create(), "198.51.100.7")
+            begun += 1
+    neighbour = sessions.create()
+    neighbour.session["name"] = "x" * 1000
+    assert await sessions.finish(neighbour, "203.0.113.5") == ""
+    assert await sessions.find(neighbour.session.identity) is not None
+    assert 20 < begun < 1000
