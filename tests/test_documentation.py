@@ -386,7 +386,7 @@ COMMANDS: dict[Callable[[str, Workplace], None], tuple[str, ...]] = {
         "git diff HEAD~1 -- gospa/old.py",
         "git log --diff-filter=A --name-only -1",
     ),
-    writes_a_room: ("make new-room NAME=poll",),
+    writes_a_room: ("make new-room NAME=quiz",),
     writes_the_lock: ("make lock install", "make lock ARGS=--upgrade"),
     needs_containers: ("docker compose up --build",),
     needs_network: (

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
-from sanic.log import logger
+from sanic.log import error_logger, logger
 
 from gospa.errors import StoreError, StoreUnavailable
 from gospa.pubsub import PubSub
@@ -50,9 +50,13 @@ async def try_stores(state: StateStore, pubsub: PubSub, storage: Storage) -> Non
     await storage.delete(name)
 
 
+SANIC_SAYS = "Experienced exception while trying to serve"  # of every exit, in a second line
+
+
 def refuse(error: SettingsError | str) -> NoReturn:
     """Print why the application cannot start, and exit."""
     logger.error("cannot start: %s", error)
+    error_logger.addFilter(lambda record: record.msg != SANIC_SAYS)
     raise SystemExit(2) from None
 
 

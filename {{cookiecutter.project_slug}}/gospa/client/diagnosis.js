@@ -27,6 +27,7 @@ export async function diagnose(status, again) {
   if (!again) return {};
   const trouble = 'The server answers, but something on the way blocks WebSockets.';
   const stream = await import('./stream.js').catch(() => null);
+  if (!stream) console.info('gospa: with the extra `http`, pages go on without WebSockets: docs/http.md');
   return { trouble, StreamSocket: stream?.StreamSocket };
 }
 

@@ -1,6 +1,6 @@
-"""Write a room and its test, and add the room to the list: `make new-room NAME=poll`.
+"""Write a room and its test, and add the room to the list: `make new-room NAME=quiz`.
 
-    python gospa/dev/new_room.py poll
+    python gospa/dev/new_room.py quiz
 
 The files are copies of `sample.py` and its test, which are themselves checked and tested.
 """
@@ -44,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"new-room: {error}", file=sys.stderr)
         return 1
     print("Wrote:", *written, sep="\n  ")
+    print(
+        f"Next: its state and actions in {written[0]}, and what they do in {written[1]} "
+        "(`make test`). A page joins it by its name: docs/guide.md."
+    )
     return 0
 
 
@@ -70,7 +74,7 @@ def checked(root: Path, text: str) -> Name:
     if not FORM.fullmatch(text) or len(text) > LONGEST:
         raise NotWritten(
             f"NAME={text!r} is not a name of a room: use up to {LONGEST} lowercase letters, digits "
-            "and single underscores, a letter first, for example NAME=poll or NAME=chat_room"
+            "and single underscores, a letter first, for example NAME=quiz or NAME=chat_room"
         )
     name = Name(text, "".join(part.capitalize() for part in text.split("_")))
     own = {name.kind, f"{name.kind}State", f"{name.kind}Entry"}
