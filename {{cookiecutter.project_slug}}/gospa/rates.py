@@ -85,11 +85,16 @@ class Rates:
         if not key:
             return 0.0
         now = monotonic()
-        paid = charge(self._paid.pop(key, now), now, amount, self._rate)
-        self._paid[key] = paid = min(paid, now + self._burst + self._longest)
+        paid = self._paid.pop(key, now)
+        # As `charge`, written out: it runs six times for each mutation, and takes half as long.
+        paid = max(paid, now) + amount / self._rate
+        wait = paid - now - self._burst
+        if wait > self._longest:
+            paid, wait = now + self._burst + self._longest, self._longest
+        self._paid[key] = paid
         if len(self._paid) > MOST:
             self._forget(now)
-        return self._above(paid, now)
+        return wait if wait > ROUNDING else 0.0
 
     def take(self, key: Hashable, amount: float = 1) -> bool:
         """Take `amount` if that much is left."""
@@ -128,5 +133,9 @@ class Shares:
 
         Returns the seconds until the limit is kept again.
         """
-        session = self._sessions.charge(visitor.session, amount)
-        return max(session, self._networks.charge(visitor.network, amount))
+        session, network = visitor
+        wait, shared = (
+            self._sessions.charge(session, amount),
+            self._networks.charge(network, amount),
+        )
+        return max(wait, shared)

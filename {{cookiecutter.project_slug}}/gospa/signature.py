@@ -132,6 +132,8 @@ def converted(value: Any, kind: Any, where: str) -> Any:
 
 def plain(value: Any, where: str) -> Any:
     """The value, converted for the wire. Raises CodecError."""
+    if value is None:  # as most actions return
+        return None
     try:
         value = msgspec.to_builtins(value, builtin_types=NATIVE)
     except (TypeError, ValueError, RecursionError) as error:

@@ -203,8 +203,7 @@ class Changes:
         """Queue a mutation of `size` bytes in a room that the client is in."""
         done = partial(self._answer, request, size, seat)
         self.unanswered += 1
-        self.bytes += size
-        self._regulate()
+        self.bytes += size  # the connection regulates itself after the requests that it has read
         allowance = self._throttle.allowance
         run, mine = self._bound(seat, request), (self._context, _name(request), Bill(allowance))
         seat.local.mutations.submit(Mutation(seat.sequence, request.mutation, run, done, *mine))

@@ -118,11 +118,20 @@ class Draft:
 
     def join(self, later: "Draft") -> None:
         """Take over the reads and changes of a draft that follows this one."""
-        own = later.edits()
+        read, epochs, changes = later.recorded()
         # What was set here is not read from the store.
-        self._read |= {key: raw for key, raw in own.read.items() if key not in self._view.changes}
-        self._epochs |= own.epochs
-        self._view.apply(own.set, own.delete)
+        self._read |= {key: raw for key, raw in read.items() if key not in self._view.changes}
+        self._epochs |= epochs
+        for key, raw in changes:
+            self._view.put(key, raw)
+
+    def recorded(
+        self,
+    ) -> tuple[dict[str, bytes | None], dict[str, bytes], list[tuple[str, bytes | None]]]:
+        """The reads, the epochs, and the changes so far, None for a key to delete; not a copy."""
+        changes = self._view.changes.items()
+        stored = [each for each in changes if each[1] is not None or self._may_be_stored(each[0])]
+        return self._read, self._epochs, stored
 
     @property
     def size(self) -> int:
