@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.figures import Sample
-from bench.peers import OURS, PREFIX, sanic
+from bench.peers import OURS, sanic
 from bench.processes import HOST, BenchError, free_port
 from bench.setting import Setting
 
@@ -43,7 +43,7 @@ def measure(setting: Setting) -> Iterator[Sample]:
 def _first_answer(setting: Setting, project: Path) -> float:
     port = free_port()
     began = time.monotonic()
-    env = {"REDIS_URL": setting.place.redis_url, "GOSPA_KEY_PREFIX": PREFIX}
+    env = {"REDIS_URL": setting.place.redis_url, "GOSPA_KEY_PREFIX": "starting:"}
     command = sanic(setting.place, "app", port)
     child = setting.stage.start("starting", command, setting.here, cwd=project, env=env)
     try:
