@@ -18,17 +18,23 @@ class CurrentSession:
         self.known, self.read = session, read
         self._reads = self._newest = 0
 
+    def begin_read(self) -> int:
+        """The number of a read that begins, for `end_read`."""
+        self._reads += 1
+        return self._reads
+
+    def end_read(self, read: int) -> bool:
+        """Whether what it found may be used: nothing that was read later is here already."""
+        newest, self._newest = self._newest, max(read, self._newest)
+        return read >= newest
+
     async def newest(self) -> Session | None:
         """The session as it is stored now, None if it ended; as known, if the store fails."""
-        self._reads += 1
-        read = self._reads
+        read = self.begin_read()
         try:
             if self.read is not None:
                 found = await self.read()
-                if read < self._newest:  # what was read later is here already
-                    return self.known
-                self._newest = read
-                return found
+                return found if self.end_read(read) else self.known
         except StoreError as error:  # the next comparison with the store asks again
             logger.warning("a session cannot be read, and its rights may have changed: %s", error)
         return self.known

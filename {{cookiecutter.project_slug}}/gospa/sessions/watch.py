@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sanic.log import logger
 
@@ -44,13 +44,35 @@ class Use:
         return used
 
 
+class Reads(Protocol):
+    """The order in which a socket's session is read from the store."""
+
+    def begin_read(self) -> int:
+        """The number of a read that begins, for `end_read`."""
+
+    def end_read(self, read: int) -> bool:
+        """Whether what it found may be used: nothing that was read later is here already."""
+
+
 class Socket(Protocol):
     """An open socket, as the watch uses it."""
 
     use: Use
 
+    @property
+    def session(self) -> Reads:
+        """Its session, as far as known."""
+
     def follow_session(self, session: Session | None) -> None:
         """Act on the session as it is stored now; None if it ended. Must not block."""
+
+
+class _Found(NamedTuple):
+    """A session as it was read, None if it ended, and the sockets that were open by then."""
+
+    identity: str
+    session: Session | None
+    reads: dict[Socket, int]
 
 
 @asynccontextmanager
@@ -140,24 +162,35 @@ class SessionWatch:
         """Check sessions that are due; those of a batch share a round trip to the store."""
         while self._due:
             some = [self._due.pop() for _ in range(min(len(self._due), tasks.BATCH))]
-            try:
-                found = await asyncio.gather(*map(self._find, some))
-            except StoreError as error:
-                logger.warning("open sockets are not compared with their sessions: %s", error)
+            away: StoreError | None = None
+            for found in await asyncio.gather(*map(self._find, some), return_exceptions=True):
+                if isinstance(found, StoreError):
+                    away = found
+                elif isinstance(found, BaseException):
+                    raise found
+                else:
+                    await self._follow(found)
+            if away is not None:
+                logger.warning("open sockets are not compared with their sessions: %s", away)
                 return  # the next round has them all
-            for identity, session in zip(some, found, strict=True):
-                for socket in list(self._sockets.get(identity, ())):
-                    socket.follow_session(session)
-                    await asyncio.sleep(0)  # it may be in many rooms
 
-    async def _find(self, identity: str) -> Session | None:
-        """The session as it is stored, None if it ended; it is kept if it was used."""
-        record = await self._sessions.find(identity)
+    async def _find(self, identity: str) -> _Found:
+        """Read a session; it is kept if it was used."""
         sockets = list(self._sockets.get(identity, ()))
+        reads = {socket: socket.session.begin_read() for socket in sockets}
+        record = await self._sessions.find(identity)
         used = [socket.use.take() for socket in sockets]
         if record and sockets and (any(used) or not record.session.kept):
             network = next((socket.use.network for socket in sockets if socket.use.changes), None)
             keep = network is not None
             if not await self._sessions.touch(record, keep=keep, network=network or ""):
                 record = None
-        return record.session if record else None
+        return _Found(identity, record.session if record else None, reads)
+
+    async def _follow(self, found: _Found) -> None:
+        """Have sockets follow a session, except those that have gone, or know a newer one."""
+        for socket, read in found.reads.items():
+            open_ = socket in self._sockets.get(found.identity, ())
+            if open_ and socket.session.end_read(read):
+                socket.follow_session(found.session)
+                await asyncio.sleep(0)  # it may be in many rooms

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gospa import Access, Room, Rooms, Session, State, action
+from gospa.sessions.record import SessionRecord
 from gospa.testing import OpenApp, Refused, Site, until
 from tests.gospa.raw_client import raw_client
 
@@ -93,3 +94,36 @@ async def test_who_joins_while_the_session_changes_is_asked_about_the_new_one(
         third.answer.set_result(Access.READ)
         await joining
         assert ann.access[VAULT] == "read"
+
+
+async def test_a_session_that_was_read_before_a_newer_one_decides_nothing_after_it(
+    site: Site, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie, sessions, read = await site.log_in("ann"), site.app.ctx.sessions, asyncio.Event()
+    find, others_are_read = sessions.find, asyncio.Event()
+
+    async def find_late(identity: str) -> SessionRecord | None:
+        record: SessionRecord | None = await find(identity)
+        if not read.is_set():
+            read.set()
+            await others_are_read.wait()
+        return record
+
+    async with raw_client(site, cookie=cookie) as ann:
+        joining = asyncio.create_task(ann.join(VAULT))
+        for number in (1, 2):
+            (await asked(questions, number)).answer.set_result(Access.FULL)
+        await joining
+        record = await sessions.load(cookie.partition("=")[2])
+        monkeypatch.setattr(sessions, "find", find_late)
+        site.app.ctx.session_watch.on_gap()
+        await read.wait()
+        record.session["role"] = "guest"
+        await sessions.save(record)
+        await site.app.ctx.rooms.reauthorize(VAULT)
+        (await asked(questions, 3)).answer.set_result(Access.READ)
+        others_are_read.set()
+        await ann.until(lambda message: message[0] == 8 and message[6] == "read")
+        site.app.ctx.session_watch.on_gap()
+        assert (await asked(questions, 4)).role == "guest"
+        questions[3].answer.set_result(Access.READ)

@@ -348,3 +348,57 @@ async def test_the_sessions_of_many_sockets_are_read_together(
             monkeypatch.setattr(sessions, "find", wait_for_all)
             async with asyncio.timeout(40):
                 await together.wait()
+
+
+@pytest.mark.usefixtures("_announcements_lost")
+async def test_a_session_that_cannot_be_read_keeps_no_other_socket_open(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ann(open_app, session_check_interval=QUICK) as (app, cookie, member):
+        others = await load(app, await logged_in(app, "bob"))
+        find = app.ctx.sessions.find
+
+        async def find_but_one(identity: str) -> SessionRecord | None:
+            if identity == others.session.identity:
+                raise StoreUnavailable("this one is away")
+            return await find(identity)
+
+        monkeypatch.setattr(app.ctx.sessions, "find", find_but_one)
+        (connection,) = app.ctx.connections
+        app.ctx.session_watch.add(connection.requests, others.session)
+        await app.ctx.sessions.destroy(await load(app, cookie))
+        assert await close_code(member) == 4502
+        app.ctx.session_watch.remove(connection.requests, others.session)
+
+
+class Late:
+    """Sessions that are read, and then wait for others of the same batch."""
+
+    def __init__(self, sessions: SessionStore) -> None:
+        self.read, self.go_on = asyncio.Event(), asyncio.Event()
+        self._find = sessions.find
+
+    async def find(self, identity: str) -> SessionRecord | None:
+        found = await self._find(identity)
+        if not self.read.is_set():
+            self.read.set()
+            await self.go_on.wait()
+        return found
+
+
+async def test_a_socket_with_a_new_token_is_not_compared_with_what_was_read_before(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
+        late, address = Late(app.ctx.sessions), member.websocket.remote_address
+        monkeypatch.setattr(app.ctx.sessions, "find", late.find)
+        app.ctx.session_watch.on_gap()
+        await late.read.wait()
+        record = await load(app, cookie)
+        await app.ctx.sessions.rotate(record)
+        renewed, url = f"{cookie.partition('=')[0]}={record.token}", f"{address[0]}:{address[1]}"
+        async with RawClient.connect(url, cookie=renewed) as again:
+            late.go_on.set()
+            assert await close_code(member) == 4001
+            await again.join("members")
+            assert await again.call("members", "add") == [1, "ann"]
