@@ -32,7 +32,8 @@ class Collector:
         self._used = sys.getallocatedblocks()
         if sys.version_info < INCREMENTAL:
             gc.set_threshold(*THRESHOLDS)
-            gc.callbacks.append(self.on_collection)
+            if self._used:  # 0 with PYTHONMALLOC=malloc: growth would never be noticed
+                gc.callbacks.append(self.on_collection)
 
     def stop(self) -> None:
         """Let collections visit all objects again."""

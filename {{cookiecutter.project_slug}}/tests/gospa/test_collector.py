@@ -26,10 +26,10 @@ class Connection:
 
 
 @pytest.fixture(autouse=True)
-def _started() -> Iterator[None]:
+def started() -> Iterator[Collector]:
     before, started = gc.get_threshold(), Collector()
     started.start()
-    yield
+    yield started
     started.stop()
     gc.set_threshold(*before)
 
@@ -48,6 +48,19 @@ def test_what_survives_a_collection_is_left_out_until_there_are_many_more_object
 
 def test_what_becomes_garbage_before_a_collection_is_found_by_it() -> None:
     Connection()
+    gc.collect()
+    assert Connection.alive == 0
+
+
+def test_all_objects_are_visited_where_python_counts_no_memory_blocks(
+    started: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started.stop()
+    monkeypatch.setattr(sys, "getallocatedblocks", lambda: 0)  # as with PYTHONMALLOC=malloc
+    started.start()
+    connection = Connection()
+    gc.collect()
+    del connection
     gc.collect()
     assert Connection.alive == 0
 
