@@ -87,10 +87,15 @@ class Follower:
             pass
 
     async def close(self) -> None:
-        """Stop following the room."""
+        """Stop following the room, and forget its state.
+
+        What remains refers to itself, so that Python frees it much later.
+        """
         await tasks.stop(*(task for task in (self._repairing, self._checking) if task))
         if self._subscription:
             await self._subscription.close()
+            self._subscription = None
+        self.replica = Replica(ABSENT)
 
     def follow(self, patch: wire.Patch, message: bytes) -> None:
         """Apply a commit that was made here, if it is the next: it need not be delivered first."""
@@ -202,6 +207,8 @@ class Follower:
             self._audience.outdated()
 
     def _repair(self, reason: str) -> None:
+        if self._subscription is None:
+            return  # closed, while its tag was compared with the store's
         if self._repairing is None or self._repairing.done():
             logger.info("loading room %s again: %s", self._source.key, reason)
             if reason == MISSED:

@@ -146,6 +146,9 @@ class LocalRoom:
         if self.saver is not None:
             await self.saver.close()
         await self.follower.close()
+        self._newest.reset()
+        self._newest.refresh()
+        self._snapshot = None
 
     async def catch_up(self, version: int, tag: bytes | None) -> None:
         """Have at least the state that a client was shown. Raises StoreError."""

@@ -1,6 +1,7 @@
 """What the members of a room in a worker are sent, and how long the room stays open."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -193,3 +194,20 @@ async def test_who_asks_for_a_version_gets_no_older_state(workers: Workers) -> N
         one.room.join(seat, seat.writer, None, one.replica.version)
         snapshot = seat.messages[0]
         assert (snapshot[0], snapshot[2]) == (0, one.replica.version)
+
+
+async def test_a_closed_room_holds_no_state_and_loads_none(
+    store: StateStore, pubsub: PubSub
+) -> None:
+    worker = Worker(store, pubsub)
+    await worker.open()
+    await worker.add(1)
+    await until(lambda: worker.count == 1)
+    state, since = weakref.ref(worker.replica.content), worker.replica.tag
+    worker.room.leave(worker.screen.writer)
+    await worker.close()
+    assert state() is None
+    loads = worker.store.loads
+    await worker.room.follower.compare(b"another", since)
+    await worker.close()
+    assert worker.store.loads == loads
