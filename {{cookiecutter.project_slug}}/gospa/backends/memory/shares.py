@@ -24,13 +24,17 @@ class Shares:
 
     def check(self, added: Mapping[Visitor, int], free: float) -> None:
         """Raise StoreFull if a visitor adds more than its share."""
-        for (session, network), more in added.items():
-            if more > 0 and network:
-                left = PART * free - self._networks[network]
-                if self._sessions[session] + more > left:
-                    text = "the visitor's share of the memory is full (GOSPA_MEMORY_SIZE)"
-                    report("store_full", text)
-                    raise StoreFull(text)
+        for visitor, more in added.items():
+            if more > 0 and not self.allows(visitor, more, free):
+                text = "the visitor's share of the memory is full (GOSPA_MEMORY_SIZE)"
+                report("store_full", text)
+                raise StoreFull(text)
+
+    def allows(self, visitor: Visitor, more: int, free: float) -> bool:
+        """Whether a visitor's share has space for `more` bytes of its session."""
+        session, network = visitor
+        left = PART * free - self._networks[network]
+        return not network or self._sessions[session] + more <= left
 
     def add(self, added: Mapping[Visitor, int]) -> None:
         """Count bytes that were added, or removed if negative."""

@@ -12,7 +12,7 @@ from gospa.rates import Visitor
 from gospa.settings import Settings
 from gospa.trouble import report
 
-SWEEP = 1024  # writes after which expired values are dropped
+SWEEP = 10.0  # seconds after which a write drops what has expired
 OVERHEAD = 256  # bytes that an entry takes besides its key and value, about
 
 
@@ -38,7 +38,7 @@ class MemoryStorage:
         self._entries: dict[str, _Entry] = {}
         self._shares = Shares()
         self._size = 0
-        self._writes = 0
+        self._sweep_at = 0.0
 
     async def get(self, key: str) -> bytes | None:
         entry = self._entries.get(key)
@@ -72,17 +72,26 @@ class MemoryStorage:
                 yield key
 
     def _store(self, key: str, value: bytes, ttl: float | None, visitor: Visitor | None) -> None:
-        self._writes += 1
-        if self._writes % SWEEP == 0:
-            self._sweep()
+        now = time.monotonic()
+        self._sweep(now)
         before = self._entries.get(key)
-        visitor = visitor or (before.visitor if before else None)
         more = _size(key, value) - (_size(key, before.value) if before else 0)
-        self._require_space(more, visitor)
+        owner = self._owner(before, visitor, more)
+        self._require_space(more, owner)
         self._remove(key)
-        expires = float("inf") if ttl is None else time.monotonic() + ttl
-        self._entries[key] = _Entry(value, expires, visitor)
+        self._entries[key] = _Entry(value, float("inf") if ttl is None else now + ttl, owner)
         self._count(key, self._entries[key], 1)
+
+    def _owner(self, before: _Entry | None, visitor: Visitor | None, more: int) -> Visitor | None:
+        """Whose a value is: that of another visitor only if its share has space for it.
+
+        Otherwise, with two networks a client could fill one share again and again.
+        """
+        owner = before.visitor if before else None
+        if owner is None or visitor is None:
+            return visitor or owner
+        moves = self._shares.allows(visitor, more, self._limit - self._size)
+        return visitor if moves else owner
 
     def _require_space(self, more: int, visitor: Visitor | None) -> None:
         if more > 0 and self._size + more > self._limit:
@@ -102,8 +111,11 @@ class MemoryStorage:
         if entry.visitor:
             self._shares.add({entry.visitor: size})
 
-    def _sweep(self) -> None:
-        now = time.monotonic()
+    def _sweep(self, now: float) -> None:
+        """Drop expired values, at most every SWEEP seconds."""
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + SWEEP
         for key in [key for key, entry in self._entries.items() if entry.expires <= now]:
             self._remove(key)
 

@@ -1,3 +1,4 @@
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -42,7 +43,7 @@ async def test_a_full_storage_refuses_what_is_new_and_keeps_what_it_has() -> Non
 
 
 async def test_a_full_storage_forgets_what_has_expired(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "SWEEP", 1)
+    monkeypatch.setattr(memory, "SWEEP", 0.0)
     storage = MemoryStorage(1000)
     for key in "abcdefgh":
         await storage.set(key, b"x" * 300, ttl=0)
@@ -73,7 +74,7 @@ async def test_a_visitor_may_fill_its_share_and_others_find_space() -> None:
 async def test_a_visitor_may_store_again_what_it_removed_or_what_expired(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memory, "SWEEP", 1)
+    monkeypatch.setattr(memory, "SWEEP", 0.0)
     storage, visitor = MemoryStorage(100_000), Visitor("session", "198.51.100.7")
     taken = await fill(storage, visitor, "a")
     for number in range(taken):
@@ -82,6 +83,42 @@ async def test_a_visitor_may_store_again_what_it_removed_or_what_expired(
     for number in range(taken):
         await storage.replace(f"b{number}", b"x" * 200, b"x" * 200, ttl=0)
     assert await fill(storage, visitor, "c") == taken
+
+
+async def test_what_expired_leaves_its_space_to_the_next_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage, passed, now = MemoryStorage(100_000), 0.0, time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + passed)
+    for number in range(100):
+        with suppress(StoreFull):
+            visitor = Visitor(f"session {number}", "198.51.100.7")
+            await storage.replace(f"a{number}", None, b"x" * 200, ttl=60, visitor=visitor)
+    passed = 61.0
+    neighbour = Visitor("neighbour", "198.51.100.7")
+    assert await storage.replace("b", None, b"x" * 200, visitor=neighbour)
+
+
+async def test_a_visitor_with_two_networks_fills_no_more_than_their_shares() -> None:
+    storage, old, new = MemoryStorage(100_000), b"x" * 200, b"y" * 200
+    begun = 0
+    for number in range(200):
+        session, key = f"session {number}", f"a{number}"
+        with suppress(StoreFull):
+            await storage.replace(key, None, old, visitor=Visitor(session, "198.51.100.7"))
+            await storage.replace(key, old, new, visitor=Visitor(session, "203.0.113.5"))
+            begun += 1
+    assert 0 < begun * 456 < 45_000
+
+
+async def test_a_value_that_goes_on_at_an_address_with_a_full_share_is_kept() -> None:
+    storage, full = MemoryStorage(100_000), "203.0.113.5"
+    for number in range(100):
+        with suppress(StoreFull):
+            visitor = Visitor(f"session {number}", full)
+            await storage.replace(f"a{number}", None, b"x" * 200, visitor=visitor)
+    await storage.replace("b", None, b"x" * 200, visitor=Visitor("b", "198.51.100.7"))
+    assert await storage.replace("b", b"x" * 200, b"x" * 210, visitor=Visitor("b", full))
 
 
 async def test_a_full_share_lets_values_become_smaller() -> None:
