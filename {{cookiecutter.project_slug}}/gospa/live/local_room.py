@@ -20,7 +20,7 @@ from gospa.live.writer import Position, Writer
 from gospa.member import Access, Member
 from gospa.pubsub import PubSub
 from gospa.room import Room
-from gospa.store.contract import NO_TAG, StateStore
+from gospa.store.contract import ABSENT, NO_TAG, StateStore
 
 
 def _ignore(_: str) -> None:
@@ -222,8 +222,9 @@ class LocalRoom:
         gone = self.visited_by().intersection(expired)
         if not gone and not self.visits.unchecked:
             self.visits.check_own(self.follower.replica)
-        elif stored := await self._store.load(self.key):
-            self.visits.review(gone, stored.fields)
+        else:
+            stored = await self._store.load(self.key) or ABSENT  # if it was deleted meanwhile
+            self.visits.review(gone if stored.version else (), stored.fields)
 
     # For the follower
 

@@ -245,6 +245,22 @@ async def test_a_visit_ends_that_went_on_at_a_worker_that_died(
     await logs(one, "joined ann", "left ann")
 
 
+async def test_a_room_that_is_deleted_while_visits_are_ended_can_be_closed(
+    open_worker: Open, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews, "REVIEW", 3600.0)
+    one, dying = await open_worker(), await open_worker()
+    await dying.enter(seat("1", user="ann"))
+    await until(lambda: dying.hub.worker in one.local.visited_by())
+    await dying.kill()
+    await one.local.review_visits({dying.hub.worker})
+    await logs(one, "joined ann", "left ann")
+    await faulty.delete(NAME)
+    await until(lambda: one.local.follower.replica.version == 0)
+    await one.local.review_visits(())
+    assert one.local.unused
+
+
 @pytest.mark.usefixtures("_short_lease")
 async def test_a_worker_that_dies_before_its_next_review_has_its_lease_from_then_on(
     one: Worker, faulty: Faulty
