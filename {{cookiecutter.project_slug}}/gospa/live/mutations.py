@@ -27,6 +27,7 @@ from gospa.store.draft import Draft, Edits, Run, run_all
 from gospa.trouble import report
 
 MAX_BATCH = 512  # mutations that may share a commit
+FEW = 16  # so many at least, after a refusal ended a batch: those behind it were gathered in vain
 BATCH_TIME = 0.005  # seconds, after which no more actions run before their commit, nor block others
 STOPPED = "this worker stops"
 SLOW = "%s in room %s took %.2f s, in which this worker did nothing else"
@@ -162,7 +163,7 @@ class MutationQueue:
                         STATS.committed += 1
                         self._newest.follow(change, outcome)
                     batch.acknowledge(outcome.version)
-                    self._most = MAX_BATCH
+                    self._most = min(2 * max(self._most, 1), MAX_BATCH)
                 case Known():
                     STATS.repeated += 1
                     batch.settle_known(outcome)
@@ -203,7 +204,10 @@ class MutationQueue:
         """Run the batch, up to a mutation that fails; if that is the first, it is left alone."""
         runs, size = self._runs(batch.mutations), self._options.size
         edits, batch.results, error = run_all(runs, self._newest.view, size)
-        self._give_back(batch, max(len(batch.results), 1))
+        kept = max(len(batch.results), 1)
+        if kept < len(batch.mutations):
+            self._most = max(2 * kept, FEW)
+            self._give_back(batch, kept)
         return edits, None if batch.results else error
 
     def _runs(self, mutations: Iterable[Mutation]) -> Iterator[Run]:

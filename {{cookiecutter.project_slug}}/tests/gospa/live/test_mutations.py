@@ -537,6 +537,35 @@ async def test_a_closed_queue_leaves_no_task_and_nobody_waiting(
     assert asyncio.all_tasks() == before
 
 
+class Gathered(MutationSequence):
+    """Counts how often its mutation is taken into a batch."""
+
+    times = 0
+
+    def blocks(self, number: int, before: int) -> bool:
+        self.times += 1
+        return super().blocks(number, before)
+
+
+async def test_mutations_after_refused_ones_are_not_gathered_each_time(room: Room) -> None:
+    runs = [refuse_all, add] * mutations.MAX_BATCH
+    sequences = [Gathered(f"c{number}", TTL) for number, _ in enumerate(runs)]
+    for sequence, run in zip(sequences, runs, strict=True):
+        room.queue.submit(Mutation(sequence, 1, on(run), partial(room._keep, 1)))  # noqa: SLF001
+    await room.queue.idle.wait()
+    assert room.store.state["count"] == mutations.MAX_BATCH
+    assert max(sequence.times for sequence in sequences[mutations.MAX_BATCH :]) <= 2 * mutations.FEW
+
+
+async def test_mutations_share_large_commits_again_after_a_refused_one(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutations, "BATCH_TIME", 3600.0)
+    await room.together(add, refuse_all, *[add] * (4 * mutations.MAX_BATCH))
+    sizes = [len(change.mutations) for change in room.store.changes]
+    assert (sizes[:2], max(sizes)) == ([1, 1], mutations.MAX_BATCH)
+
+
 async def test_mutations_without_a_number_share_a_commit_and_leave_no_record(room: Room) -> None:
     outcomes: list[Any] = []
     for _ in range(3):
