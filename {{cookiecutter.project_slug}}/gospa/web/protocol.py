@@ -11,11 +11,21 @@ from typing import Any
 
 from sanic.exceptions import BadRequest, PayloadTooLarge
 from sanic.http import Http, Stage
+from sanic.http.http1 import HTTP_CONTINUE
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
 TURN = 64  # pieces of a body that are read before the event loop runs other work
 # A line without a name and a colon, and characters that only some take for a line's end.
 MALFORMED = re.compile(rb"\r\n(?![!#$%&'*+\-.^_`|~0-9A-Za-z]+:)|(?<!\r)\n|\r(?!\n)|\0")
+# A length or coding of the body that is not exactly of this form, such as with other whitespace.
+AMBIGUOUS = re.compile(
+    rb"\r\ncontent-length:(?![ \t]*[0-9]+[ \t]*(?:\r|\Z))"
+    rb"|\r\ntransfer-encoding:(?![ \t]*chunked(?:\r|\Z))",
+    re.IGNORECASE,
+)
+# What precedes a chunk: the end of the head or of the chunk before, and its size.
+CHUNK = re.compile(rb"\r\n[0-9A-Fa-f]+[ \t]*(?:;[^\r\n]*)?\r\n")
+LONGEST_CHUNK_HEAD = 64  # bytes, as Sanic has it
 LINGER = 2.0  # seconds for a client to read a refusal while it still sends
 
 
@@ -73,12 +83,28 @@ class Requests(Http):
         self._pieces += 1
         if self._pieces % TURN == 0:
             await asyncio.sleep(0)
+        kind: Any = self.request_body  # which Sanic declares as bytes
         try:
+            if kind == "chunked" and not self.request_bytes_left:
+                await self._check_chunk()
             return await super().read()
         except PayloadTooLarge:
             if self.stage is not Stage.HANDLER:  # the client has got an answer
                 await self._linger()
             raise
+
+    async def _check_chunk(self) -> None:
+        """Wait for the head of a chunk. Raises BadRequest unless it has the standard's form."""
+        if self.expecting_continue:
+            self.expecting_continue = False
+            await self._send(HTTP_CONTINUE)
+        while (end := self.recv_buffer.find(b"\r\n", 3)) < 0:
+            if len(self.recv_buffer) > LONGEST_CHUNK_HEAD:
+                break
+            await self._receive_more()
+        if not CHUNK.fullmatch(self.recv_buffer, 0, end + 2):
+            self.keep_alive = False
+            raise BadRequest("a chunk of the body is malformed", quiet=True)
 
     async def discard_body(self) -> None:
         """Read the rest of the body, as Sanic does, but without logging and keeping it."""
@@ -105,10 +131,12 @@ class Requests(Http):
 def check_head(request: Any) -> None:
     """Raise BadRequest for headers that a proxy in front may have read in another way.
 
-    https://www.rfc-editor.org/rfc/rfc9112#section-5 and #section-3.2
+    https://www.rfc-editor.org/rfc/rfc9112#section-5, #section-6 and #section-3.2
     """
-    if MALFORMED.search(request.head):
+    if MALFORMED.search(request.head) or AMBIGUOUS.search(request.head):
         raise BadRequest("a header is malformed", quiet=True)
+    if request.version == "1.0" and "transfer-encoding" in request.headers:
+        raise BadRequest("HTTP/1.0 has no Transfer-Encoding", quiet=True)
     hosts = len(request.headers.getall("host", ()))
     if hosts > 1 or (not hosts and request.version == "1.1"):
         raise BadRequest("a request has one Host header", quiet=True)

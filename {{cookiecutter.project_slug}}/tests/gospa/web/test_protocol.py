@@ -260,6 +260,11 @@ async def test_a_target_that_is_none_is_refused_in_few_words(
         ["Host: a", "X: b\rContent-Length: 5"],
         ["Host: a", "X: b\0"],
         ["Host: a", "X\u00e9: b"],
+        ["Host: a", "Content-Length: \v0"],
+        ["Host: a", "Content-Length: \u0660"],
+        ["Host: a", "Transfer-Encoding: \vchunked"],
+        ["Host: a", "transfer-encoding: \u0085chunked"],
+        ["Host: a", "Transfer-Encoding: gzip, chunked"],
     ],
     ids=str,
 )
@@ -268,6 +273,45 @@ async def test_headers_that_proxies_may_read_in_another_way_are_refused(
 ) -> None:
     wire = await open_wire(site)
     wire.writer.write("\r\n".join(["GET /page HTTP/1.1", *headers, "", ""]).encode())
+    assert await wire.status() == 400
+    assert await wire.ended()
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"0x1\r\na\r\n0\r\n\r\n",
+        b"\xd9\xa1\r\na\r\n0\r\n\r\n",
+        b"1;\n\r\na\r\n0\r\n\r\n",
+        b"1\r\naXX0\r\n\r\n",
+    ],
+)
+async def test_chunks_that_proxies_may_read_in_another_way_are_refused(
+    site: Site, open_wire: OpenWire, chunks: bytes
+) -> None:
+    wire = await open_wire(site)
+    wire.ask("/whole", "Transfer-Encoding: chunked", body=chunks)
+    assert await wire.status() == 400
+    assert await wire.ended()
+
+
+async def test_a_body_in_chunks_is_read_as_the_standard_has_it(
+    site: Site, open_wire: OpenWire
+) -> None:
+    wire = await open_wire(site)
+    wire.ask("/whole", "Transfer-Encoding:chunked", "Expect: 100-continue")
+    assert await wire.status() == 100
+    for piece in (b"a", b" ;b=c\r", b"\n" + b"x" * 10, b"\r\n1\r\nx\r\n0\r\n\r\n"):
+        wire.writer.write(piece)
+    assert await wire.status() == 200
+    wire.ask("/whole", "Content-Length:  1 ", body=b"a")
+    assert await wire.status() == 200
+
+
+async def test_http_1_0_has_no_chunks(site: Site, open_wire: OpenWire) -> None:
+    wire = await open_wire(site)
+    headers = b"Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+    wire.writer.write(b"POST /whole HTTP/1.0\r\n" + headers + b"0\r\n\r\n")
     assert await wire.status() == 400
     assert await wire.ended()
 
