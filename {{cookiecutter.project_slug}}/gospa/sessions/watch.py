@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from sanic.log import logger
@@ -94,6 +95,7 @@ class SessionWatch:
         self._settings = settings
         self._sockets: defaultdict[str, set[Socket]] = defaultdict(set)
         self._due: set[str] = set()
+        self._announced: set[str] = set()  # they are checked before those that are due
         self._recent: deque[str] = deque(maxlen=RECENT)
         self._wake = asyncio.Event()
         self._next_round = 0.0
@@ -144,7 +146,7 @@ class SessionWatch:
             await subscription.close()
 
     def _check_soon(self, identity: str) -> None:
-        self._due.add(identity)
+        self._announced.add(identity)
         self._wake.set()
 
     async def _wait(self) -> None:
@@ -160,8 +162,7 @@ class SessionWatch:
 
     async def _check_due(self) -> None:
         """Check sessions that are due; those of a batch share a round trip to the store."""
-        while self._due:
-            some = [self._due.pop() for _ in range(min(len(self._due), tasks.BATCH))]
+        while some := self._next():
             away: StoreError | None = None
             for found in await asyncio.gather(*map(self._find, some), return_exceptions=True):
                 if isinstance(found, StoreError):
@@ -173,6 +174,13 @@ class SessionWatch:
             if away is not None:
                 logger.warning("open sockets are not compared with their sessions: %s", away)
                 return  # the next round has them all
+
+    def _next(self) -> list[str]:
+        """Some sessions to check."""
+        some = list(islice(self._announced or self._due, tasks.BATCH))
+        self._announced.difference_update(some)
+        self._due.difference_update(some)
+        return some
 
     async def _find(self, identity: str) -> _Found:
         """Read a session; it is kept if it was used."""

@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from sanic import Sanic
 from websockets.exceptions import ConnectionClosed
 
 import gospa
-from gospa import Access, Room, Session, State, action
+from gospa import Access, Room, Session, State, action, tasks
 from gospa.errors import StoreUnavailable
+from gospa.live.current import CurrentSession
 from gospa.sessions.record import SessionRecord
+from gospa.sessions.session import new_session
 from gospa.sessions.store import UNUSED, SessionStore
+from gospa.sessions.watch import Use
 from gospa.testing import OpenApp, Refused, logged_in, until
 from tests.gospa.raw_client import RawClient
 from tests.gospa.wire import message
@@ -402,3 +406,35 @@ async def test_a_socket_with_a_new_token_is_not_compared_with_what_was_read_befo
             assert await close_code(member) == 4001
             await again.join("members")
             assert await again.call("members", "add") == [1, "ann"]
+
+
+class Follower:
+    """A socket that notes when it is told of its session."""
+
+    def __init__(self, session: Session, told: list[str], on_told: Callable[[], None]) -> None:
+        self.use, self.session, self.on_told = Use(""), CurrentSession(session), on_told
+        self._told = told
+
+    def follow_session(self, _: Session | None) -> None:
+        self._told.append(self.session.known.identity)
+        self.on_told()
+
+
+async def test_announced_sessions_are_checked_before_those_of_a_round(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app([Members], session_check_interval=SLOW) as (app, _):
+        watch, told = app.ctx.session_watch, list[str]()
+        monkeypatch.setattr(app.ctx.sessions, "find", AsyncMock(return_value=None))
+        sessions = [new_session(time.time()) for _ in range(10 * tasks.BATCH)]
+        announced = [session.identity for session in sessions[:5]]
+
+        def announce() -> None:
+            for identity in announced if len(told) == 1 else ():
+                watch.on_message(identity.encode())
+
+        for session in sessions:
+            watch.add(Follower(session, told, announce), session)
+        watch.on_gap()
+        await until(lambda: len(told) >= len(sessions))
+        assert max(map(told.index, announced)) < tasks.BATCH + len(announced)
