@@ -91,7 +91,10 @@ class Connection(asyncio.Protocol):
         self.requests.go_on()
 
     def connection_lost(self, _: Exception | None) -> None:
+        # What remains refers to itself, so that Python frees it much later.
         self._unread = NOTHING
+        self._fragments.clear()
+        self._protocol.reader.discard()
         self.requests.stop()
         self.writer.drop()
         if not self.closed.done():

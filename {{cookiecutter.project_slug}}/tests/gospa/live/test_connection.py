@@ -100,6 +100,21 @@ async def test_a_frame_that_comes_byte_by_byte_is_one_message(address: str) -> N
         assert await wire.receive() == (BINARY, b"\x91\x07")
 
 
+async def test_of_a_message_that_is_never_complete_nothing_is_kept(open_app: OpenApp) -> None:
+    async with open_app() as (app, address), open_wire(address) as wire:
+        wire.writer.write(HELLO + frame(BINARY, bytes(30_000), fin=False))
+        wire.writer.write(frame(CONT, bytes(20_000), fin=False)[:10_000])
+        (connection,) = app.ctx.connections
+
+        def kept() -> int:
+            return len(connection._fragments) + len(connection._protocol.reader.buffer)  # noqa: SLF001
+
+        await until(lambda: kept() > 39_000)
+        wire.writer.transport.abort()
+        await until(lambda: not app.ctx.connections)
+        assert kept() == 0
+
+
 async def test_messages_right_behind_the_handshake_are_not_lost(address: str) -> None:
     async with open_wire(address) as wire:
         wire.writer.write(HELLO + message(5) * 50)
