@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gospa import collector
 from gospa.collector import INCREMENTAL, Collector
 
 pytestmark = pytest.mark.skipif(sys.version_info >= INCREMENTAL, reason="Python does this itself")
@@ -61,6 +62,20 @@ def test_all_objects_are_visited_where_python_counts_no_memory_blocks(
     connection = Connection()
     gc.collect()
     del connection
+    gc.collect()
+    assert Connection.alive == 0
+
+
+def test_few_objects_are_found_once_the_process_has_had_much_more_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection, memory = Connection(), collector.most_memory()
+    gc.collect()
+    del connection
+    gc.collect()
+    assert Connection.alive == 1
+    monkeypatch.setattr(collector, "most_memory", lambda: 2 * memory)
+    gc.collect(1)
     gc.collect()
     assert Connection.alive == 0
 
