@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
 from sanic.log import logger
@@ -176,8 +176,8 @@ class SessionWatch:
                 return  # the next round has them all
 
     def _next(self) -> list[str]:
-        """Some sessions to check."""
-        some = list(islice(self._announced or self._due, tasks.BATCH))
+        """Some sessions to check: those that were announced first, then others."""
+        some = list(dict.fromkeys(islice(chain(self._announced, self._due), tasks.BATCH)))
         self._announced.difference_update(some)
         self._due.difference_update(some)
         return some
