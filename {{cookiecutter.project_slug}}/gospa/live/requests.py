@@ -98,7 +98,6 @@ class Requests:
 
     @property
     def _waits(self) -> bool:
-        """Whether the next request is not handled yet."""
         return bool(self._current or self._throttle.waits) or self._writer.full_since is not None
 
     def stop(self) -> None:
@@ -119,11 +118,12 @@ class Requests:
 
     # For the watch of its session
 
-    def follow_session(self, session: Session | None) -> None:
-        """Act on the session as it is stored now; None if it ended."""
+    def follow_session(self, session: Session | None) -> int:
+        """Act on the session as it is stored now; None if it ended. Returns the rooms asked."""
         if self._adopt(session):
             for name, seat in self._seats.items():
                 self._ask(name, self._authorize_again(name, seat))
+        return len(self._seats)
 
     def _adopt(self, session: Session | None) -> bool:
         """Go on as a session's, or close the connection. Returns whether it goes on."""

@@ -64,8 +64,11 @@ class Socket(Protocol):
     def session(self) -> Reads:
         """Its session, as far as known."""
 
-    def follow_session(self, session: Session | None) -> None:
-        """Act on the session as it is stored now; None if it ended. Must not block."""
+    def follow_session(self, session: Session | None) -> int:
+        """Act on the session as it is stored now; None if it ended. Must not block.
+
+        Returns how many rooms are asked because of it.
+        """
 
 
 class _Found(NamedTuple):
@@ -99,6 +102,7 @@ class SessionWatch:
         self._recent: deque[str] = deque(maxlen=RECENT)
         self._wake = asyncio.Event()
         self._next_round = 0.0
+        self._asked = 0  # rooms, since other work had its turn
 
     def add(self, socket: Socket, session: Session) -> None:
         """Keep a socket informed of its session until `remove`."""
@@ -200,5 +204,7 @@ class SessionWatch:
         for socket, read in found.reads.items():
             open_ = socket in self._sockets.get(found.identity, ())
             if open_ and socket.session.end_read(read):
-                socket.follow_session(found.session)
-                await asyncio.sleep(0)  # it may be in many rooms
+                self._asked += socket.follow_session(found.session)
+            if self._asked >= tasks.BATCH:  # a socket may be in many rooms
+                self._asked = 0
+                await asyncio.sleep(0)

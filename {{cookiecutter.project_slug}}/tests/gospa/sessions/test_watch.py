@@ -415,9 +415,10 @@ class Follower:
         self.use, self.session, self.on_told = Use(""), CurrentSession(session), on_told
         self._told = told
 
-    def follow_session(self, _: Session | None) -> None:
+    def follow_session(self, _: Session | None) -> int:
         self._told.append(self.session.known.identity)
         self.on_told()
+        return 1
 
 
 async def test_announced_sessions_are_checked_before_those_of_a_round(
