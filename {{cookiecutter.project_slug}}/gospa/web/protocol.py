@@ -15,8 +15,9 @@ from sanic.http.http1 import HTTP_CONTINUE
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
 TURN = 64  # pieces of a body that are read before the event loop runs other work
-# A line without a name and a colon, and characters that only some take for a line's end.
-MALFORMED = re.compile(rb"\r\n(?![!#$%&'*+\-.^_`|~0-9A-Za-z]+:)|(?<!\r)\n|\r(?!\n)|\0")
+NAMELESS = re.compile(
+    rb"\r\n(?![!#$%&'*+\-.^_`|~0-9A-Za-z]+:)"
+)  # a line without a name and a colon
 # A length or coding of the body that is not exactly of this form, such as with other whitespace.
 AMBIGUOUS = re.compile(
     rb"\r\ncontent-length:(?![ \t]*[0-9]+[ \t]*(?:\r|\Z))"
@@ -133,7 +134,10 @@ def check_head(request: Any) -> None:
 
     https://www.rfc-editor.org/rfc/rfc9112#section-5, #section-6 and #section-3.2
     """
-    if MALFORMED.search(request.head) or AMBIGUOUS.search(request.head):
+    head, ends = request.head, request.head.count(b"\r\n")
+    other_ends = ends != head.count(b"\n") or ends != head.count(b"\r") or b"\0" in head
+    sized = "content-length" in request.headers or "transfer-encoding" in request.headers
+    if other_ends or NAMELESS.search(head) or (sized and AMBIGUOUS.search(head)):
         raise BadRequest("a header is malformed", quiet=True)
     if request.version == "1.0" and "transfer-encoding" in request.headers:
         raise BadRequest("HTTP/1.0 has no Transfer-Encoding", quiet=True)
