@@ -111,7 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     memory_size: Annotated[int, msgspec.Meta(ge=1024)] = 256 * 1024 * 1024
     """Maximum size of all rooms, and of all sessions, in a memory backend.
 
-    What a visitor stores uses at most a ninth of each, what comes from an address a fifth.
+    A visitor may use at most a ninth of each, an address at most a fifth.
     """
     frame_size: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024
     """Maximum size of a client's message."""

@@ -55,7 +55,7 @@ class Writer:
         self._behind: dict[Source, Position] = {}  # by what the client was shown
         self.full_since: float | None = None
         self._waiting = NOTHING
-        self._answers: list[bytes] | None = None  # to be written with what comes next, or soon
+        self._answers: list[bytes] | None = None  # written with the next frame, or soon
         self._passed: bytes | None = None  # the write at which the transport was full
         self._paused = self._finished = self._ends = False
         self._size = self._accepted = 0  # bytes that wait here, and of all writes
