@@ -28,7 +28,7 @@ def publishing(channel: str, data: object = 1) -> Speech:
 
 
 def adding(channel: str) -> Speech:
-    """A member of a map who adds one to a key; `channel` may hold the connection's number."""
+    """A member that adds one to a key of a map; `channel` may hold the connection's number."""
     call = {"channel": channel, "key": "count", "data": 1, **MAP}
     return _speech(join(channel, **MAP, **FROM_STATE), call)
 

@@ -15,9 +15,8 @@ from sanic.http.http1 import HTTP_CONTINUE
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
 TURN = 64  # pieces of a body that are read before the event loop runs other work
-NAMELESS = re.compile(
-    rb"\r\n(?![!#$%&'*+\-.^_`|~0-9A-Za-z]+:)"
-)  # a line without a name and a colon
+# A line that does not begin with a name and a colon.
+NAMELESS = re.compile(rb"\r\n(?![!#$%&'*+\-.^_`|~0-9A-Za-z]+:)")
 # A length or coding of the body that is not exactly of this form, such as with other whitespace.
 AMBIGUOUS = re.compile(
     rb"\r\ncontent-length:(?![ \t]*[0-9]+[ \t]*(?:\r|\Z))"
