@@ -150,7 +150,8 @@ class Worker:
         return list(PorchState.of(Draft(Content(fields, {})), frozen=True).log)
 
     async def kill(self) -> None:
-        """End it as a crash does: nothing more is written."""
+        """End it as a crash does: nothing more is written, but what is on its way may arrive."""
         await tasks.stop(*self._tasks)
         self.hub.draining = True
+        self.local.mutations._closed = True  # noqa: SLF001 - close() would wait for the store
         self.local.mutations.drop()
