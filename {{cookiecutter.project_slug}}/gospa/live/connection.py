@@ -24,6 +24,7 @@ MAX_REASON = (
 NOTHING = memoryview(b"")
 SLOW = "a connection was closed: its client read too little in GOSPA_DRAIN_TIMEOUT"
 CROWDED = "a slow connection was closed: more than GOSPA_UNSENT_SIZE waited for such ones"
+PING = Frame(Opcode.PING, b"").serialize(mask=False)
 LAST_WORDS = 5.0  # seconds in which a client that reads slowly can read why it is closed
 
 
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._pinged: float | None = None  # when, unless something was received since
         self._flooding = self._closing = False
         self._abort_at = 0.0  # when the closing handshake has to have ended
+        self.check_at = 0.0  # when `check_heartbeat` has something to do, if nothing happens
         self.writer = Writer(transport, hub.unsent, self._make_room)
         self._allowance = allowance or Allowance(VisitorLimits(hub.settings), Visitor("", ""))
         self._slowed: asyncio.TimerHandle | None = None  # while the visitor sends too much
@@ -83,6 +85,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self.check_at = 0.0
         self.writer.pause(self._loop.time())
         self._transport.pause_reading()
 
@@ -119,7 +122,7 @@ class Connection(asyncio.Protocol):
             short = reason.encode()[:MAX_REASON].decode(errors="ignore")
             self._protocol.send_close(close.code, short)
             self._flush()
-            self.writer.finish()
+            self._finish()
             self.requests.stop()
 
     def abort(self) -> None:
@@ -145,10 +148,17 @@ class Connection(asyncio.Protocol):
         elif self._ping_was_ignored(now):
             self.close(wire.SILENT)
             self._end()
-        elif now - self._last_received > patience and self._pinged is None:
-            self._pinged = now
-            self._protocol.send_ping(b"")
-            self._flush()
+        else:
+            if now - self._last_received > patience and self._pinged is None:
+                self._pinged = now
+                self.writer.write(PING)
+            if self.requests.greeted:
+                self.check_at = now + min(patience / 4, self._settings.drain_timeout / 2)
+
+    def _finish(self) -> None:
+        """Send no more answers, and see soon whether the closing handshake has ended."""
+        self.check_at = 0.0
+        self.writer.finish()
 
     def _end(self) -> None:
         """Close the transport, or abort it at the next check."""
@@ -187,7 +197,7 @@ class Connection(asyncio.Protocol):
             part, self._unread = self._unread[:SLICE], self._unread[SLICE:]
             self._protocol.receive_data(bytes(part))
             if self._protocol.state is not State.OPEN:  # the client closes
-                self.writer.finish()
+                self._finish()
             events = self._protocol.events_received()
             frames += len(events)
             now, rate = self._last_received, self._settings.frames_per_second

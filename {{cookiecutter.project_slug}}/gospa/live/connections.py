@@ -36,8 +36,10 @@ class Connections(set[Connection]):
         """Check heartbeats until cancelled."""
         while True:
             async for some in tasks.spread(self, TICK):
-                for connection in self.intersection(some):
-                    connection.check_heartbeat()
+                now = asyncio.get_running_loop().time()
+                for connection in some:
+                    if connection.check_at <= now and connection in self:
+                        connection.check_heartbeat()
             STATS.connections = len(self)
 
     async def stop_commands(self) -> None:
