@@ -8,6 +8,7 @@ from typing import Any
 
 import redis.asyncio as aioredis
 from hiredis import pack_command
+from redis import exceptions
 
 from gospa import tasks
 
@@ -89,7 +90,18 @@ async def exchange(client: Any, connection: Any, commands: list[Packed]) -> list
     redis-py closes a connection when a reply cannot be read; the remaining replies are then errors.
     """
     await connection.send_packed_command(b"".join([packed for _, packed in commands]))
-    return [await _read(client, connection, name) for name, _ in commands]
+    answers, timeout = [], connection.socket_timeout
+    connection.socket_timeout = None  # for each reply it would take longer than reading it
+    try:
+        async with asyncio.timeout(timeout):
+            for name, _ in commands:
+                answers.append(await _read(client, connection, name))
+    except TimeoutError:
+        late = exceptions.TimeoutError(f"no reply within {timeout} s")
+        answers += [late] * (len(commands) - len(answers))
+    finally:
+        connection.socket_timeout = timeout
+    return answers
 
 
 async def _read(client: Any, connection: Any, name: str) -> Any:

@@ -28,12 +28,14 @@ INFINITE = float("inf")
 
 
 class Cutter:
-    """Forwards to a server, and closes a connection when its answers got longer than `left`."""
+    """Forwards to a server. When its answers got longer than `left`, it closes, or `hangs`."""
 
     def __init__(self, address: str) -> None:
         self.left: float = INFINITE
+        self.hangs = False
         self.url = ""
         self._address = address
+        self._open = 0
 
     @classmethod
     @asynccontextmanager
@@ -44,16 +46,21 @@ class Cutter:
         cutter.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with server:
             yield cutter
+            await until(lambda: not cutter._open)
 
     async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        self._open += 1
         server, commands = await asyncio.open_unix_connection(self._address)
         forwarding = asyncio.create_task(self._forward(client, commands))
         while self.left > 0 and (data := await server.read(2**16)):
             answers.write(data[: int(min(self.left, len(data)))])
             self.left -= len(data)
+        if self.hangs:
+            await forwarding
         answers.close()
         await forwarding
         await answers.wait_closed()
+        self._open -= 1
 
     async def _forward(self, client: asyncio.StreamReader, commands: asyncio.StreamWriter) -> None:
         while data := await client.read(2**16):
@@ -226,6 +233,22 @@ async def test_a_connection_that_is_cut_gives_nobody_the_answer_of_another(
                 came = length // answer
                 assert outcomes[:came] == [[key.encode()] for key in keys[:came]]
                 assert {type(outcome) for outcome in outcomes[came:]} == {StoreUnavailable}
+
+
+async def test_what_came_before_a_server_hung_is_an_answer(private: Settings) -> None:
+    async with Cutter.open(private) as cutter:
+        impatient = Settings(redis_url=cutter.url, store_timeout=0.5)
+        async with connect(impatient) as client:
+            await ask(client, ("SET", "hung", "x"))
+            cutter.left, cutter.hangs = len(b"$1\r\nx\r\n") + 2, True
+            asked = (ask(client, ("GET", "hung")) for _ in range(3))
+            first, *others = await asyncio.gather(*asked, return_exceptions=True)
+            assert first == [b"x"]
+            assert {str(other) for other in others} == {
+                "Redis cannot serve this now: no reply within 0.5 s"
+            }
+            cutter.left = INFINITE
+            assert await ask(client, ("GET", "hung")) == [b"x"]
 
 
 @pytest.mark.slow
