@@ -1,6 +1,6 @@
 """The contract of a storage: bytes under a key, for a time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from gospa.rates import Visitor
@@ -11,6 +11,9 @@ class Storage(Protocol):
 
     async def get(self, key: str) -> bytes | None:
         """The value, or None if there is none or it has expired."""
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The values of some keys, in their order. They share a round trip."""
 
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
         """Store a value; without `ttl` it stays until it is deleted."""
@@ -46,6 +49,9 @@ class Prefixed:
 
     async def get(self, key: str) -> bytes | None:
         return await self._storage.get(self._prefix + key)
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        return await self._storage.get_many([self._prefix + key for key in keys])
 
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
         await self._storage.set(self._prefix + key, value, ttl=ttl)

@@ -132,8 +132,9 @@ class Requests:
         elif session.credentials.token != self.session.known.credentials.token:
             self._close(wire.NEW_TOKEN, "")
         else:
-            self.session.known = session
-            self.member = replace(self.member, session=session, user=session.user)
+            if session is not self.session.known:
+                self.session.known = session
+                self.member = replace(self.member, session=session, user=session.user)
             return True
         return False
 

@@ -168,12 +168,14 @@ async def entered(
 
 def introduced(room: Room[Any], member: Member, session: Session, claims: Any) -> Member:
     """A client as others in the room see it."""
-    if len(pack(claims)) > MAX_DETAILS:
+    if claims is not member.claims and len(pack(claims)) > MAX_DETAILS:
         raise Invalid(f"a member's details have at most {MAX_DETAILS} bytes")
     where = f"what {type(room).__name__}.introduce returns"
     info = plain(room.introduce(session), where)
     if not isinstance(info, dict):
         raise CodecError(f"{where} is {info!r:.40}: return a dict")
+    if session is member.session and claims is member.claims and info == member.info:
+        return member
     return replace(member, session=session, user=session.user, info=info, claims=claims)
 
 

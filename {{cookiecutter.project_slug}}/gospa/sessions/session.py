@@ -77,6 +77,7 @@ class Session(MutableMapping[str, Any]):
         self._values, self.unreadable = _readable(stored)
         self._stored = pack(self._values) if self.unreadable else stored
         self._stored_credentials = credentials
+        self._digest: int | None = None  # of the bytes that it was read from
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -199,6 +200,10 @@ class Session(MutableMapping[str, Any]):
         """
         return min(min(self.renewed, now) + idle, min(self.created, now) + absolute) - now
 
+    def is_read_from(self, raw: bytes | None) -> bool:
+        """Whether these are the bytes that it was read from."""
+        return raw is not None and self._digest == hash(raw)
+
     def due(self, now: float, idle: float) -> bool:
         """Whether it should be renewed."""
         return not 0 <= now - self.renewed <= idle * RENEWAL
@@ -216,6 +221,7 @@ def decode(raw: bytes) -> Session | None:
         session = Session(
             record.identity, record.created, record.renewed, stored, record.credentials
         )
+        session._digest = hash(raw)  # noqa: SLF001 - the bytes themselves take more memory
         return session if isfinite(record.created + record.renewed) else None
     except (msgspec.MsgspecError, ValueError, RecursionError):  # the last for deep nesting
         return None

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 
 from sanic.log import logger
 
@@ -58,6 +59,10 @@ class SessionStore:
             return None
         record.replaced = True
         return record
+
+    async def read(self, identities: Sequence[str]) -> list[bytes | None]:
+        """The stored bytes of sessions, in one round trip."""
+        return await self._storage.get_many([_key(identity) for identity in identities])
 
     async def find(self, identity: str) -> SessionRecord | None:
         """The session of an identity, for callers without a token."""
@@ -127,9 +132,13 @@ class SessionStore:
                 self._shorten(record, network)
         elif session.due(now, idle) and (session.kept or (keep and self.quota.keep(network))):
             session.renewed, due = now, True
-        elif not session.kept and self._remaining(session) < UNUSED / 2:
+        elif self.expires_soon(session):
             session.renewed, due = now - max(0.0, idle - UNUSED), True
         return await self.save(record) if due else True
+
+    def expires_soon(self, session: Session) -> bool:
+        """Whether it ends soon unless it is renewed, though a socket is open."""
+        return self._remaining(session) <= (0 if session.kept else UNUSED / 2)
 
     async def rotate(self, record: SessionRecord) -> bool:
         """Save the session under a new token, unless a parallel request issued one first.

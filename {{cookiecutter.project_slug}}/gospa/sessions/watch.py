@@ -31,6 +31,11 @@ class Use:
         self.on_first: Callable[[], None] | None = None
         self._used = False
 
+    @property
+    def noted(self) -> bool:
+        """Whether `take` would say so."""
+        return self._used
+
     def note(self, session: Session, *, change: bool) -> None:
         """Note a request."""
         self._used = True
@@ -46,7 +51,9 @@ class Use:
 
 
 class Reads(Protocol):
-    """The order in which a socket's session is read from the store."""
+    """A socket's session as far as known, and the order in which it is read from the store."""
+
+    known: Session
 
     def begin_read(self) -> int:
         """The number of a read that begins, for `end_read`."""
@@ -168,7 +175,7 @@ class SessionWatch:
         """Check sessions that are due; those of a batch share a round trip to the store."""
         while some := self._next():
             away: StoreError | None = None
-            for found in await asyncio.gather(*map(self._find, some), return_exceptions=True):
+            for found in await self._find_all(some):
                 if isinstance(found, StoreError):
                     away = found
                 elif isinstance(found, BaseException):
@@ -185,6 +192,35 @@ class SessionWatch:
         self._announced.difference_update(some)
         self._due.difference_update(some)
         return some
+
+    async def _find_all(self, identities: list[str]) -> list[_Found | BaseException]:
+        unchanged = await self._find_unchanged(identities)
+        others = (identity for identity in identities if identity not in unchanged)
+        found = await asyncio.gather(*map(self._find, others), return_exceptions=True)
+        return [*unchanged.values(), *found]
+
+    async def _find_unchanged(self, identities: list[str]) -> dict[str, _Found]:
+        """The sessions that need no renewal, and whose stored bytes are known: most of them."""
+        found = {each.identity: each for each in map(self._known, identities) if each}
+        try:
+            stored = await self._sessions.read(list(found))
+        except StoreError:  # maybe only because of one of them
+            return {}
+        return {
+            identity: each
+            for (identity, each), raw in zip(found.items(), stored, strict=True)
+            if all(socket.session.known.is_read_from(raw) for socket in each.reads)
+        }
+
+    def _known(self, identity: str) -> _Found | None:
+        """A session as its sockets know it, if that is all that is asked."""
+        sockets = self._sockets.get(identity)
+        if not sockets or any(socket.use.noted for socket in sockets):
+            return None
+        session = next(iter(sockets)).session.known
+        if self._sessions.expires_soon(session):
+            return None
+        return _Found(identity, session, {each: each.session.begin_read() for each in sockets})
 
     async def _find(self, identity: str) -> _Found:
         """Read a session; it is kept if it was used."""

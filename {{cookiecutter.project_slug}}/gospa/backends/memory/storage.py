@@ -1,7 +1,7 @@
 """Storage in the memory of this process: lost when it ends, not shared with other workers."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -43,6 +43,9 @@ class MemoryStorage:
     async def get(self, key: str) -> bytes | None:
         entry = self._entries.get(key)
         return entry.value if entry and entry.expires > time.monotonic() else None
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        return [await self.get(key) for key in keys]
 
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
         self._store(key, value, ttl, None)

@@ -1,6 +1,6 @@
 """Storage in Redis, shared by all workers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,6 +36,9 @@ class RedisStorage:
     async def get(self, key: str) -> bytes | None:
         (value,) = await ask(self._client, ("GET", self._prefix + key))
         return value
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        return await ask(self._client, *(("GET", self._prefix + key) for key in keys))
 
     async def set(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
         lasting = () if ttl is None else ("PX", _milliseconds(ttl))

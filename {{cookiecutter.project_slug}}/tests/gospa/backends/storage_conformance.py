@@ -25,6 +25,12 @@ class StorageConformance:
         await storage.set("k", value)
         assert await storage.get("k") == value
 
+    async def test_some_are_got_together_in_their_order(self, storage: Storage) -> None:
+        await storage.set("a", b"1")
+        await storage.set("b", b"", ttl=60)
+        assert await storage.get_many(["b", "never", "a", "b"]) == [b"", None, b"1", b""]
+        assert await storage.get_many([]) == []
+
     async def test_setting_again_replaces(self, storage: Storage) -> None:
         await storage.set("k", b"1", ttl=0.05)
         await storage.set("other", b"1", ttl=0.1)

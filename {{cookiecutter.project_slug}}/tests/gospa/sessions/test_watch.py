@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -209,13 +209,13 @@ async def test_a_session_that_was_begun_by_a_socket_lasts_once_it_is_used(
 async def test_pings_do_not_keep_a_session_from_idling(open_app: OpenApp, clock: Clock) -> None:
     settings = {"session_idle": 1000, "session_check_interval": QUICK, "frames_per_second": 1e9}
     async with ann(open_app, **settings) as (app, _, member):
-        find, checked = app.ctx.sessions.find, asyncio.Event()
+        read, checked = app.ctx.sessions.read, asyncio.Event()
 
-        async def tell(identity: str) -> Any:
+        async def tell(identities: Sequence[str]) -> Any:
             checked.set()
-            return await find(identity)
+            return await read(identities)
 
-        app.ctx.sessions.find = tell
+        app.ctx.sessions.read = tell
         with contextlib.suppress(ConnectionClosed):
             async with asyncio.timeout(40):
                 while True:
@@ -287,6 +287,7 @@ async def test_sockets_stay_while_the_store_is_away(
 
     async with ann(open_app, session_check_interval=QUICK) as (app, cookie, member):
         with monkeypatch.context() as patch:
+            patch.setattr(app.ctx.sessions, "read", away)
             patch.setattr(app.ctx.sessions, "find", away)
             await asked.wait()
             assert await member.call("members", "add") == [1, "ann"]
@@ -335,21 +336,20 @@ async def test_the_sessions_of_many_sockets_are_read_together(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_app([Members], session_check_interval=QUICK) as (app, address):
-        sessions, asked, together = app.ctx.sessions, set(), asyncio.Event()
-        find = sessions.find
+        sessions, together = app.ctx.sessions, asyncio.Event()
+        read = sessions.read
 
-        async def wait_for_all(identity: str) -> SessionRecord | None:
-            asked.add(identity)
-            if len(asked) == 3:
+        async def wait_for_all(identities: Sequence[str]) -> list[bytes | None]:
+            if len(identities) == 3:
                 together.set()
-            await together.wait()
-            return await find(identity)
+            stored: list[bytes | None] = await read(identities)
+            return stored
 
         async with contextlib.AsyncExitStack() as stack:
             for user in ("ann", "bob", "cem"):
                 cookie = await logged_in(app, user)
                 await stack.enter_async_context(RawClient.connect(address, cookie=cookie))
-            monkeypatch.setattr(sessions, "find", wait_for_all)
+            monkeypatch.setattr(sessions, "read", wait_for_all)
             async with asyncio.timeout(40):
                 await together.wait()
 
@@ -376,16 +376,16 @@ async def test_a_session_that_cannot_be_read_keeps_no_other_socket_open(
 
 
 class Late:
-    """Sessions that are read, and then wait for others of the same batch."""
+    """Sessions that are read, and then come late."""
 
     def __init__(self, sessions: SessionStore) -> None:
-        self.read, self.go_on = asyncio.Event(), asyncio.Event()
-        self._find = sessions.find
+        self.were_read, self.go_on = asyncio.Event(), asyncio.Event()
+        self._read = sessions.read
 
-    async def find(self, identity: str) -> SessionRecord | None:
-        found = await self._find(identity)
-        if not self.read.is_set():
-            self.read.set()
+    async def read(self, identities: Sequence[str]) -> list[bytes | None]:
+        found = await self._read(identities)
+        if not self.were_read.is_set():
+            self.were_read.set()
             await self.go_on.wait()
         return found
 
@@ -395,9 +395,9 @@ async def test_a_socket_with_a_new_token_is_not_compared_with_what_was_read_befo
 ) -> None:
     async with ann(open_app, session_check_interval=SLOW) as (app, cookie, member):
         late, address = Late(app.ctx.sessions), member.websocket.remote_address
-        monkeypatch.setattr(app.ctx.sessions, "find", late.find)
+        monkeypatch.setattr(app.ctx.sessions, "read", late.read)
         app.ctx.session_watch.on_gap()
-        await late.read.wait()
+        await late.were_read.wait()
         record = await load(app, cookie)
         await app.ctx.sessions.rotate(record)
         renewed, url = f"{cookie.partition('=')[0]}={record.token}", f"{address[0]}:{address[1]}"
