@@ -55,7 +55,7 @@ def open_app(open_app: OpenApp) -> OpenApp:
     return open_rooms
 
 
-@pytest.fixture(params=["socket", "stream"])
+@pytest.fixture(params=["socket", pytest.param("stream", marks=pytest.mark.slow)])
 def connect_raw(site: Site, request: pytest.FixtureRequest) -> ConnectRaw:
     """Opens connections to the served application, over which a test sends any message."""
     return partial(raw_client, site, transport=request.param)

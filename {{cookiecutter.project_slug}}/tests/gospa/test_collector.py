@@ -35,6 +35,7 @@ def started() -> Iterator[Collector]:
     gc.set_threshold(*before)
 
 
+@pytest.mark.slow
 def test_what_survives_a_collection_is_left_out_until_there_are_many_more_objects() -> None:
     connection = Connection()
     gc.collect()
@@ -53,6 +54,7 @@ def test_what_becomes_garbage_before_a_collection_is_found_by_it() -> None:
     assert Connection.alive == 0
 
 
+@pytest.mark.slow
 def test_all_objects_are_visited_where_python_counts_no_memory_blocks(
     started: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,7 @@ async def test_the_application_may_write_a_name_in_any_normal_form(rooms: Rooms)
         await rooms.read(Shop, "shop/50%")
 
 
+@pytest.mark.slow
 async def test_a_call_fails_and_does_not_hang_when_the_worker_stops(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ async def send_a_flood(site: Site) -> None:
 Act = Callable[[Site], Awaitable[None]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "settings_", "reason"),
     [

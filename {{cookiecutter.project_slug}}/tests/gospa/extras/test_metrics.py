@@ -30,6 +30,7 @@ def samples(exposition: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 async def test_work_shows_in_the_metrics(address: str, connect_raw: ConnectRaw) -> None:
     async def told() -> dict[str, float]:
         async with httpx.AsyncClient() as client:

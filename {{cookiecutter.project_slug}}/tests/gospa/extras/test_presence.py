@@ -48,6 +48,7 @@ async def test_members_see_who_is_there_and_what_each_claims(site: Site) -> None
         }
 
 
+@pytest.mark.slow
 async def test_who_leaves_or_is_gone_is_not_listed(site: Site) -> None:
     async with raw_client(site) as one:
         await one.join(TABS)
@@ -92,6 +93,7 @@ async def test_what_a_member_claims_later_replaces_what_it_claimed(site: Site) -
         assert other.states[TABS]["count"] == 2
 
 
+@pytest.mark.slow
 async def test_all_are_counted_and_only_the_first_are_shown(site: Site, rooms: Rooms) -> None:
     async with raw_client(site) as first:
         await first.join(TABS)
@@ -176,6 +178,7 @@ async def test_a_full_list_lists_who_says_little(open_app: OpenApp, stats: Stats
         await quiet.sees(TABS, lambda state: id_of(quiet) in listed(state))
 
 
+@pytest.mark.slow
 async def test_a_room_may_list_each_user_once_with_the_tabs(site: Site) -> None:
     async with raw_client(site) as visitor, raw_client(site, user="ann") as ann:
         for client in (visitor, ann):
@@ -280,6 +283,7 @@ async def test_a_list_of_members_takes_nothing_from_clients(site: Site) -> None:
         assert (await member.until(lambda message: message[0] == 4))[2] == "invalid"
 
 
+@pytest.mark.slow
 async def test_a_join_that_was_refused_lists_nobody_and_may_be_tried_again(site: Site) -> None:
     async with raw_client(site) as member:
         with pytest.raises(Refused, match="invalid"):

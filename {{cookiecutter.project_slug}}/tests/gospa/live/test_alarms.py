@@ -138,11 +138,13 @@ async def test_it_runs_once_in_a_room_that_nobody_is_in(rooms: Rooms, stats: Sta
     assert stats.alarms == 1
 
 
+@pytest.mark.slow
 async def test_one_that_sets_the_next_goes_on(rooms: Rooms) -> None:
     await rooms.call(Timer.start, KEY, again=2)
     await rings(rooms, 3)
 
 
+@pytest.mark.slow
 async def test_a_room_has_one_time_that_can_be_changed_and_taken_back(rooms: Rooms) -> None:
     await rooms.call(Timer.start, KEY, after=HOUR)
     await rooms.call(Timer.start, KEY, after=0)
@@ -403,6 +405,7 @@ async def test_an_outage_of_the_store_delays_it(
     await rang(store)
 
 
+@pytest.mark.slow
 async def test_one_outlasts_a_failure_of_its_rooms_server_alone(
     open_worker: Open, store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ async def test_only_who_answers_no_ping_is_closed(app: Sanic) -> None:
         assert await close_code(gone) == 4000
 
 
+@pytest.mark.slow
 async def test_who_takes_nothing_for_long_is_cut_off(app: Sanic, stats: Stats) -> None:
     async with RawClient.connect(app.ctx.address) as member:
         member.websocket.transport.pause_reading()

@@ -248,6 +248,7 @@ async def play_appends(settings: Settings, backends: Backends, history: Sequence
 counts = some.tuples(*[some.integers(0, 3)] * WORKERS)
 
 
+@pytest.mark.slow
 @slow
 @given(history=some.lists(some.tuples(counts, counts), max_size=8))
 def test_the_newest_of_those_that_are_kept_are_never_removed(

@@ -246,6 +246,7 @@ def test_a_bill_counts_the_latest_run_alone() -> None:
     Bill(allowance).charge(0, 6_900)
 
 
+@pytest.mark.slow
 async def test_the_sockets_of_a_visitor_are_read_no_faster_than_one_may_send(
     open_app: OpenApp, stats: Stats
 ) -> None:
@@ -269,6 +270,7 @@ async def test_the_sockets_of_a_visitor_are_read_no_faster_than_one_may_send(
             assert await socket.call(f"sheet/{number}", "add") == 1
 
 
+@pytest.mark.slow
 async def test_a_visitor_that_is_slowed_down_does_not_count_as_silent(
     open_app: OpenApp, stats: Stats
 ) -> None:

@@ -263,6 +263,7 @@ async def test_without_its_store_a_handshake_is_503(
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
+@pytest.mark.slow
 async def test_of_the_handshake_nothing_is_kept(open_app: OpenApp) -> None:
     def kept() -> int:
         gc.collect()

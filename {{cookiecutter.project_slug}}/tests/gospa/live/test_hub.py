@@ -18,6 +18,7 @@ class Page(Room[State]):
         return Access.FULL
 
 
+@pytest.mark.slow
 async def test_rooms_are_compared_with_the_store_in_batches(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,6 +41,7 @@ async def test_rooms_are_compared_with_the_store_in_batches(
         assert max(map(len, asked)) == tasks.BATCH
 
 
+@pytest.mark.slow
 async def test_rooms_nobody_needs_are_closed_however_many_they_are(open_app: OpenApp) -> None:
     async with open_app([Page]) as (app, _):
         hub = app.ctx.hub

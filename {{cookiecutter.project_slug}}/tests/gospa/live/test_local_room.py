@@ -156,6 +156,7 @@ async def test_a_room_stays_open_while_a_client_waits_to_be_shown_the_newest(
     await worker.close()
 
 
+@pytest.mark.slow
 async def test_a_large_state_is_encoded_again_only_after_much_has_changed(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

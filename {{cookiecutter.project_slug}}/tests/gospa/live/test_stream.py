@@ -227,6 +227,7 @@ async def test_who_follows_over_either_transport_sees_the_same_commits(site: Sit
         assert one.heads == two.heads
 
 
+@pytest.mark.slow
 async def test_a_visit_lasts_as_long_as_the_stream(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

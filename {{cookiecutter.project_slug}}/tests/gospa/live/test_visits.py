@@ -371,6 +371,7 @@ async def test_nobody_has_left_because_the_store_was_away_for_longer_than_a_leas
     assert sorted(await one.log()) == ["joined ann", "joined bob"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_short_lease")
 async def test_nobody_has_left_because_the_host_of_all_workers_slept(
     one: Worker, other: Worker, faulty: Faulty

@@ -150,6 +150,7 @@ async def test_until_waits_for_a_state_and_misses_none(site: Site, connect: Conn
         assert (await room.until(lambda state: state["count"] == 5)) is room.state
 
 
+@pytest.mark.slow
 async def test_waiting_ends_with_what_was_missed(open_app: OpenApp) -> None:
     async with (
         open_app() as site,
@@ -223,6 +224,7 @@ async def test_a_call_whose_answer_was_lost_is_applied_once(open_app: OpenApp) -
             assert await other.call("add") == 6
 
 
+@pytest.mark.slow
 async def test_calls_keep_their_order_over_broken_connections(open_app: OpenApp) -> None:
     async with entered(open_app, "log", [Log]) as (_, relay, client, room):
         calls = []

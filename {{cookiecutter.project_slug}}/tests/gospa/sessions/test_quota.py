@@ -84,6 +84,7 @@ async def test_a_socket_that_only_joins_gives_its_session_no_more_than_an_hour(
             assert await lasts(site, cookie_of(browser)) <= UNUSED
 
 
+@pytest.mark.slow
 async def test_a_session_lasts_as_long_as_a_socket_that_only_reads(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

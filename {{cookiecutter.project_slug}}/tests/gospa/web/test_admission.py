@@ -77,6 +77,7 @@ async def test_a_body_up_to_the_limit_is_taken(http: httpx.AsyncClient) -> None:
     assert (await http.post("/whole", content=pieces())).text == str(LIMIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/whole", "/form", "/nothing", "/page", "/ws"])
 async def test_a_larger_body_is_refused_before_it_is_sent(
     site: Site, open_wire: OpenWire, stats: Stats, path: str
@@ -88,6 +89,7 @@ async def test_a_larger_body_is_refused_before_it_is_sent(
     assert await wire.ended()
 
 
+@pytest.mark.slow
 async def test_a_larger_body_without_its_length_is_refused_at_the_limit(
     site: Site, open_wire: OpenWire, stats: Stats
 ) -> None:
@@ -110,6 +112,7 @@ async def test_a_route_that_streams_limits_its_body_itself(http: httpx.AsyncClie
     assert (await http.post("/stream", content=bytes(100 * LIMIT))).text == str(100 * LIMIT)
 
 
+@pytest.mark.slow
 async def test_a_route_that_streams_may_have_limits_of_its_own(
     site: Site, http: httpx.AsyncClient, open_wire: OpenWire, stats: Stats
 ) -> None:

@@ -267,6 +267,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 def test_support_of_a_form_is_loaded_only_for_its_addresses() -> None:
     command = [sys.executable, "-c", LOADED, *FORMS]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)

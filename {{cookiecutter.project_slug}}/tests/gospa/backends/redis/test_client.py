@@ -136,6 +136,7 @@ async def test_a_server_busy_with_a_script_is_unavailable(client: Any, private: 
     await client.set("a", 1)
 
 
+@pytest.mark.slow
 async def test_a_server_that_hangs_is_unavailable_within_the_timeout(
     client: Any, impatient: Any
 ) -> None:

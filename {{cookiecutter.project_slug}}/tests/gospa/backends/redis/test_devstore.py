@@ -60,6 +60,7 @@ def test_it_runs_within_the_block_and_no_longer(tmp_path: Path) -> None:
     assert not answers(url)
 
 
+@pytest.mark.slow
 def test_what_it_kept_is_there_the_next_time(tmp_path: Path) -> None:
     with devstore.run(tmp_path) as url:
         client(url).set("k", "v")
@@ -157,6 +158,7 @@ def guard_of(url: str) -> int:
     return int(Path(f"/proc/{process_id(url)}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+@pytest.mark.slow
 async def test_a_guard_that_dies_takes_the_server_along_and_is_started_again(
     tmp_path: Path,
 ) -> None:
@@ -174,6 +176,7 @@ def socket_of(url: str) -> Path:
     return Path(urlsplit(url).path)
 
 
+@pytest.mark.slow
 async def test_nothing_is_left_when_its_holder_and_its_guard_are_killed(tmp_path: Path) -> None:
     with subprocess.Popen(  # noqa: ASYNC220 - nothing else runs in this test's loop
         [sys.executable, "-c", HOLDER, str(tmp_path)], cwd=PROJECT, stdout=subprocess.PIPE
