@@ -126,7 +126,7 @@ def site(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     rooms.write_text("from rooms.shop import Shop\n\nROOMS = [Shop]\n", encoding="utf-8")
     text = views.read_text(encoding="utf-8").replace("import ", "import shop, ", 1)
     views.write_text(text.replace("[", "[shop.blueprint, ", 1), encoding="utf-8")
-    with serving(project, 1) as address:
+    with serving(project, 1, {"GOSPA_SESSION_CHECK_INTERVAL": "0.5"}) as address:
         yield Site(address, 1)
 
 

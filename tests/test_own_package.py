@@ -202,7 +202,7 @@ def test_its_tests_are_found_and_pass_whatever_the_environment_sets(
 
 
 def test_the_engines_tests_pass_with_an_app_that_was_changed(shop: Path) -> None:
-    tests = ("tests/gospa/web", "tests/gospa/extras", "-m", "not slow")
+    tests = ("tests/gospa/cli", "tests/gospa/web/test_application.py", "-m", "not slow")
     assert_succeeds((sys.executable, "-m", "pytest", "-q", *tests), shop)
 
 
