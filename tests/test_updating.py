@@ -33,15 +33,18 @@ SINCE_ADDED, SINCE_REMOVED = "docs/protocol.md", "gospa/older.py"
 QUICK_TESTS = ("tests/gospa/store", "tests/gospa/test_settings.py", "tests/test_home.py")
 
 # What a user does to a project: insert lines, add files, remove one.
-EDITS = {
-    "app.py": ("from views import VIEWS\n", "from views import VIEWS  # mine\n"),
-    "rooms/__init__.py": ("ROOMS = [", "# Mine too.\nROOMS = ["),
-    "rooms/board.py": ("MAX_NOTES = ", "MAX_NOTES = 1 + "),
-    "gospa/settings.py": ('PREFIX = "GOSPA_"\n', 'PREFIX = "GOSPA_"\nMINE = "kept"\n'),
-    "client/index.html": ("</body>", "<p>mine</p></body>"),
-    "README.md": ("## Add a room\n", "Mine too.\n\n## Add a room\n"),
-    "pyproject.toml": ('client>=0.21,<1",\n', 'client>=0.21,<1",\n    "mine>=1",\n'),
-}
+EDITS = (
+    ("app.py", "import Backends, create_app\n", "import Backends, create_app  # mine\n"),
+    ("app.py", "extras import json_logs", "extras import http, json_logs"),
+    ("app.py", "from views import VIEWS\n", "from views import VIEWS  # mine\n"),
+    ("app.py", "EXTRAS = [\n", "EXTRAS = [\n    http,\n"),
+    ("rooms/__init__.py", "ROOMS = [", "# Mine too.\nROOMS = ["),
+    ("rooms/board.py", "MAX_NOTES = ", "MAX_NOTES = 1 + "),
+    ("gospa/settings.py", 'PREFIX = "GOSPA_"\n', 'PREFIX = "GOSPA_"\nMINE = "kept"\n'),
+    ("client/index.html", "</body>", "<p>mine</p></body>"),
+    ("README.md", "## Add a room\n", "Mine too.\n\n## Add a room\n"),
+    ("pyproject.toml", 'client>=0.21,<1",\n', 'client>=0.21,<1",\n    "mine>=1",\n'),
+)
 ADDED = {"rooms/mine.py": '"""Mine."""\n', ".env": "REDIS_URL=redis://:secret@localhost\n"}
 REMOVED = ".editorconfig"
 
@@ -79,7 +82,7 @@ def create(template: Path, output: Path, answers: dict[str, str], *options: str)
 
 
 def edit(project: Path) -> None:
-    for name, (before, after) in EDITS.items():
+    for name, before, after in EDITS:
         text = (project / name).read_text()
         assert text.count(before) == 1, name
         (project / name).write_text(text.replace(before, after))
