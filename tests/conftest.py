@@ -29,7 +29,7 @@ ALONE = (
     *("accessibility", "auction", "bench", "browser", "browser_failures", "browser_faults"),
     *("browser_rooms", "browser_sessions", "browser_streams", "client", "msgpack", "own_package"),
 )
-SAME = ("client_history", "client_packages", "client_stream", "collection")
+SAME = ("client_collections", "client_history", "client_packages", "client_stream", "collection")
 GROUPS = {
     **{name: name for name in ALONE},
     **dict.fromkeys(SAME, "client"),

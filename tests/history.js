@@ -3,7 +3,8 @@
  * pages that replace each other, against a server that keeps a chain of commits.
  *
  * Each change adds a power of BASE to one field. So the digits of a shown value say which changes it
- * has, and how often.
+ * has, and how often. From some version on it also adds an item to a collection, which has to be shown
+ * with it. The client's module of collections comes late, or does not come at first.
  */
 
 import { decode, encode } from '/gospa/msgpack.js';
@@ -26,6 +27,7 @@ function randomFrom(seed) {
 }
 
 const tagOf = (version) => Uint8Array.from([0, 0, 0, 0, 0, 0, version >> 8, version & 255]);
+const placeOf = (amount) => Math.log2(amount) / Math.log2(BASE); // of its digit
 const versionOf = (tag) => (tag[6] << 8) | tag[7];
 
 /** The room in the store: all its states, and the records of its clients. */
@@ -84,15 +86,14 @@ class Connection {
 
   /** Go on by a commit, which the client does not get if a message is missing. */
   advance(isMissing) {
-    const { store } = this.history;
     this.acknowledge(this.at + 1);
     this.at += 1;
-    const parts = [this.at, tagOf(this.at - 1), tagOf(this.at), { count: store.counts[this.at] }, []];
-    if (!isMissing) this.say(PATCH, 'a', ...parts);
+    const set = this.history.keysOf(this.at, this.at - 1);
+    if (!isMissing) this.say(PATCH, 'a', this.at, tagOf(this.at - 1), tagOf(this.at), set, []);
   }
 
   sendState(version) {
-    this.say(SNAPSHOT, 'a', version, tagOf(version), { count: this.history.store.counts[version] });
+    this.say(SNAPSHOT, 'a', version, tagOf(version), this.history.keysOf(version));
     this.at = version;
   }
 
@@ -115,7 +116,8 @@ class Connection {
     if (tag && known <= goal && history.chance(0.7)) this.at = known;
     else this.sendState(history.between(Math.min(version, goal), goal));
     while (this.at < goal) this.advance(false);
-    this.say(JOINED, 'a', goal, tagOf(goal), { count: 0 }, [], 'full');
+    const names = history.plain ? [] : ['items']; // a host of another release does not know it
+    this.say(JOINED, 'a', goal, tagOf(goal), { count: 0 }, names, 'full');
   }
 
   change(number, { amount }) {
@@ -152,6 +154,7 @@ export class History {
     this.frame = frame;
     this.trouble = this.between(0, 3) * 0.12; // how often the store fails
     this.weightOfLoads = this.between(0, 2) * 0.15;
+    this.plain = this.between(0, 2) * this.between(0, 9); // commits without an item
     localStorage.clear();
   }
 
@@ -161,6 +164,16 @@ export class History {
 
   between(low, high) {
     return low + Math.floor(this.random() * (high - low + 1));
+  }
+
+  /** What the store has at a version, or what changed since another one. */
+  keysOf(version, since = 0) {
+    const { counts } = this.store;
+    const keys = { count: counts[version] };
+    for (let at = Math.max(since, this.plain) + 1; at <= version; at += 1) {
+      keys[`items/${placeOf(counts[at] - counts[at - 1])}`] = true;
+    }
+    return keys;
   }
 
   amount() {
@@ -180,6 +193,7 @@ export class History {
     const { contentWindow: page } = this.frame;
     this.page = page;
     this.timers = [];
+    this.waiting = []; // for the module of collections
     this.isKnown = false;
     this.here.clear();
     this.seen.clear();
@@ -187,17 +201,23 @@ export class History {
     page.clearTimeout = (id) => id && delete this.timers[id - 1];
     page.fetch = async () => ({ status: 204 });
     page.crypto.getRandomValues = (into) => into.map(() => this.between(0, 255));
+    page.loadItems = () => new Promise((resolve, reject) => this.waiting.push({ resolve, reject }));
+    page.placeOf = placeOf;
     page.Socket = socketClass(this);
     await page.eval(`(async () => {
       await import('/gospa/persistence.js');
+      window.items = await import('/gospa/collection.js');
       const { connect } = await import('/gospa/gospa.js');
       window.client = connect('/ws', { persist: true, WebSocket: Socket });
       window.errors = [];
       client.on('error', (error) => errors.push(error.message));
       window.room = client.room('a');
-      room.optimistic('add', (state, { amount }) => { state.count += amount; });
+      room.optimistic('add', (state, { amount }) => {
+        state.count += amount;
+        state.items?.set(String(placeOf(amount)), true);
+      });
       window.shown = [];
-      room.subscribe(({ count }) => shown.push(count));
+      room.subscribe((state) => shown.push(state));
     })()`);
     await settled();
   }
@@ -229,6 +249,12 @@ export class History {
     if (!due) return;
     delete this.timers[this.timers.indexOf(due)];
     due.act();
+  }
+
+  /** The module of collections comes, or does not: with an error. */
+  loadItems(error) {
+    const waiting = this.waiting.splice(0);
+    for (const { resolve, reject } of waiting) error ? reject(error) : resolve(this.page.items);
   }
 
   // The network
@@ -271,6 +297,8 @@ export class History {
       [1, 'cut', live && (() => this.cut(connection))],
       [5, 'notice', connection?.isCut && !connection.isTold && (() => connection.socket.end())],
       [2, 'late', late.length > 0 && (() => late[0].handle(late[0].toServer.shift()))],
+      [0.5, 'module', this.waiting.length > 0 && (() => this.loadItems(null))],
+      [0.3, 'no module', this.waiting.length > 0 && (() => this.loadItems(new Error('no module')))],
       [1.5, 'tick', this.timers.some(Boolean) && (() => this.tick())],
       [0.7, 'retry', () => this.page.client.retry()],
       [0.5, 'network', () => { this.isUp = !this.isUp; }],
@@ -295,13 +323,17 @@ export class History {
     const { room, shown } = this.page;
     this.isKnown ||= shown.length > 0;
     if (!this.isKnown) return;
-    for (const count of [...shown.splice(0), room.state.count]) {
+    for (const { count, items } of [...shown.splice(0), room.state]) {
       if (!Number.isSafeInteger(count)) throw new Error(`${count} is shown`);
       const digits = count.toString(BASE).split('').reverse().map(Number);
+      const places = [...digits.keys()].filter((place) => digits[place]).map(String).sort();
+      const ids = [...(items?.keys() ?? [])];
+      const isWrong = this.plain ? ids.some((id) => !places.includes(id)) : String(ids) !== String(places);
+      if (isWrong) throw new Error(`${digits} has the items ${ids}`);
       if (digits.some((digit) => digit > 1)) throw new Error(`${digits} has a change twice`);
       for (const amount of [...this.seen, ...this.here]) {
-        if (digits[Math.log2(amount) / 2] === 1 || this.isRejected(amount)) continue;
-        throw new Error(`${digits} lacks change ${Math.log2(amount) / 2}`);
+        if (digits[placeOf(amount)] === 1 || this.isRejected(amount)) continue;
+        throw new Error(`${digits} lacks change ${placeOf(amount)}`);
       }
       digits.forEach((digit, place) => digit && this.seen.add(BASE ** place));
     }
@@ -320,7 +352,7 @@ export class History {
     this.hide(false);
     for (let left = 2000; !this.isOver; left -= 1) {
       if (!left) throw new Error(`pending: ${this.page.client.pending}, ${this.page.client.status}`);
-      const calm = ['open', 'handle', 'receive', 'acknowledge', 'advance', 'notice', 'late'];
+      const calm = ['open', 'handle', 'receive', 'acknowledge', 'advance', 'notice', 'late', 'module'];
       const next = this.possible().find(([, name]) => calm.includes(name));
       this.trace.push(next?.[1] ?? 'tick');
       if (next) next[2]();
@@ -333,14 +365,17 @@ export class History {
       .reduce((sum, place) => sum + BASE ** place, 0);
     const counts = [this.store.counts.at(-1), this.page.room.state.count];
     if (counts.some((count) => count !== expected)) throw new Error(`${counts} instead of ${expected}`);
-    const others = this.page.errors.filter((message) => !/^no$|another session/.test(message));
+    const { count, ...items } = this.keysOf(this.store.head);
+    const shown = [...(this.page.room.state.items?.keys() ?? [])].map((id) => `items/${id}`);
+    if (String(Object.keys(items).sort()) !== String(shown)) throw new Error(`${shown} are shown`);
+    const others = this.page.errors.filter((message) => !/^no( module)?$|another session/.test(message));
     if (others.length > 0) throw new Error(`reported: ${others}`);
   }
 
   get isOver() {
     const { connection, page, store } = this;
     const isQuiet = !connection.isCut && connection.toClient.length + connection.toServer.length === 0;
-    const isDone = page.client.pending === 0 && page.client.speaker === page.client.identity;
+    const isDone = this.waiting.length + page.client.pending === 0 && page.client.speaker === page.client.identity;
     return isQuiet && isDone && page.room.status === 'joined' && connection.at === store.head;
   }
 }

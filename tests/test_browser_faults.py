@@ -92,7 +92,7 @@ def test_what_did_not_change_is_not_asked_for_again(visitor: BrowserContext) -> 
     page.goto("/#again")
     expect_online(page)
     sizes = page.evaluate(SIZES)
-    assert len(sizes) == 13
+    assert len(sizes) == 14
     assert set(sizes.values()) == {0}
 
 

@@ -15,15 +15,16 @@ from tests.baking import APP
 # each commit is the state, whether a SNAPSHOT of the same keys gives the same, the keys that were
 # said to have changed, and whether all other items and collections are the same objects.
 REPLAY = """async (text) => {
-  const { NOTHING, adopt, changesBy, update, withDefaults } = await import('/state.js');
+  const module = await import('/state.js');
+  const { NOTHING, UNKNOWN, adopt, changesBy, loadCollections, update, withDefaults } = module;
   const { Collection } = await import('/collection.js');
-  const unknown = { content: NOTHING, version: null, tag: null };
+  await loadCollections();
   const plain = (value) => JSON.parse(JSON.stringify(value));
   const entries = (state) => Object.entries(state).map(([key, value]) => {
     return value instanceof Collection ? [key, [...value]] : [key, value];
   });
   const shape = { defaults: { count: 0 }, collections: ['notes'] };
-  const shown = ({ content }) => withDefaults(shape, content);
+  const shown = (replica) => withDefaults(shape, replica);
   const sameOutside = (before, after, changed) => Object.keys(after).every((key) => {
     if (!changed.includes(key)) return before[key] === after[key];
     if (!(before[key] instanceof Collection && after[key] instanceof Collection)) return true;
@@ -32,19 +33,19 @@ REPLAY = """async (text) => {
     });
   });
   return JSON.parse(text).map((commits) => {
-    let replica = changesBy(unknown, [0, 'a', 0, Uint8Array.of(0), {}]);
+    let replica = changesBy(UNKNOWN, [0, 'a', 0, Uint8Array.of(0), {}]);
     let state = update(NOTHING, shown(replica))[0];
     return commits.map(([set, deleted, all], version) => {
       const tags = [Uint8Array.of(version), Uint8Array.of(version + 1)];
       replica = changesBy(replica, [1, 'a', version, ...tags, plain(set), deleted]);
-      const whole = changesBy(unknown, [0, 'a', version, tags[1], plain(all)]);
+      const whole = changesBy(UNKNOWN, [0, 'a', version, tags[1], plain(all)]);
       const before = state;
       const [after, changed] = update(before, shown(replica));
       const equal = JSON.stringify(entries(shown(whole))) === JSON.stringify(entries(after));
       state = update(after, shown(whole))[0];
       const shared = state === after && sameOutside(before, after, changed);
       // As a view does when nothing is pending, or else does not.
-      if (version % 2) replica = { ...replica, content: adopt(replica.content, state) };
+      if (version % 2) replica.collections = adopt(replica.collections, state);
       return [entries(after), equal, changed, shared];
     });
   });
@@ -54,17 +55,19 @@ REPLAY = """async (text) => {
 # to differ from the one before.
 EDIT = """async (text) => {
   const { Collection, Draft, leavesOf, share } = await import('/collection.js');
+  const { equal, freeze } = await import('/values.js');
   return JSON.parse(text).map(([ids, edits]) => {
     const entries = ids.map((id) => [id, { of: id }]);
-    let before = new Collection(leavesOf(entries));
+    let before = freeze(new Collection(leavesOf(entries)));
     let draft = new Draft(before.leaves);
     return edits.map(([id, value, kept]) => {
       const had = draft.has(id);
       const done = value === null ? draft.delete(id) : draft.set(id, { of: value }) === draft;
       const right = done && draft.get(id)?.of === (value ?? undefined);
       if (!kept) return [[...draft.keys()], right || !had, draft.size];
-      const made = new Collection(draft.leaves);
-      const [after, changed] = share(before, made);
+      const made = freeze(new Collection(draft.leaves));
+      const [shown, changed] = share(before, made, equal);
+      const after = freeze(shown);
       const known = new Set(before.leaves);
       const fresh = after.leaves.filter((leaf) => !known.has(leaf)).length;
       const same = [...after].every(([id, item]) => {
@@ -224,8 +227,9 @@ def test_a_collection_has_the_methods_of_a_map_and_cannot_be_changed(page: Page)
     seen = page.evaluate("""async () => {
       'use strict';
       const { Collection, leavesOf } = await import('/collection.js');
+      const { freeze } = await import('/values.js');
       const entries = [['b', { tags: [1] }], ['a', 2], ['__proto__', 3]];
-      const notes = new Collection(leavesOf(entries));
+      const notes = freeze(new Collection(leavesOf(entries)));
       const thrown = (work) => { try { work(); } catch (error) { return error.name; } };
       const errors = [
         () => notes.set('c', 1), () => notes.delete('a'), () => notes.clear(),
@@ -255,6 +259,7 @@ def test_a_collection_has_the_methods_of_a_map_and_cannot_be_changed(page: Page)
 def test_a_draft_copies_only_what_is_changed(page: Page) -> None:
     seen = page.evaluate("""async () => {
       const { Collection, EMPTY, draftOf, leavesOf, seal } = await import('/collection.js');
+      const { freeze } = await import('/values.js');
       const notes = new Collection(leavesOf([['b', {}]]));
       const state = Object.freeze({ count: 1, notes, log: notes, people: EMPTY });
       const draft = draftOf(state);
@@ -262,7 +267,7 @@ def test_a_draft_copies_only_what_is_changed(page: Page) -> None:
       draft.notes.set('a', {});
       draft.log.delete('none');
       draft.people = new Map([['x', 1]]);
-      const next = seal(draft, state);
+      const next = freeze(seal(draft, state));
       const cleared = draftOf(next);
       for (const id of cleared.notes.keys()) cleared.notes.delete(id);
       return {

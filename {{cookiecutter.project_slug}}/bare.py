@@ -30,7 +30,7 @@ EXAMPLE: Mapping[str, str] = {
     "client/board/people.js": "cfe0f6ceb8e7",
     "client/board/pointers.js": "df2ad2d1fb51",
     "client/board/strip.js": "2c324ebc1122",
-    "client/index.html": "a33253b6796f",
+    "client/index.html": "27af96b56b20",
     "client/page.js": "599b315bcd2d",
     "rooms/board.py": "74873be9b765",
     "rooms/guest.py": "6524d2832cb0",

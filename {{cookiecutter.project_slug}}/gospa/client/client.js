@@ -2,11 +2,11 @@
 
 import { Connection } from './connection.js';
 import { decode, encode } from './msgpack.js';
-import { ACK, CALL, DONE, ERROR, MAX_ROOM, RUN, RoomError, WRITE, checked } from './protocol.js';
+import { ACK, DONE, ERROR, MAX_ROOM, RoomError, checked } from './protocol.js';
 import { Room } from './room.js';
+import { isReadyFor, loadCollections } from './state.js';
 
 const ROOT = new URL('..', import.meta.url); // the application's, which may be below a path
-/** @type {number[]} */ const ANSWERS = [ACK, DONE, ERROR];
 
 /**
  * @typedef {object} Options
@@ -30,17 +30,21 @@ export class Client extends Connection {
   identity = this.speaker;
   lastMid = 0;
   /** @type {Map<string, Room>} */ #rooms = new Map();
+  /** @type {any[][]} messages that wait for the module of collections */ #held = [];
 
   /** @param {string | URL} [url] @param {Options} [options] */
   constructor(url = '/ws', { persist = false, WebSocket = globalThis.WebSocket } = {}) {
     super();
-    this.on('status', () => this.#rooms.forEach((room) => room.enter()));
+    this.on('status', () => {
+      this.#held.length = 0; // they came over a connection that has ended
+      this.#rooms.forEach((room) => room.enter());
+    });
     const base = globalThis.location?.href;
     if (!WebSocket || !(base || URL.canParse(url))) return; // a page that a server renders
     const address = new URL(String(url).replace(/^\/(?!\/)/, ''), base && ROOT);
     address.protocol = address.protocol.replace(/^http/, 'ws');
     const start = () => this.connect(address, WebSocket);
-    if (persist) this.#takeOver(`gospa:${address}`).finally(start);
+    if (persist) takeOver(this, `gospa:${address}`).finally(start);
     else start();
   }
 
@@ -74,45 +78,61 @@ export class Client extends Connection {
     return this.#rooms.get(room.name) === room && this.#rooms.delete(room.name);
   }
 
-  /** Update `pending`, and connect with the client id of the mutations to send next. */
+  get unanswered() {
+    return [...this.#rooms.values()].flatMap((room) => room.pending);
+  }
+
+  /** Update `pending`. */
   count() {
-    const { length } = this.#unanswered();
+    const { length } = this.unanswered;
     if (length === this.pending) return;
     this.pending = length;
     this.emit('pending', length);
-    // Mutations of earlier pages come first, each under its own client id.
-    const left = this.#unanswered().find(({ client }) => client && client !== this.identity);
-    const speaker = left?.client ?? this.identity;
-    if (speaker !== this.speaker) this.reconnect(speaker);
   }
 
   /** @param {any[]} message */
   receive(message) {
     super.receive(message);
+    if (this.#held.length === 0 && isReadyFor(message)) this.#handle(message);
+    else if (this.#held.push(message) === 1) this.#handleHeld();
+  }
+
+  /** Messages wait in order for the first one that has collections. */
+  async #handleHeld() {
+    try {
+      await loadCollections();
+      for (const message of this.#held) this.#handle(message);
+      this.#held.length = 0;
+    } catch (error) {
+      // If none is left, their connection has ended. The next one loads the module again.
+      if (this.#held.length > 0) this.fail(error);
+      else this.report(/** @type {Error} */ (error));
+    }
+  }
+
+  /** @param {any[]} message */
+  #handle(message) {
     const [type, first, second, third, fourth] = message;
     if (type === ERROR && first === null) {
       const error = new RoomError(second, third, fourth);
       const room = this.#rooms.get(fourth);
       if (room) room.refuse(error);
       else this.report(error);
-    } else if (ANSWERS.includes(type)) {
-      const answered = this.#unanswered().find(({ client, message: [, id] }) => {
+    } else if ([ACK, DONE, ERROR].includes(type)) {
+      const answered = this.unanswered.find(({ client, message: [, id] }) => {
         return (client ?? this.speaker) === this.speaker && String(id) === String(first);
       });
       if (answered) this.#rooms.get(answered.message[2])?.answer(answered, message);
     } else this.#rooms.get(first)?.receive(message);
   }
-
-  #unanswered() {
-    return [...this.#rooms.values()].flatMap((room) => room.pending);
-  }
-
-  /** Take over what an earlier page kept. Until then nothing is sent, as it could not be kept. */
-  async #takeOver(/** @type {string} */ key) {
-    const { persist } = await import('./persistence.js');
-    await persist(this, key, () => this.#unanswered(), { decode, encode, CALL, RUN, WRITE });
-  }
 }
+
+/**
+ * Take over what an earlier page kept. Until then nothing is sent, as it could not be kept.
+ * @param {Client} client @param {string} key
+ */
+const takeOver = async (client, key) =>
+  (await import('./persistence.js')).persist(client, key, { decode, encode });
 
 /**
  * @param {string | URL} [url] `/ws` of the application by default, wherever a proxy serves it

@@ -4,13 +4,14 @@
  * The entries are in leaves of limited size. A change copies one leaf, and the list of leaves; all
  * others are shared with the collection before it. So what a change costs, and finding what changed,
  * depends on the change, and hardly on how many items there are.
+ *
+ * Loaded on demand: with the first state that has collections. `state.js` freezes what it gets.
  */
-
-import { equal, freeze } from './values.js';
 
 /** @typedef {readonly (readonly [string, any])[]} Leaf not empty, ordered by id */
 
 const LEAF = 64; // entries, at most
+const MADE = /^[\da-f]{17}$/; // an id with 11 digits of time, in milliseconds, and 6 random ones
 
 /** An object with the methods of a read-only Map. JSON has it as an object. */
 class Items {
@@ -64,13 +65,7 @@ class Items {
   }
 }
 
-export class Collection extends Items {
-  /** @param {readonly Leaf[]} leaves */
-  constructor(leaves) {
-    super(freeze(leaves));
-    Object.freeze(this);
-  }
-}
+export class Collection extends Items {}
 
 export class Draft extends Items {
   /** @param {string} id @param {any} item */
@@ -133,6 +128,43 @@ export function leavesOf(entries) {
 }
 
 /**
+ * The collections after a commit: those of its keys that are `<collection>/<id>`.
+ * @param {Readonly<Record<string, Collection>>} collections none of them empty
+ * @param {Readonly<Record<string, any>>} set @param {string[]} deleted
+ */
+export function commit(collections, set, deleted) {
+  const draft = draftOf(collections);
+  for (const [key, value] of [...Object.entries(set), ...deleted.map((key) => [key])]) {
+    const slash = key.indexOf('/'); // the first: an id may have others
+    if (slash < 0 || key.startsWith('$')) continue;
+    const name = key.slice(0, slash);
+    const items = (draft[name] ??= new Map());
+    if (value === undefined) items.delete(key.slice(slash + 1));
+    else items.set(key.slice(slash + 1), value);
+    if (items.size === 0) delete draft[name];
+  }
+  return seal(draft, collections);
+}
+
+/**
+ * Collections with an empty one for each name that has no items.
+ * @param {string[]} names @param {Readonly<Record<string, Collection>>} collections
+ */
+export function withEmpty(names, collections) {
+  return { ...Object.fromEntries(names.map((name) => [name, EMPTY])), ...collections };
+}
+
+/**
+ * The collections that are shown, which are equal to those of the replica. They share more with the
+ * states shown before, so that the next commit is compared with less.
+ * @param {Readonly<Record<string, Collection>>} collections @param {Readonly<Record<string, any>>} state
+ * @returns {Readonly<Record<string, Collection>>}
+ */
+export function adopt(collections, state) {
+  return Object.fromEntries(Object.keys(collections).map((name) => [name, state[name]]));
+}
+
+/**
  * A writable copy of a state. A Map in it becomes a collection, too.
  * @param {Readonly<Record<string, any>>} state @returns {Record<string, any>}
  */
@@ -147,24 +179,25 @@ export function draftOf(state) {
 /**
  * The state that a draft became. Collections that were not changed are the same as before.
  * @param {Record<string, any>} draft @param {Readonly<Record<string, any>>} before
- * @returns {Readonly<Record<string, any>>}
+ * @returns {Record<string, any>}
  */
 export function seal(draft, before) {
   const state = Object.create(null);
   for (const [key, held] of Object.entries(draft)) {
     const leaves = held instanceof Map ? leavesOf(held) : held instanceof Draft && held.leaves;
-    if (!leaves) state[key] = freeze(held);
+    if (!leaves) state[key] = held;
     else state[key] = leaves === before[key]?.leaves ? before[key] : new Collection(leaves);
   }
-  return Object.freeze(state);
+  return state;
 }
 
 /**
  * The value of a field, or a collection, that shares with the one before it what is equal; and the
  * ids of items that are not.
- * @param {any} before @param {any} after @returns {[any, string[]]}
+ * @param {any} before @param {any} after @param {(one: any, other: any) => boolean} equal
+ * @returns {[any, string[]]}
  */
-export function share(before, after) {
+export function share(before, after, equal) {
   const [old, now] = [before, after].map((one) => (one instanceof Collection ? one : EMPTY));
   // An id in a leaf that both have is in no other leaf of either.
   const [gone, come] = [new Map(others(old, now)), new Map(others(now, old))];
@@ -186,17 +219,8 @@ function others({ leaves }, other) {
   return leaves.filter((leaf) => !shared.has(leaf)).flat();
 }
 
-/**
- * An id that comes after the given ones: 11 hexadecimal digits of time in milliseconds and 6 random
- * ones. @param {number} now @param {string[]} known those of another form do not count
- */
-export function newId(now, known) {
-  const newest = known.filter((id) => FORM.test(id)).sort().pop() ?? '';
-  const time = Math.max(now, parseInt(newest.slice(0, 11), 16) + 1 || 0);
-  return hex(time, 11) + hex(Math.floor(Math.random() * 2 ** 24), 6);
+/** A time after those in the ids of a collection; 0 if none has one. @param {Items} [collection] */
+export function timeAfter(collection) {
+  const newest = [...(collection?.keys() ?? [])].findLast((id) => MADE.test(id)) ?? '';
+  return parseInt(newest.slice(0, 11), 16) + 1 || 0;
 }
-
-const FORM = /^[\da-f]{17}$/;
-
-/** @param {number} number @param {number} digits */
-const hex = (number, digits) => number.toString(16).padStart(digits, '0');

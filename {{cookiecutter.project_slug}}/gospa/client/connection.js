@@ -2,11 +2,10 @@
 
 import { backoff } from './backoff.js';
 import { Emitter } from './emitter.js';
-import { beginSession, statusOf } from './handshake.js';
 import { decode, encode } from './msgpack.js';
 import {
-  ACCEPTED, ANOTHER, BYE, FOR_GOOD, HELLO, MISTAKE, NO_SESSION, OURS, OUTDATED, PING, PONG, SUBPROTOCOL,
-  WELCOME, WITH_SESSION,
+  ANOTHER, BYE, FOR_GOOD, HELLO, MISTAKE, NO_SESSION, OURS, OUTDATED, PING, PONG, SUBPROTOCOL, WELCOME,
+  WITH_SESSION,
 } from './protocol.js';
 import { HASTE, PATIENCE, RECONNECT_FIRST, RECONNECT_LONGEST, SILENCE, STABLE } from './times.js';
 
@@ -37,7 +36,7 @@ export class Connection extends Emitter {
   /** @type {string | null} */ sessionId = null;
   /** The client id in HELLO: 16 bytes, each a character. */
   speaker = String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16)));
-  /** @type {URL | undefined} */ #url;
+  /** @type {any} a URL, once it is started */ #url;
   /** @type {any} the WebSocket to connect with, */ #First;
   /** @type {any} and what is used instead while something on the way blocks that */ #Socket;
   /** @type {any} */ #socket;
@@ -108,6 +107,7 @@ export class Connection extends Emitter {
     const client = Uint8Array.from(speaker, (character) => character.charCodeAt(0));
     socket.binaryType = 'arraybuffer';
     socket.onopen = () => {
+      diagnosis(); // in time for what may follow
       socket.send(encode([HELLO, client, this.#missed < MISSES ? this.#release : null]));
     };
     const ifCurrent = (/** @type {(event: any) => void} */ act) => (/** @type {any} */ event) => {
@@ -151,6 +151,12 @@ export class Connection extends Emitter {
     }
   }
 
+  /** A message is lost, so only a new connection can restore the state. @param {any} error */
+  fail(error) {
+    this.#lose();
+    this.report(error);
+  }
+
   /** @param {ArrayBuffer} data */
   #read(data) {
     this.#heard = true;
@@ -158,9 +164,7 @@ export class Connection extends Emitter {
     try {
       this.receive(/** @type {any} */ (decode(new Uint8Array(data))));
     } catch (error) {
-      // The message is lost, so only a new connection can restore the state.
-      this.#lose();
-      this.report(/** @type {Error} */ (error));
+      this.fail(error);
     }
   }
 
@@ -193,8 +197,9 @@ export class Connection extends Emitter {
     if (this.#cookieless) return this.reconnect();
     this.#asked = true;
     this.#schedule(2 * PATIENCE, () => this.#lose());
-    const status = await beginSession(/** @type {URL} */ (this.#url)).catch(() => 0);
-    if (status !== ACCEPTED) this.#asked = false;
+    const asked = diagnosis().then(({ beginSession }) => beginSession(this.#url));
+    const begun = await asked.catch(() => false);
+    if (!begun) this.#asked = false;
     if (this.#socket || this.status !== 'connecting') return; // the page did not wait for it
     if (this.#asked) this.reconnect();
     else this.#lose();
@@ -205,14 +210,11 @@ export class Connection extends Emitter {
    * @param {number} attempt from 0 on
    */
   async #diagnose(attempt) {
-    const status = await statusOf(/** @type {URL} */ (this.#url));
     const { trouble, StreamSocket } = await diagnosis().then(({ diagnose }) => {
-      return diagnose(status, attempt > 0);
+      return diagnose(this.#url, attempt > 0);
     }, () => ({ trouble: 'The server cannot be reached.', StreamSocket: null }));
     if (trouble && this.status !== 'online' && !this.why) this.#tell(trouble);
-    // Programs have a WebSocket that may send what `fetch` does not, such as a token.
-    const isPage = globalThis.location;
-    if (StreamSocket && isPage && !this.#heard && !this.#Socket.why) this.#use(StreamSocket);
+    if (StreamSocket && !this.#heard && !this.#Socket.why) this.#use(StreamSocket);
   }
 
   /** Connect with another class. @param {any} Socket */
@@ -255,13 +257,6 @@ export class Connection extends Emitter {
     this.#schedule(patience, () => this.#lose());
   }
 
-  /** Tell what is wrong although the server answers. */
-  async #review() {
-    const { compareReleases, tellCookieless } = await diagnosis();
-    if (this.#cookieless) tellCookieless(this);
-    if (this.#release) compareReleases(this, this.#release);
-  }
-
   /** Set the only timer. @param {number} delay @param {() => void} then */
   #schedule(delay, then) {
     clearTimeout(this.#timer);
@@ -274,6 +269,7 @@ export class Connection extends Emitter {
     this.status = status;
     this.why = why;
     this.emit('status', status, why);
-    if (status === 'online' || status === 'outdated') this.#review();
+    if (status !== 'online' && status !== 'outdated') return;
+    diagnosis().then(({ review }) => review(this, this.#cookieless, this.#release));
   }
 }

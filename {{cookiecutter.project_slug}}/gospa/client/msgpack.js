@@ -101,9 +101,8 @@ export function encode(value, maxDepth = MAX_DEPTH, maxValues = Infinity) {
   function timestamp(date) {
     const year = date.getUTCFullYear();
     if (!(year > 0 && year < 10_000)) refuse(date); // it is invalid, or Python has none
-    const seconds = Math.floor(Number(date) / 1000);
-    put(UINT32, (Number(date) - seconds * 1000) * NANOSECONDS, 0xc7, 12, TIMESTAMP);
-    put(INT64, BigInt(seconds));
+    put(UINT32, date.getUTCMilliseconds() * NANOSECONDS, 0xc7, 12, TIMESTAMP);
+    put(INT64, BigInt(Math.floor(Number(date) / 1000)));
   }
 
   /**

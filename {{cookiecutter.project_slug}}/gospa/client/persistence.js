@@ -10,26 +10,19 @@
 // Milliseconds; less than the server remembers what it has applied, by default
 const KEPT_FOR = 12 * 3_600_000;
 
-/**
- * @typedef {object} Imported since what is loaded on demand has no imports of its own
- * @property {typeof import('./msgpack.js').decode} decode
- * @property {typeof import('./msgpack.js').encode} encode
- * @property {number} CALL
- * @property {number} RUN
- * @property {number} WRITE
- */
+const [CALL, WRITE, RUN] = [2, 3, 7]; // types of messages
 
 /**
  * @param {import('./client.js').Client} client
  * @param {string} key the beginning of the names in localStorage
- * @param {() => import('./requests.js').Request[]} pending @param {Imported} imported
+ * @param {Pick<typeof import('./msgpack.js'), 'decode' | 'encode'>} codec which is loaded with the client
  */
-export async function persist(client, key, pending, { decode, encode, ...types }) {
+export async function persist(client, key, { decode, encode }) {
   const own = `${key} ${btoa(client.identity)}`;
   /** @type {LockManager | undefined} */ const locks = navigator.locks; // only with HTTPS
   const keep = () => {
     const { sessionId } = client; // the only one that the page has known, if it knows one by now
-    const left = pending().map((each) => {
+    const left = client.unanswered.map((each) => {
       return [each.client, each.session ?? sessionId, each.message, since.get(origin(each)) ?? Date.now()];
     });
     try {
@@ -48,9 +41,9 @@ export async function persist(client, key, pending, { decode, encode, ...types }
     if (text === null) return; // another page was first
     const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
     const [time, left] = /** @type {any[]} */ (decode(bytes));
-    const known = pending().map(origin);
+    const known = client.unanswered.map(origin);
     let old = 0;
-    for (const [maker, session, message, first = time] of left.filter((/** @type {any} */ each) => isRequest(each, types))) {
+    for (const [maker, session, message, first = time] of left.filter(isRequest)) {
       const name = origin({ client: maker, message });
       if (known.includes(name)) continue;
       if (!(Date.now() - first <= KEPT_FOR)) {
@@ -76,7 +69,13 @@ export async function persist(client, key, pending, { decode, encode, ...types }
     if (now) keep();
     else forget(own);
   };
-  client.on('pending', () => away && keep());
+  client.on('pending', () => {
+    if (away) keep();
+    // Mutations of earlier pages come first, each on a connection with its own client id.
+    const left = client.unanswered.find((each) => each.client && each.client !== client.identity);
+    const speaker = left?.client ?? client.identity;
+    if (speaker !== client.speaker) client.reconnect(speaker);
+  });
   addEventListener('pagehide', () => follow(true));
   addEventListener('pageshow', () => follow(false));
   // Phones end hidden pages without another event.
@@ -107,9 +106,9 @@ function forget(name) {
 
 /**
  * Whether it is what a page of this release keeps; the server would refuse another for good, and end
- * the connection. @param {any} kept @param {Pick<Imported, 'CALL' | 'RUN' | 'WRITE'>} types
+ * the connection. @param {any} kept
  */
-function isRequest(kept, { CALL, WRITE, RUN }) {
+function isRequest(kept) {
   const [maker, session, message] = Array.isArray(kept) ? kept : [];
   if (!Array.isArray(message) || (session !== null && typeof session !== 'string')) return false;
   const [type, id, room] = message;

@@ -32,8 +32,6 @@ export const FOR_GOOD = 4500; // the first after which reconnecting would fail
 export const MISTAKE = 4501; // the last that means a client bug
 export const OUTDATED = 4504; // an old page
 
-export const ACCEPTED = 204; // the status over HTTP if a handshake would succeed
-
 export const MAX_ROOM = 512; // characters of a room's name
 
 export const SUBPROTOCOL = 'gospa.v1';

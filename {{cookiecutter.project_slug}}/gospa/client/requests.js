@@ -11,12 +11,13 @@ import { ACK, ERROR, RoomError, WRITE } from './protocol.js';
  * @property {object | null} sentOver the connection that owes an answer, as `Client.server`
  * @property {boolean} outcomeUnknown it may have been applied, and its answer was lost
  * @property {boolean} hidden the base may contain it
- * @property {number | bigint | null} version of its commit, once it is acknowledged
+ * @property {number | bigint} version of its commit, Infinity until it is acknowledged
  * @property {string} stack of the caller
  * @property {(result: any) => void} resolve
  * @property {(error: unknown) => void} reject
  */
 
+export const NEWEST = Number.MAX_VALUE; // a version above all
 const AGAIN = ['unavailable', 'busy']; // errors after which a request is sent again
 
 export class Requests {
@@ -37,7 +38,7 @@ export class Requests {
 
   /** Requests without an answer. */
   get pending() {
-    return this.all.filter(({ version }) => version === null);
+    return this.all.filter(({ version }) => version === Infinity);
   }
 
   /**
@@ -47,14 +48,14 @@ export class Requests {
    */
   inDoubt(state) {
     return this.all.some(({ client, outcomeUnknown, version }) => {
-      return client !== null && outcomeUnknown && (version === null || version > state);
+      return client !== null && outcomeUnknown && version > state;
     });
   }
 
   /** The newest version that was acknowledged, and may not be in the state yet; 0 for none. */
   get acknowledged() {
     /** @type {number | bigint} */ let newest = 0;
-    for (const { version } of this.all) if (version && version > newest) newest = version;
+    for (const { version } of this.all) if (version < Infinity && version > newest) newest = version;
     return newest;
   }
 
@@ -70,7 +71,7 @@ export class Requests {
     return new Promise((resolve, reject) => {
       /** @type {Request} */ const request = {
         client, session, message, outcomeUnknown, stack, resolve, reject,
-        hidden: false, sentOver: null, version: null,
+        hidden: false, sentOver: null, version: Infinity,
       };
       signal?.throwIfAborted();
       signal?.addEventListener('abort', () => {
@@ -127,7 +128,7 @@ export class Requests {
       const [version, result] = type === ACK ? [second, third] : [0, second];
       request.version = version;
       request.resolve(result);
-      if (why) this.settle(Infinity); // no state will come
+      if (why) this.settle(NEWEST); // no state will come
       this.#changed();
     }
     return true;
@@ -158,12 +159,12 @@ export class Requests {
    * @param {number | bigint} version the newest of them
    */
   include(version) {
-    for (const each of this.all) if (each.version && each.version <= version) each.version = 0;
+    for (const each of this.all) if (each.version <= version) each.version = 0;
   }
 
   /** Remove what a new base contains, and hide what it may. @param {number | bigint} version */
   settle(version) {
-    this.all = this.all.filter((each) => each.version === null || each.version > version);
+    this.all = this.all.filter((each) => each.version > version);
     for (const each of this.all) each.hidden ||= each.outcomeUnknown;
   }
 

@@ -1,15 +1,14 @@
 /** A joined room: its state, mutations and events. `gospa.d.ts` describes what is for pages. */
 
 import { backoff } from './backoff.js';
-import { newId } from './collection.js';
 import { Emitter } from './emitter.js';
 import { frame } from './frame.js';
 import { decode } from './msgpack.js';
 import {
   CALL, EVENT, JOIN, JOINED, LEAVE, MEMBERS, RUN, RoomError, SEND, SNAPSHOT, WRITE, checked,
 } from './protocol.js';
-import { Requests } from './requests.js';
-import { keysOf } from './state.js';
+import { NEWEST, Requests } from './requests.js';
+import { keysOf, timeAfter } from './state.js';
 import { RETRY_FIRST, RETRY_LONGEST } from './times.js';
 import { View } from './view.js';
 
@@ -22,6 +21,9 @@ const MAX_DETAILS = 1024; // bytes, the server's limit
 const MAX_PENDING = 500; // requests
 const LOST = ['unauthorized', 'kicked']; // errors after which a member may not see the state
 const NEVER_OF_JOIN = ['rate_limited', 'unlisted']; // errors that concern no membership
+
+/** @param {number} number @param {number} digits */
+const hex = (number, digits) => number.toString(16).padStart(digits, '0');
 
 /**
  * Emits the room's events, with the payload and the sender: `{ id, user, info }`, where `id` is a
@@ -41,7 +43,7 @@ export class Room extends Emitter {
   /** @type {RoomError | null} */ #error = null;
   /** @type {number | bigint | null} the version in the JOIN that has no answer */ #asked = null;
   /** @type {string | null} whose state it is */ #session = null;
-  #newestId = '';
+  #made = 0; // the time in the newest id that was made here
   /** @type {ReturnType<typeof setTimeout> | undefined} to join, or send, once more */ #timer;
   #attempt = 0;
   /** @type {Room | undefined} */ #members;
@@ -90,8 +92,9 @@ export class Room extends Emitter {
 
   /** @param {string} collection */
   newId(collection) {
-    const known = this.state[collection]?.keys() ?? [];
-    return (this.#newestId = newId(this.#client.now(), [...known, this.#newestId]));
+    const time = Math.max(this.#client.now(), timeAfter(this.state[collection]), this.#made + 1);
+    this.#made = time;
+    return hex(time, 11) + hex(Math.floor(Math.random() * 2 ** 24), 6);
   }
 
   /** @param {string} action @param {Record<string, Value>} [args] @param {Waiting} [waiting] */
@@ -149,14 +152,14 @@ export class Room extends Emitter {
     this.#session = sessionId;
     const { version, tag } = this.#view;
     const { acknowledged } = this.#requests;
-    const newest = acknowledged > (version ?? 0) ? acknowledged : version;
+    const newest = acknowledged > version ? acknowledged : version;
     const given = details === undefined ? [] : [details];
     const join = this.#frame([JOIN, this.name, newest || null, tag, ...given]);
     // Requests of an old page are kept for the one that replaces it.
     const ended = status === 'closed' || status === 'unauthorized';
     this.#halt(ended ? new RoomError(status, why, this.name) : null);
     // The next JOINED answers the oldest JOIN that has no answer.
-    const asked = this.#asked ?? newest ?? 0;
+    const asked = this.#asked ?? newest;
     this.#asked = this.#client.send(join) ? asked : null;
     this.#details = details;
   }
@@ -225,7 +228,7 @@ export class Room extends Emitter {
   /** Show nothing of what another session, or a member, may see. */
   #forget() {
     this.access = null;
-    this.#requests.settle(Infinity);
+    this.#requests.settle(NEWEST);
     this.#show(this.#view.clear());
   }
 
@@ -264,8 +267,7 @@ export class Room extends Emitter {
    * @returns {Promise<any>}
    */
   #mutate(type, what, more, waiting) {
-    this.#client.lastMid += 1;
-    const message = [type, this.#client.lastMid, this.name, what, more];
+    const message = [type, ++this.#client.lastMid, this.name, what, more];
     return this.#request(this.#client.identity, message, waiting);
   }
 

@@ -1,17 +1,17 @@
 /** Pure functions for a room's confirmed state and the displayed state. */
 
-import { Collection, EMPTY, draftOf, seal, share } from './collection.js';
 import { CALL, JOINED, PATCH, SNAPSHOT, WRITE } from './protocol.js';
-import { freeze } from './values.js';
+import { equal, freeze } from './values.js';
 
+/** @typedef {import('./collection.js').Collection} Collection */
 /** @typedef {import('./requests.js').Request} Request */
 /** @typedef {Readonly<Record<string, any>>} State fields, and collections */
 
 /**
  * @typedef {object} Replica the confirmed state, after a chain of commits without a gap
- * @property {Readonly<Record<string, Collection>>} content collections, none
- *   of them empty; '' has the fields
- * @property {number | bigint | null} version null until a state is known
+ * @property {State} fields
+ * @property {Readonly<Record<string, Collection>>} collections none of them empty
+ * @property {number | bigint} version 0 until a state is known
  * @property {Uint8Array | null} tag of the last commit; null if a commit is missing
  */
 
@@ -26,15 +26,34 @@ import { freeze } from './values.js';
 /** @type {State} */
 export const NOTHING = Object.freeze(Object.create(null));
 
+/** @type {Replica} */
+export const UNKNOWN = { fields: NOTHING, collections: NOTHING, version: 0, tag: null };
+
+/** @type {typeof import('./collection.js') | undefined} until it is loaded, there are only fields */
+let items;
+
+/** Load what a message with items, or with names of collections, needs. */
+export async function loadCollections() {
+  items = await import('./collection.js');
+}
+
+/** Whether the state that a message brings can be shown. @param {any[]} message */
+export function isReadyFor([type, , , , fourth, fifth]) {
+  if (items) return true;
+  if (type === JOINED) return fifth.length === 0;
+  // Of a SNAPSHOT, or of a PATCH: others have no such keys.
+  return !Object.keys({ ...fourth, ...fifth }).some((key) => /^[^$/]+\//.test(key));
+}
+
 /**
  * What a message changes in a replica. If a commit is missing, it has no tag until the next SNAPSHOT.
  * @param {Replica} replica @param {any[]} message @returns {Partial<Replica>}
  */
-export function changesBy({ content, tag }, [type, , version, first, second, set, deleted]) {
-  if (type === SNAPSHOT) return { content: commit(NOTHING, second), version, tag: first };
-  const follows = same(tag, first);
-  if (type === PATCH && follows) return { content: commit(content, set, deleted), version, tag: second };
-  const isMissing = type === PATCH ? !same(tag, second) : type === JOINED && !follows;
+export function changesBy(replica, [type, , version, first, second, set, deleted]) {
+  if (type === SNAPSHOT) return { ...commit(UNKNOWN, second), version, tag: first };
+  const follows = same(replica.tag, first);
+  if (type === PATCH && follows) return { ...commit(replica, set, deleted), version, tag: second };
+  const isMissing = type === PATCH ? !same(replica.tag, second) : type === JOINED && !follows;
   return isMissing ? { tag: null } : {};
 }
 
@@ -42,44 +61,32 @@ export function changesBy({ content, tag }, [type, , version, first, second, set
 const same = (one, other) => String(one) === String(other);
 
 /**
- * The content after a commit. A key is that of a field, or `<collection>/<id>`; keys that begin
- * with `$` belong to the server.
- * @param {Replica['content']} content @param {State} set @param {string[]} [deleted]
+ * The fields and collections after a commit. A key is that of a field, or `<collection>/<id>`; keys
+ * that begin with `$` belong to the server.
+ * @param {Replica} replica @param {State} set @param {string[]} [deleted]
  */
-function commit(content, set, deleted = []) {
-  const draft = draftOf(content);
-  for (const [key, value] of [...Object.entries(set), ...deleted.map((key) => [key])]) {
-    if (key.startsWith('$')) continue;
-    const slash = key.indexOf('/'); // the first: an id may have others
-    const name = key.slice(0, Math.max(slash, 0));
-    const items = (draft[name] ??= new Map());
-    if (value === undefined) {
-      items.delete(key.slice(slash + 1));
-      if (items.size === 0) delete draft[name];
-    } else items.set(key.slice(slash + 1), value);
-  }
-  return seal(draft, content);
+function commit({ fields, collections }, set, deleted = []) {
+  const known = Object.entries({ ...fields, ...set });
+  return {
+    fields: Object.fromEntries(known.filter(([key]) => !/[$/]/.test(key) && !deleted.includes(key))),
+    collections: freeze(items?.commit(collections, set, deleted) ?? collections),
+  };
 }
 
 /**
  * The state with the defaults for fields that are not set, and each collection.
- * @param {Shape} shape @param {Replica['content']} content @returns {State}
+ * @param {Shape} shape @param {Pick<Replica, 'fields' | 'collections'>} replica @returns {State}
  */
-export function withDefaults({ defaults, collections }, { '': fields = EMPTY, ...others }) {
-  const known = Object.fromEntries([...fields, ...collections.map((name) => [name, EMPTY])]);
-  return Object.freeze({ __proto__: null, ...freeze(defaults), ...known, ...others });
+export function withDefaults({ defaults, collections: names }, { fields, collections }) {
+  const named = items?.withEmpty(names, collections);
+  return freeze({ __proto__: null, ...freeze(defaults), ...fields, ...named });
 }
 
-/**
- * The content with the collections that are shown, which are equal to its own. They share more with
- * the states shown before, so that the next commit is compared with less.
- * @param {Replica['content']} content @param {State} state @returns {Replica['content']}
- */
-export function adopt(content, state) {
-  /** @type {Record<string, any>} */ const adopted = { __proto__: null, ...content };
-  for (const key in adopted) if (state[key] instanceof Collection) adopted[key] = state[key];
-  return Object.freeze(adopted);
-}
+/** The collections of a replica as they are shown. @type {typeof import('./collection.js').adopt} */
+export const adopt = (collections, state) => items?.adopt(collections, state) ?? collections;
+
+/** A time after those in the ids of a collection. @param {Collection | undefined} collection */
+export const timeAfter = (collection) => items?.timeAfter(collection) ?? 0;
 
 /**
  * The confirmed state (the base) with the effects of pending mutations applied to it in order.
@@ -88,7 +95,7 @@ export function adopt(content, state) {
  */
 export function rebase(state, defaults, requests, optimistic) {
   if (requests.length === 0) return state;
-  const draft = draftOf(state);
+  const draft = items?.draftOf(state) ?? { __proto__: null, ...state };
   for (const { message } of requests) {
     try {
       perform(message, draft, defaults, optimistic);
@@ -96,7 +103,7 @@ export function rebase(state, defaults, requests, optimistic) {
       reportError(error); // a bug in the page's own function
     }
   }
-  return seal(draft, state);
+  return freeze(items?.seal(draft, state) ?? draft);
 }
 
 /**
@@ -124,8 +131,8 @@ export function update(before, after) {
   for (const key of Object.keys({ ...before, ...after })) {
     const [old, now] = [before[key], after[key]];
     if (old === now) continue;
-    const [shown, ids] = share(old, now);
-    if (key in after) state[key] = shown;
+    const [shown, ids] = items?.share(old, now, equal) ?? [equal(old, now) ? old : now, []];
+    if (key in after) state[key] = freeze(shown);
     if (!Object.is(shown, old)) changed.push(key, ...ids.map((id) => `${key}/${id}`));
   }
   return changed.length > 0 ? [Object.freeze(state), changed] : [before, changed];

@@ -1,6 +1,6 @@
 /** What a room shows: its confirmed state, with the effects of the mutations that are pending. */
 
-import { NOTHING, adopt, changesBy, rebase, update, withDefaults } from './state.js';
+import { NOTHING, UNKNOWN, adopt, changesBy, rebase, update, withDefaults } from './state.js';
 
 /** @typedef {import('./state.js').Replica} Replica */
 /** @typedef {import('./state.js').State} State */
@@ -8,16 +8,17 @@ import { NOTHING, adopt, changesBy, rebase, update, withDefaults } from './state
 /** @implements {Replica} */
 export class View {
   state = NOTHING;
-  /** @type {Replica['content']} */ content = NOTHING;
-  /** @type {Replica['version']} */ version = null;
-  /** @type {Replica['tag']} */ tag = null;
+  fields = UNKNOWN.fields;
+  collections = UNKNOWN.collections;
+  version = UNKNOWN.version;
+  tag = UNKNOWN.tag;
   /** @type {Record<string, import('./state.js').Optimistic>} by action */
   optimistic = Object.create(null);
   /** @type {import('./state.js').Shape | null} from JOINED; null until then */ shape = null;
   /** @type {State | null} the state without the effects of mutations */ #base = null;
 
   get known() {
-    return this.shape !== null && this.version !== null;
+    return this.shape !== null;
   }
 
   /** @param {any[]} message */
@@ -32,21 +33,21 @@ export class View {
    * @returns {string[]} the keys whose values changed
    */
   show(requests) {
-    const { content, version, shape } = this;
-    if (!shape || version === null) return [];
+    const { version, shape } = this;
+    if (!shape) return [];
     if (!this.#base || !requests.inDoubt(version)) {
-      this.#base = withDefaults(shape, content);
+      this.#base = withDefaults(shape, this);
       requests.settle(version);
     }
     const changed = this.#set(rebase(this.#base, shape.defaults, requests.effects, this.optimistic));
-    if (requests.all.length === 0) this.content = adopt(content, this.state);
+    if (requests.all.length === 0) this.collections = adopt(this.collections, this.state);
     return changed;
   }
 
   /** Forget the state. @returns {string[]} the keys that it had */
   clear() {
-    this.content = NOTHING;
-    this.version = this.tag = this.shape = this.#base = null;
+    Object.assign(this, UNKNOWN);
+    this.shape = this.#base = null;
     return this.#set(NOTHING);
   }
 

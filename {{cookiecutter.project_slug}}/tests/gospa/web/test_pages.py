@@ -209,7 +209,7 @@ def test_only_while_debugging_pages_watch_the_files(write: Write) -> None:
 
 def test_the_bundle_has_every_module_of_the_browser_client() -> None:
     text = bundle(static.ENGINE)
-    on_demand = {"bind.js", "diagnosis.js", "persistence.js", "stream.js"}
+    on_demand = {"bind.js", "collection.js", "diagnosis.js", "persistence.js", "stream.js"}
     apart = {ENTRY, "guard.js", "reload.js", *on_demand}
     modules = {path.stem for path in static.ENGINE.glob("*.js") if path.name not in apart}
     assert set(re.findall(r"^const \$(\w+) = ", text, re.MULTILINE)) == modules
