@@ -401,6 +401,7 @@ async def passed(seconds: float) -> None:
     await until(lambda: asyncio.get_running_loop().time() > end)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_short_lease")
 @pytest.mark.parametrize("raw", [b"\xc1", pack([1]), pack({"a": 1}), pack(["w", 5, {}, None])])
 async def test_a_visit_that_cannot_be_read_harms_itself_alone_and_is_logged(

@@ -83,6 +83,7 @@ PIPELINED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", PIPELINED)
 async def test_others_have_turns_between_pipelined_requests(
     open_app: OpenApp, open_wire: OpenWire, turns: Turns, what: str
@@ -124,6 +125,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", SLOW)
 async def test_a_byte_now_and_then_holds_no_connection(
     site: Site, open_wire: OpenWire, what: str
@@ -146,6 +148,7 @@ async def test_a_slow_body_is_counted(site: Site, open_wire: OpenWire, stats: St
     assert stats.of("request_time") == 1
 
 
+@pytest.mark.slow
 async def test_time_begins_again_with_each_request(site: Site, open_wire: OpenWire) -> None:
     wire, loop = await open_wire(site), asyncio.get_running_loop()
     began = loop.time()
@@ -156,6 +159,7 @@ async def test_time_begins_again_with_each_request(site: Site, open_wire: OpenWi
         assert await wire.status() == 200
 
 
+@pytest.mark.slow
 async def test_a_route_that_streams_limits_its_time_itself(site: Site, open_wire: OpenWire) -> None:
     wire, loop = await open_wire(site), asyncio.get_running_loop()
     wire.ask("/stream", "Transfer-Encoding: chunked")
