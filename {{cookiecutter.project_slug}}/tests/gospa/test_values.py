@@ -110,6 +110,7 @@ async def seen(site: Site, rooms: Rooms) -> list[Any]:
         return [state.given, state.items["1"], shown["given"], shown["items"]["1"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", LIMITS, ids=lambda value: repr(value)[:30])
 async def test_what_is_accepted_comes_out_equal_by_each_way(
     site: Site, rooms: Rooms, value: Any
@@ -199,6 +200,7 @@ async def spoil(site: Site, key: str, raw: bytes, *, publish: bool = False) -> N
     await store.commit(NAME, Change(tag=tag, exists=bool(found), message=message, set=changed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raw", UNREADABLE, ids=repr)
 @pytest.mark.parametrize("publish", [False, True])
 async def test_a_value_of_a_room_that_cannot_be_read_harms_itself_alone_and_is_logged(

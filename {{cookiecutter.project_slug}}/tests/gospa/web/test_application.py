@@ -88,6 +88,7 @@ async def test_head_opens_no_socket(http: httpx.AsyncClient, site: Site) -> None
 UNREADABLE = ["a/b;c;q=zz", "a/b;c/q=zz", ",", ";", "a", "\x7f", "*/*;q=x", "a" * 5000, "/,/"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", UNREADABLE)
 @pytest.mark.parametrize(
     ("path", "status"), [("/nothing", 404), ("/fails", 500), ("/hello/a", 200)]
