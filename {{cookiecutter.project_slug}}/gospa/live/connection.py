@@ -53,14 +53,14 @@ class Connection(asyncio.Protocol):
         self._unread = NOTHING
         self._fragments = bytearray()
         self._pinged: float | None = None  # when, unless something was received since
-        self._flooding = self._closing = False
+        self._flooding = self._closing = self._stalled = False
         self._abort_at = 0.0  # when the closing handshake has to have ended
         self.check_at = 0.0  # when `check_heartbeat` has something to do, if nothing happens
         self.writer = Writer(transport, hub.unsent, self._make_room)
         self._allowance = allowance or Allowance(VisitorLimits(hub.settings), Visitor("", ""))
         self._slowed: asyncio.TimerHandle | None = None  # while the visitor sends too much
         self.requests = Requests(
-            hub, session, self.writer, self.close, self.regulate, self._allowance
+            hub, session, self.writer, self.close, self.relieve, self._allowance
         )
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.check_at = 0.0
         self.writer.pause(self._loop.time())
-        self._transport.pause_reading()
+        self._regulate()
 
     def resume_writing(self) -> None:
         self.writer.resume()
@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
             self._slowed = self._loop.call_later(wait, self._go_on)
         elif self._unread and not self._slowed:
             self._loop.call_soon(self._parse)
-        self.regulate()
+        self._regulate()
 
     def _go_on(self) -> None:
         self._slowed = None
@@ -261,12 +261,18 @@ class Connection(asyncio.Protocol):
             else:  # the protocol core's sign that the connection is over
                 self.writer.end()
 
-    def regulate(self) -> None:
+    def relieve(self) -> None:
+        """Read from the client again, if that waited for its requests to become fewer."""
+        if self._stalled:
+            self._regulate()
+
+    def _regulate(self) -> None:
         """Read from the client only while its requests and their answers are not too many."""
         if self._transport.is_closing() or self._flooding:
             return
         full = self.requests.full or self.writer.full_since is not None
-        if self._unread or self._slowed or full:
+        self._stalled = bool(self._unread or self._slowed or full)
+        if self._stalled:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

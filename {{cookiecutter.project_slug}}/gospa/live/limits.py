@@ -178,14 +178,16 @@ class Bill:
     def charge(self, rooms: int, grown: int) -> None:
         """Count what the latest run adds. Raises RateLimited, and then counts nothing."""
         self.refund()
-        self._allowance.check(rooms, grown + ROOM * rooms)
-        self._allowance.add(rooms, grown + ROOM * rooms)
-        self._rooms, self.grown = rooms, grown
+        if rooms or grown:
+            self._allowance.check(rooms, grown + ROOM * rooms)
+            self._allowance.add(rooms, grown + ROOM * rooms)
+            self._rooms, self.grown = rooms, grown
 
     def refund(self) -> None:
         """Give back what was counted: it is not stored."""
-        self._allowance.add(-self._rooms, -self.grown - ROOM * self._rooms)
-        self._rooms = self.grown = 0
+        if self._rooms or self.grown:
+            self._allowance.add(-self._rooms, -self.grown - ROOM * self._rooms)
+            self._rooms = self.grown = 0
 
 
 def bill_of_caller() -> Bill | None:

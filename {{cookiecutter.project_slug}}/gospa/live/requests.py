@@ -43,15 +43,15 @@ class Requests:
         session: Session,
         writer: Writer,
         close: Callable[[wire.Close, str], None],
-        regulate: Callable[[], None],
+        relieve: Callable[[], None],
         allowance: Allowance,
     ) -> None:
-        """`close` ends the connection; `regulate` has it read `full` again."""
+        """`close` ends the connection; `relieve` is called when it may not be `full` any more."""
         self._hub = hub
         self.session = CurrentSession(session)
         self._writer = writer
         self._close = close
-        self._regulate = regulate
+        self._relieve = relieve
         self.context = Context()  # its own, because that of the handshake holds the request
         self.context.run(ALLOWANCE.set, allowance)
         self._client: bytes | None = None
@@ -59,7 +59,7 @@ class Requests:
         self._seats: dict[str, Seat] = {}
         self._throttle = Throttle(allowance, self.go_on)
         self._commands = Commands(hub, writer, self._throttle)
-        self._changes = Changes(hub, writer, self._throttle, self.context, regulate)
+        self._changes = Changes(hub, writer, self._throttle, self.context, relieve)
         self._backlog: list[tuple[wire.Request, int]] = []  # an empty deque takes 600 bytes
         self._bytes = self._joins = 0  # in the backlog; so far
         self._current: asyncio.Task[None] | None = None
@@ -84,7 +84,6 @@ class Requests:
         elif self._waits:
             self._bytes += size
             self._backlog.append((request, size))
-            self._regulate()
         else:
             self._handle(request, size)
 
@@ -94,7 +93,7 @@ class Requests:
             request, size = self._backlog.pop(0)
             self._bytes -= size
             self._handle(request, size)
-        self._regulate()
+        self._relieve()
 
     @property
     def _waits(self) -> bool:

@@ -192,11 +192,11 @@ class Changes:
         writer: Writer,
         throttle: Throttle,
         context: Context,
-        regulate: Callable[[], None],
+        relieve: Callable[[], None],
     ) -> None:
-        """`regulate` is called when those without an answer have become more or fewer."""
+        """`relieve` is called when those without an answer have become fewer."""
         self._hub, self._writer, self._throttle = hub, writer, throttle
-        self._context, self._regulate = context, regulate
+        self._context, self._relieve = context, relieve
         self.unanswered = self.bytes = 0
         # Closes the connection of a page of another release, whose hosts may know its request.
         self.elsewhere: Callable[[], None] | None = None
@@ -205,7 +205,7 @@ class Changes:
         """Queue a mutation of `size` bytes in a room that the client is in."""
         done = partial(self._answer, request, size, seat)
         self.unanswered += 1
-        self.bytes += size  # the connection regulates itself after the requests that it has read
+        self.bytes += size
         allowance = self._throttle.allowance
         run, mine = self._bound(seat, request), (self._context, _name(request), Bill(allowance))
         seat.local.mutations.submit(Mutation(seat.sequence, request.mutation, run, done, *mine))
@@ -248,7 +248,7 @@ class Changes:
         if isinstance(outcome, Applied):
             self._throttle.count(outcome.size, seat.local.audience)
         self._send(request, outcome)
-        self._regulate()
+        self._relieve()
 
     def _send(self, request: _Mutation, outcome: Outcome) -> None:
         number, what = request.mutation, _name(request)

@@ -70,9 +70,9 @@ class MutationSequence:
             if number > self._done:  # else the client has its answer and will not repeat it
                 self._unknown = min(number, self._unknown)
             return
-        if isinstance(outcome, Applied):  # the store's record has those before it
-            self.refused = deque((n for n in self.refused if n > number), contract.MAX_REFUSED)
-        else:
+        if not isinstance(outcome, Applied):
             self.refused.append(number)
+        elif self.refused:  # the store's record has those before it
+            self.refused = deque((n for n in self.refused if n > number), contract.MAX_REFUSED)
         self._done = max(self._done, number)
         self._unknown = math.inf if number == self._unknown else self._unknown

@@ -194,10 +194,19 @@ class Overlay:
 
     def put(self, key: str, raw: bytes | None, tag: bytes = b"") -> None:
         """Set one key, or delete it."""
-        before = self.get(key)
         if not key.startswith(HIDDEN):  # replicas have none of these, and so cannot count them
-            self.size += value_size(key, raw) - value_size(key, before)
+            self.size += value_size(key, raw) - value_size(key, self.get(key))
+        self._put(key, raw, tag)
+
+    def join(self, changes: Iterable[tuple[str, bytes | None]], size: int) -> None:
+        """Take over changes that were made over this view; `size` is that of the room with them."""
+        for key, raw in changes:
+            self._put(key, raw)
+        self.size = size
+
+    def _put(self, key: str, raw: bytes | None, tag: bytes = b"") -> None:
         if name := collection_of(key):
+            before = self.get(key)
             touched = self._touched.get(name)
             if touched is None:
                 touched = self._touched[name] = _Touched()

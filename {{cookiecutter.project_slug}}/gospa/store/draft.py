@@ -122,8 +122,7 @@ class Draft:
         # What was set here is not read from the store.
         self._read |= {key: raw for key, raw in read.items() if key not in self._view.changes}
         self._epochs |= epochs
-        for key, raw in changes:
-            self._view.put(key, raw)
+        self._view.join(changes, later.size)
 
     def recorded(
         self,
