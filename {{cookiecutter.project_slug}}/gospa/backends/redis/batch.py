@@ -85,18 +85,19 @@ class Batch:
 
 
 async def exchange(client: Any, connection: Any, commands: list[Packed]) -> list[Any]:
-    """Send commands over one of redis-py's connections; returns the replies, errors included.
+    """Send commands over an open connection of redis-py's; returns the replies, errors included.
 
     redis-py closes a connection when a reply cannot be read; the remaining replies are then errors.
     """
-    await connection.send_packed_command(b"".join([packed for _, packed in commands]))
-    answers, timeout = [], connection.socket_timeout
-    connection.socket_timeout = None  # for each reply it would take longer than reading it
+    answers, timeout = list[Any](), connection.socket_timeout
+    connection.socket_timeout = None  # redis-py's takes as long for each reply as all else
     try:
         async with asyncio.timeout(timeout):
+            await connection.send_packed_command(b"".join([packed for _, packed in commands]))
             for name, _ in commands:
                 answers.append(await _read(client, connection, name))
     except TimeoutError:
+        await connection.disconnect(nowait=True)
         late = exceptions.TimeoutError(f"no reply within {timeout} s")
         answers += [late] * (len(commands) - len(answers))
     finally:

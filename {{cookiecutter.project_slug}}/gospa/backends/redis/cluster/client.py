@@ -117,7 +117,8 @@ class Cluster(RedisCluster):
         try:
             await node.disconnect_if_needed(connection)
             if connection.is_connected and await connection.can_read():
-                await connection.disconnect()  # the server closed it; what is sent opens it again
+                await connection.disconnect()  # the server closed it
+            await connection.connect()  # type: ignore[no-untyped-call]
             return await exchange(node, connection, commands)
         finally:
             node.release(connection)
