@@ -153,7 +153,8 @@ class Connection(asyncio.Protocol):
                 self._pinged = now
                 self.writer.write(PING)
             if self.requests.greeted:
-                self.check_at = now + min(patience / 4, self._settings.drain_timeout / 2)
+                due = (self._pinged or self._last_received) + patience
+                self.check_at = min(due, now + self._settings.drain_timeout / 2)
 
     def _finish(self) -> None:
         """Send no more answers, and see soon whether the closing handshake has ended."""
