@@ -28,6 +28,7 @@ from gospa.trouble import report
 
 MAX_BATCH = 512  # mutations that may share a commit
 FEW = 16  # so many at least, after a refusal ended a batch: those behind it were gathered in vain
+TURNS = 2  # iterations of the event loop: answers are written in one, requests read in the next
 BATCH_TIME = 0.005  # seconds, after which no more actions run before their commit, nor block others
 STOPPED = "this worker stops"
 SLOW = "%s in room %s took %.2f s, in which this worker did nothing else"
@@ -112,7 +113,19 @@ class MutationQueue:
                     self._split(batch, error)
                 except Exception as error:  # noqa: BLE001 - it is the outcome of each
                     batch.fail(error)
+                await self._regroup(mutations)
             self.idle.set()
+
+    @staticmethod
+    async def _regroup(mutations: list[Mutation]) -> None:
+        """Let clients that waited for each other's commit send what follows to the next one.
+
+        Without this, those whose mutations came during a commit and those in it would take turns,
+        and each commit would have half of them.
+        """
+        if len({each.sequence for each in mutations}) == len(mutations) > 1:
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     def _split(self, batch: Batch, error: StoreError) -> None:
         """Try the mutations in smaller batches; settle one that was alone.

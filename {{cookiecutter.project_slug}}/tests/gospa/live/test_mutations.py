@@ -194,6 +194,30 @@ async def test_those_of_different_clients_that_wait_share_a_commit(room: Room) -
     assert numbers == [("c1", 1), ("c2", 2), ("c3", 3), ("c4", 4)]
 
 
+async def test_two_groups_of_clients_that_wait_for_their_answers_become_one(room: Room) -> None:
+    loop, commit = asyncio.get_running_loop(), room.store.commit
+    first, second = ([MutationSequence(f"{name}{n}", TTL) for n in range(2)] for name in "ab")
+
+    def send(client: MutationSequence, number: int) -> None:
+        room.queue.submit(Mutation(client, number, on(add), partial(answered, client, number)))
+
+    def answered(client: MutationSequence, number: int, _: Outcome) -> None:
+        if client in first and number == 1:  # it reads the answer, and sends the next one
+            loop.call_soon(loop.call_soon, send, client, 2)
+
+    async def commit_meanwhile(name: str, change: Change) -> contract.Outcome:
+        if not room.store.changes:
+            for client in second:
+                send(client, 1)
+        return await commit(name, change)
+
+    room.store.commit = commit_meanwhile  # type: ignore[method-assign, assignment]
+    for client in first:
+        send(client, 1)
+    await room.queue.idle.wait()
+    assert [len(change.mutations) for change in room.store.commits] == [2, 4]
+
+
 async def test_actions_that_take_long_leave_others_their_turn_between_commits(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
