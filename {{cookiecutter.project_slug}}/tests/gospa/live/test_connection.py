@@ -10,6 +10,7 @@ from sanic.log import logger
 
 from gospa import CONNECTION_ID, Access, Room, Session, State, action
 from gospa.live import connections, hub
+from gospa.live.connection import Connection
 from gospa.live.wire import Close
 from gospa.testing import OpenApp, Refused, until
 from tests.gospa.raw_client import RawClient
@@ -140,6 +141,42 @@ async def test_a_client_that_vanished_is_closed(
         wire.writer.write(HELLO)
         await until(lambda: not app.ctx.connections)
         assert await wire.close_code() == 4000
+
+
+class Clock:
+    """The time of a connection, in which only its heartbeat checks happen."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._now = connection, asyncio.get_running_loop().time()
+        connection._loop = self  # type: ignore[assignment]  # noqa: SLF001
+
+    def time(self) -> float:
+        return self._now
+
+    def seconds_until(self, attribute: str) -> float:
+        """Check each second if something may be due, until an attribute is set."""
+        began = self._now
+        while not getattr(self._connection, attribute):
+            self._now += 1
+            if self._connection.check_at <= self._now:
+                self._connection.check_heartbeat()
+        return self._now - began
+
+
+async def test_a_silent_client_is_pinged_and_closed_in_time(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy may close a connection on which nothing came for little more than the interval."""
+    monkeypatch.setattr(connections, "TICK", 3600)
+    async with open_app(ping_interval=50.0) as (app, address), open_wire(address) as wire:
+        wire.writer.write(HELLO)
+        await wire.receive()
+        (connection,) = app.ctx.connections
+        clock = Clock(connection)
+        for _ in range(5):
+            connection.data_received(frame(PONG))
+            assert 50 <= clock.seconds_until("_pinged") <= 51
+        assert 50 <= clock.seconds_until("_closing") <= 51
 
 
 @pytest.mark.parametrize("sent", [b"", HELLO[:-1]], ids=["nothing", "half a frame"])
