@@ -215,10 +215,11 @@ class SessionWatch:
     def _known(self, identity: str) -> _Found | None:
         """A session as its sockets know it, if that is all that is asked."""
         sockets = self._sockets.get(identity)
-        if not sockets or any(socket.use.noted for socket in sockets):
+        if not sockets:
             return None
         session = next(iter(sockets)).session.known
-        if self._sessions.expires_soon(session):
+        used = any(each.use.noted or (each.use.changes and not session.kept) for each in sockets)
+        if used or self._sessions.expires_soon(session):
             return None
         return _Found(identity, session, {each: each.session.begin_read() for each in sockets})
 

@@ -84,6 +84,21 @@ async def test_a_socket_that_only_joins_gives_its_session_no_more_than_an_hour(
             assert await lasts(site, cookie_of(browser)) <= UNUSED
 
 
+async def test_a_session_of_changes_is_kept_once_the_quota_of_its_address_allows_it(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app(session_check_interval=0.05) as site, raw_client(site) as writer:
+        answers = iter([False, True])
+        monkeypatch.setattr(site.app.ctx.sessions.quota, "keep", lambda _: next(answers))
+        await writer.join("sheet/a")
+        await writer.call("sheet/a", "add")
+
+        async def kept() -> bool:
+            return (await session_of(site, writer.cookie)).kept
+
+        await until(kept)
+
+
 @pytest.mark.slow
 async def test_a_session_lasts_as_long_as_a_socket_that_only_reads(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
