@@ -170,7 +170,8 @@ class Writer:
     def owes(self, now: float) -> float:
         """The bytes by which the client is behind the rate at which it has to read."""
         taken = self._accepted - self._size - self._transport.get_write_buffer_size()
-        return (now - self._since) * self._rate - (taken - self._start)
+        since = max(self._since, self.full_since or 0.0)  # `lags` is asked seldom until it is full
+        return (now - since) * self._rate - (taken - self._start)
 
     def waiting(self) -> Iterator[bytes]:
         """What waits for the client."""

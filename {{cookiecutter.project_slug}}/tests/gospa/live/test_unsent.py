@@ -20,7 +20,7 @@ class Link(asyncio.Transport):
     def __init__(self, unsent: Unsent) -> None:
         super().__init__()
         self.writer = Writer(self, unsent, self.give_up)
-        self.buffered, self.frames = 0, list[bytes]()
+        self.buffered, self.frames, self.now = 0, list[bytes](), 0
         self.given_up = False
 
     def give_up(self) -> None:
@@ -40,7 +40,7 @@ class Link(asyncio.Transport):
         self.frames.append(bytes(data))
         self.buffered += len(data)
         if self.buffered > HIGH_WATER:
-            self.writer.pause(0)
+            self.writer.pause(self.now)
 
     def take(self, size: int) -> None:
         """The client reads so many bytes."""
@@ -138,6 +138,19 @@ async def test_what_is_read_slowly_is_bounded_and_who_reads_is_spared() -> None:
     assert sum(link.given_up for link in slow) > 20
     assert not phone.given_up
     assert not any(link.given_up for link in crowd)
+
+
+async def test_who_had_nothing_to_read_before_is_not_taken_for_slow() -> None:
+    unsent = Unsent(3 * MEGABYTE // 2)
+    stuck, idle = Link(unsent), Link(unsent)
+    for link in (stuck, idle):
+        link.writer.lags(0, TIMEOUT)
+    for link, now in ((stuck, 5), (idle, 7)):
+        link.now = now
+        link.show(fragmented(bytes(MEGABYTE)))
+        stuck.writer.lags(now, TIMEOUT)
+    await asyncio.sleep(0)
+    assert (stuck.given_up, idle.given_up) == (True, False)
 
 
 async def test_connections_that_hold_little_are_not_closed_for_those_that_hold_much() -> None:
