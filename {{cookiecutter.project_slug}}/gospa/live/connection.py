@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
             if now - self._last_received > patience and self._pinged is None:
                 self._pinged = now
                 self.writer.write(PING)
-            if self.requests.greeted:
+            if self.requests.greeted and not self._transport.get_write_buffer_size():
                 due = (self._pinged or self._last_received) + patience
                 self.check_at = min(due, now + self._settings.drain_timeout / 2)
 

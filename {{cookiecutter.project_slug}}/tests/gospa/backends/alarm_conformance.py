@@ -22,8 +22,10 @@ class AlarmConformance:
         assert HOUR - 2 * GRAIN < later - due < HOUR + 2 * GRAIN
 
         async def found() -> bool:
-            now, entries = await store.alarms.due(10)
-            assert entries == ([Entry(ROOM, due)] if due <= now else [])
+            now, entries = await store.alarms.due(
+                10
+            )  # of the latest clock, if servers have several
+            assert entries == [] or (entries == [Entry(ROOM, due)] and due <= now)
             return bool(entries)
 
         await until(found)
