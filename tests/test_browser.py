@@ -193,7 +193,7 @@ def test_a_board_says_that_its_session_ended(
     account.get_by_role("button", name="Log out", exact=True).click()
     expect(account.locator("#told")).to_have_text("You are logged out.")
     expect(board.locator("#strip-text")).to_contain_text("Your session has ended")
-    board.get_by_role("button", name="Go on").click()
+    board.get_by_role("button", name="Start a new one").click()
     expect(board.locator("#status")).to_have_text("online")
     assert complaints == []
 

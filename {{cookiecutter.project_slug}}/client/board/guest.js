@@ -22,6 +22,6 @@ export function inviteGuest(client, board, point) {
     showGuest(guest?.name ?? '');
     if (!guest) return;
     const [column, row] = [guest.turn % WIDTH, Math.floor(guest.turn / WIDTH) % 3];
-    point('guest', guest.name, { note: guest.note, x: 0.15 + 0.09 * column, y: 0.25 + 0.15 * row });
+    point('guest', guest.name, { note: guest.note, x: 0.15 + 0.09 * column, y: 0.45 + 0.09 * row });
   });
 }

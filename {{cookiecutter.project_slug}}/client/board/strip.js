@@ -9,9 +9,10 @@ const WAITING_SHOWN = 700; // pending changes are shown only after this time
 const WAITING_LONG = 3000;
 
 // By `persist`, see docs/client.md
-const KEPT = 'Your changes are kept in this browser for 12 hours, and sent once you are back.';
+const KEPT = 'Changes are kept in this browser for 12 hours, and sent once you are back.';
 
 const strip = element('strip', HTMLElement);
+/** @type {NodeListOf<HTMLElement>} */ const parts = document.querySelectorAll('main > section');
 const stripText = element('strip-text', HTMLElement);
 const stripButton = element('strip-button', HTMLButtonElement);
 const status = element('status', HTMLElement);
@@ -25,6 +26,7 @@ const waiting = element('waiting', HTMLElement);
 function show(state, text, label = '', act = () => {}) {
   clearTimeout(calming);
   strip.dataset.state = state;
+  for (const part of parts) part.inert = state === 'ended'; // until the page is loaded again
   stripButton.hidden = !label;
   stripButton.textContent = label;
   stripButton.onclick = act;
@@ -85,7 +87,7 @@ export function showConnection(client) {
     else latency.textContent = '';
     const reload = () => location.reload();
     if (why.includes('(4502)')) {
-      show('ended', 'Your session has ended, here or in another tab.', 'Go on', reload);
+      show('ended', 'Your session has ended, here or in another tab.', 'Start a new one', reload);
     } else if (now === 'unauthorized' || now === 'closed') {
       show('ended', `Stopped: ${why}.`, 'Reload the page', reload);
     } else if (now === 'offline' || client.trouble) {
