@@ -3,12 +3,19 @@
 import { connect } from '/gospa/gospa.js';
 import { element } from './page.js';
 
-/** @param {string} id @param {string[]} texts */
-function list(id, texts) {
-  element(id, HTMLUListElement).replaceChildren(
-    ...texts.map((text) => Object.assign(document.createElement('li'), { textContent: text })),
-  );
+/** @param {string} id @param {(string | Node)[][]} items */
+function list(id, items) {
+  element(id, HTMLUListElement).replaceChildren(...items.map((parts) => made('li', ...parts)));
 }
+
+/** @param {string} tag @param {(string | Node)[]} parts */
+function made(tag, ...parts) {
+  const node = document.createElement(tag);
+  node.append(...parts);
+  return node;
+}
+
+const SHORT = /** @type {const} */ ({ dateStyle: 'medium', timeStyle: 'short' });
 
 const status = element('lounge-status', HTMLElement);
 const speak = element('speak', HTMLFormElement);
@@ -19,13 +26,13 @@ async function show() {
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   const { user, sessions, told, demo, https } = await answer.json();
   element('no-cookie', HTMLElement).hidden = isSecureContext || !https;
-  list('told', told);
+  list('told', told.map((/** @type {string} */ text) => [text]));
   element('log-in', HTMLFormElement).hidden = user !== null || !demo;
   element('no-log-in', HTMLElement).hidden = user !== null || demo;
   element('user', HTMLElement).hidden = user === null;
   element('user-name', HTMLElement).textContent = user;
   list('sessions', sessions.map((/** @type {any} */ { since, here }) =>
-    `since ${new Date(since * 1000).toLocaleString()}${here ? ', here' : ''}`));
+    [`since ${new Date(since * 1000).toLocaleString([], SHORT)}${here ? ', this browser' : ''}`]));
   if (user !== null) enter();
 }
 
@@ -44,7 +51,7 @@ function enter() {
     if (!text.value) location.reload();
   });
   lounge.subscribe(({ said = new Map() }) => {
-    list('said', [...said.values()].map(({ by, text }) => `${by}: ${text}`));
+    list('said', [...said.values()].map(({ by, text }) => [made('b', `${by}:`), ` ${text}`]));
   });
   // A log-out ends the connection as well, and a reload would cancel the form's own next page.
   element('user', HTMLElement).addEventListener('submit', () => client.close());
