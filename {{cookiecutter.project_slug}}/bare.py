@@ -30,7 +30,7 @@ EXAMPLE: Mapping[str, str] = {
     "client/board/people.js": "cfe0f6ceb8e7",
     "client/board/pointers.js": "df2ad2d1fb51",
     "client/board/strip.js": "d5a52f668cc1",
-    "client/index.html": "03de3c31ae14",
+    "client/index.html": "1705316602d8",
     "client/page.js": "599b315bcd2d",
     "rooms/board.py": "74873be9b765",
     "rooms/guest.py": "6524d2832cb0",
