@@ -166,7 +166,7 @@ def test_below_a_path_pages_sockets_and_log_ins_stay_there(
         expect_online(page)
         page.click("#increment")
         expect(page.locator("#count")).to_have_text("1")
-        page.click("a:text('lounge')")
+        page.click("a:text('Log in')")
         page.fill("#name", "ann")
         page.click("#log-in button")
         expect(page.locator("#user-name")).to_have_text("ann")

@@ -35,6 +35,11 @@ async def open_client(address: Address, options: dict[str, Any]) -> AsyncIterato
 
 async def _follow(pool: Any) -> None:
     """Disconnect from a replaced master, which may go on serving for seconds."""
-    await asyncio.sleep(POLL)
-    with suppress(*FAILURES):
-        await pool.get_master_address()
+    known = None
+    while True:
+        await asyncio.sleep(POLL)
+        with suppress(*FAILURES):
+            address = await pool.get_master_address()  # closes connections that are not in use
+            if known not in (None, address):
+                await pool.update_active_connections_for_reconnect()
+            known = address
