@@ -199,9 +199,13 @@ async def test_a_master_that_was_replaced_is_left_although_it_goes_on(tmp_path: 
         before = await sentinels.master()
         # It goes on as if nothing were the matter, as it does for some seconds in any case.
         await before.client.execute_command("ACL SETUSER default -replicaof -slaveof")
+        pool = client.connection_pool
+        address, in_use = pool.master_address, await pool.get_connection()
         await sentinels.fail_over()
         after = await sentinels.master()
         assert after is not before
+        await until(lambda: pool.master_address != address)
+        await pool.release(in_use)
 
         async def writes_to_the_new_one() -> bool:
             value = next(numbers)
