@@ -200,7 +200,7 @@ class Session(MutableMapping[str, Any]):
         """
         return min(min(self.renewed, now) + idle, min(self.created, now) + absolute) - now
 
-    def is_read_from(self, raw: bytes | None) -> bool:
+    def was_read_from(self, raw: bytes | None) -> bool:
         """Whether these are the bytes that it was read from."""
         return raw is not None and self._digest == hash(raw)
 

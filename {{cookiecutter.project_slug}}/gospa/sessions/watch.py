@@ -33,7 +33,7 @@ class Use:
 
     @property
     def noted(self) -> bool:
-        """Whether `take` would say so."""
+        """Whether the client sent a request since the last `take`."""
         return self._used
 
     def note(self, session: Session, *, change: bool) -> None:
@@ -204,12 +204,12 @@ class SessionWatch:
         found = {each.identity: each for each in map(self._known, identities) if each}
         try:
             stored = await self._sessions.read(list(found))
-        except StoreError:  # maybe only because of one of them
+        except StoreError:  # maybe for one of them alone, so each is read by itself
             return {}
         return {
             identity: each
             for (identity, each), raw in zip(found.items(), stored, strict=True)
-            if all(socket.session.known.is_read_from(raw) for socket in each.reads)
+            if all(socket.session.known.was_read_from(raw) for socket in each.reads)
         }
 
     def _known(self, identity: str) -> _Found | None:

@@ -90,7 +90,7 @@ async def exchange(client: Any, connection: Any, commands: list[Packed]) -> list
     redis-py closes a connection when a reply cannot be read; the remaining replies are then errors.
     """
     answers, timeout = list[Any](), connection.socket_timeout
-    connection.socket_timeout = None  # redis-py's takes as long for each reply as all else
+    connection.socket_timeout = None  # a timeout for each reply takes longer than reading it
     try:
         async with asyncio.timeout(timeout):
             await connection.send_packed_command(b"".join([packed for _, packed in commands]))
