@@ -18,7 +18,7 @@ import msgspec
 from sanic import Blueprint, Request, Sanic
 from sanic.log import logger
 
-from gospa import checks, tasks
+from gospa import checks, forking, tasks
 from gospa.backends import Backend
 from gospa.collector import Collector
 from gospa.environment import load_settings
@@ -170,10 +170,16 @@ def _run_main_process(app: Sanic, backends: Backends) -> None:
         guard = Supervisor(app, lifeline, settings.stop_timeout, hang_timeout)
         held.callback(guard.stop)
         guard.start()
+        forking.share_memory()
 
     @app.main_process_stop
     async def release(_: Sanic) -> None:
         await asyncio.to_thread(held.close)
+
+
+def _has_main_process(app: Sanic) -> bool:
+    """Whether this is a worker, and not a single process (`sanic --single-process`, or a test)."""
+    return hasattr(app.shared_ctx, "lifeline")
 
 
 def _run_worker(app: Sanic, backends: Backends) -> None:
@@ -182,21 +188,21 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
 
     @app.before_server_start
     async def open_parts(app: Sanic) -> None:
-        if app.state.workers:  # a single process, without a main process to do this
+        if not _has_main_process(app):
             await tasks.in_thread(partial(_prepare, app, backends, held))
         async with AsyncExitStack() as stack:  # closes what is open if a later part fails
             await stack.enter_async_context(health.open_port(app))
             await _open(app, backends, stack)
             await static.open_files(app)
             opened.push_async_exit(stack.pop_all())
-        if not app.state.workers:
+        if _has_main_process(app):
             Collector().start()
 
     @app.after_server_start
     async def follow(app: Sanic) -> None:
         stop = Stop(app, app.ctx.settings.stop_timeout)
         stop.handle_signals()
-        if not app.state.workers:
+        if _has_main_process(app):
             stop.follow(app.shared_ctx.lifeline)
             await lasting.enter_async_context(beating(app.shared_ctx.lifeline))
 

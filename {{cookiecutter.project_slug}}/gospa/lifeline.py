@@ -30,7 +30,7 @@ class WorkerEnds(NamedTuple):
 
     @property
     def cut(self) -> bool:
-        """Whether the other end is closed; false if the start method is fork."""
+        """Whether the other end is closed."""
         unread = fcntl.ioctl(self.stop.fileno(), termios.FIONREAD, bytes(COUNT.size))
         return self.stop.poll() and not any(unread)
 
@@ -58,7 +58,13 @@ class Lifeline:
         self._stacks, stacks = Pipe(duplex=False)
         for end in (self._beats, beats, self._stacks, stacks):
             os.set_blocking(end.fileno(), False)
+        os.register_at_fork(after_in_child=self.close)
         return WorkerEnds(stop, beats, stacks)
+
+    def close(self) -> None:
+        """Close these ends. Forked workers must, too, or none would see them closed."""
+        for end in (self._stop, self._beats, self._stacks):
+            end.close()
 
     def stop_workers(self) -> None:
         """Stop all workers, including one that misses the signal because it is just starting."""

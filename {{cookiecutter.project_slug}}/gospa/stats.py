@@ -4,7 +4,7 @@
 and one for longer times; their sums are in seconds.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5)  # seconds
 
@@ -76,6 +76,12 @@ class Stats:
     def of(self, reason: str) -> int:
         """How often there was trouble for one of REASONS."""
         return self.trouble[REASONS.index(reason)]
+
+    def reset(self) -> None:
+        """Set everything to zero."""
+        zero = Stats()
+        for each in fields(self):
+            setattr(self, each.name, getattr(zero, each.name))
 
 
 STATS = Stats()

@@ -20,6 +20,7 @@ from sanic.log import logger
 from sanic.request.parameters import RequestParameters
 from sanic.response import BaseHTTPResponse, HTTPResponse, empty
 
+from gospa.forking import choose_start_method
 from gospa.sessions import cookie
 from gospa.web import csrf, prefix
 from gospa.web.admission import limits_of
@@ -118,6 +119,7 @@ class Application(sanic.Sanic):
 
     def prepare(self, *args: Any, protocol: Any = None, **options: Any) -> None:
         super().prepare(*args, protocol=protocol or HttpProtocol, **options)
+        choose_start_method(self)
 
     def create_server(self, *args: Any, protocol: Any = None, **options: Any) -> Any:
         return super().create_server(*args, protocol=protocol or HttpProtocol, **options)

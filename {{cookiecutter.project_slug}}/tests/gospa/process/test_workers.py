@@ -163,9 +163,16 @@ async def test_workers_end_when_the_main_process_is_killed(server: Server) -> No
 
 
 def starting(server: Server) -> list[int]:
-    """The process ids of workers, also of those that are just importing."""
+    """The process ids of workers, which are forks of the main process."""
     pids = [int(each.split()[1]) for each in server.left() if each.startswith("process ")]
-    return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    command, *others = (
+        Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (server.process.pid, *pids)
+    )
+    return [
+        pid
+        for pid, other in zip(pids, others, strict=True)
+        if other == command and pid != server.process.pid
+    ]
 
 
 async def test_a_worker_that_is_killed_while_it_starts_is_replaced(server: Server) -> None:

@@ -1,0 +1,39 @@
+"""How Sanic starts workers: as forks of the main process, where they would load the same code.
+
+A fork starts with a tenth of the CPU time of a new interpreter, which imports everything again,
+and shares the memory of what the main process has imported.
+"""
+
+import gc
+import os
+import sys
+
+from sanic import Sanic
+from sanic.helpers import Default
+
+from gospa import trouble
+from gospa.stats import STATS
+
+
+def choose_start_method(app: Sanic) -> None:
+    """Have Sanic fork workers, unless it has been told otherwise, or a worker may load new code.
+
+    Auto-reload and Sanic's inspector replace workers to load new code. On macOS, a process that has
+    threads may crash when it forks.
+    """
+    renewed = app.state.auto_reload or app.config.INSPECTOR
+    if isinstance(Sanic.start_method, Default) and sys.platform == "linux" and not renewed:
+        Sanic.start_method = "fork"
+        os.register_at_fork(after_in_child=_begin_anew)
+
+
+def share_memory() -> None:
+    """Keep what exists out of collections, which would write to its memory and so copy it."""
+    gc.collect()
+    gc.freeze()
+
+
+def _begin_anew() -> None:
+    """Forget what the main process has counted and logged."""
+    STATS.reset()
+    trouble.forget()
