@@ -21,9 +21,9 @@ NODE_PACKAGES = (
 # What takes longest, and so starts first. With several processes (pytest-xdist, loadgroup), tests
 # of a group run in the same one: those of a file that share a browser, a server or all projects.
 FIRST = (
-    *("in_place", "matrix", "browser_failures", "auction", "updating", "extras", "guide", "bare"),
-    *("own_package", "combinations", "browser", "browser_rooms", "browser_sessions", "client"),
-    *("msgpack", "generated_checks"),
+    *("in_place", "matrix", "browser_faults", "browser_failures", "client", "browser_streams"),
+    *("updating", "browser", "accessibility", "browser_sessions", "auction", "browser_rooms"),
+    *("extras", "guide", "bare", "own_package", "combinations", "msgpack", "generated_checks"),
 )
 ALONE = (
     *("accessibility", "auction", "bench", "browser", "browser_failures", "browser_faults"),
@@ -44,8 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more process than there are cores, since most tests wait for the servers they start."""
-    return (os.cpu_count() or 1) + 1
+    """Two more processes than there are cores, since half of the tests wait most of the time."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
