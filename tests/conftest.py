@@ -48,6 +48,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 2
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put long tests first, together what belongs together, and leave slow ones out."""
     left_out = [item for item in items if item.get_closest_marker("slow") and not wanted(item)]
