@@ -43,10 +43,10 @@ SNAPSHOTS = (
     "tests/test_figures.py::test_the_table_of_lines_is_true",
     *("--write-snapshots", "--quiet"),
 )
-# tests/conftest.py sets the number of processes. Tests that share a browser or server are a group.
+# tests/conftest.py sets the number of processes, and tests/groups.py what each of them runs.
 PARALLEL = (
     *("-p", "tests.left_out"),
-    *("--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup"),
+    *("--numprocesses=auto", "--maxprocesses=4", "--no-loadscope-reorder"),
 )
 # The tasks that run pytest, and their arguments.
 TESTS = {"test": PARALLEL, "snapshots": SNAPSHOTS}

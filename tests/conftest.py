@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from xdist.remote import Producer
 
 import tasks
 from tests.baking import APP, DEFAULT, FOREIGN, ROOT, Baked, Matrix, combinations, name_of, run
 from tests.browsing import TIMEOUT, Site
+from tests.groups import GROUPS, GroupScheduling, subject_of
 
 NODE_PACKAGES = (
     *("typescript@5.9.3", "msgpack-test-suite@1.0.0", "esbuild@0.25.0"),
@@ -18,23 +20,12 @@ NODE_PACKAGES = (
 )
 
 
-# What takes longest, and so starts first. With several processes (pytest-xdist, loadgroup), tests
-# of a group run in the same one: those of a file that share a browser, a server or all projects.
+# What takes longest, or needs a process for itself for long, and so starts first.
 FIRST = (
-    *("in_place", "matrix", "browser_faults", "browser_failures", "client", "browser_streams"),
-    *("updating", "browser", "accessibility", "browser_sessions", "auction", "browser_rooms"),
+    *("in_place", "matrix", "browser_faults", "client", "accessibility", "browser_failures"),
+    *("browser_streams", "browser", "browser_sessions", "auction", "browser_rooms", "updating"),
     *("extras", "guide", "bare", "own_package", "combinations", "msgpack", "generated_checks"),
 )
-ALONE = (
-    *("accessibility", "auction", "bench", "browser", "browser_failures", "browser_faults"),
-    *("browser_rooms", "browser_sessions", "browser_streams", "client", "msgpack", "own_package"),
-)
-SAME = ("client_collections", "client_history", "client_packages", "client_stream", "collection")
-GROUPS = {
-    **{name: name for name in ALONE},
-    **dict.fromkeys(SAME, "client"),
-    **dict.fromkeys(("deployment", "documentation", "matrix"), "matrix"),
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,16 +39,18 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 2
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    """Groups that do not depend on marks: xdist 3.8 does not see these with pytest 9.2."""
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put long tests first, together what belongs together, and leave slow ones out."""
+    """Put long tests first, and leave slow ones out."""
     left_out = [item for item in items if item.get_closest_marker("slow") and not wanted(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
     items[:] = sorted((item for item in items if item not in left_out), key=rank)
-    for item in items:
-        if group := GROUPS.get(subject(item)) or combination(item):
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def wanted(item: pytest.Item) -> bool:
@@ -66,22 +59,10 @@ def wanted(item: pytest.Item) -> bool:
     return bool(item.config.getoption("--all")) or item.path in named
 
 
-def subject(item: pytest.Item) -> str:
-    """What a test's file is called, without `test_`."""
-    return item.path.stem.removeprefix("test_")
-
-
-def combination(item: pytest.Item) -> str:
-    """A name for the tests of a file that share a project, and what serves it."""
-    callspec = getattr(item, "callspec", None)  # of a parametrized test
-    names = callspec.params if callspec else {}
-    chosen = names.get("baked") or names.get("emptied")
-    return f"{subject(item)} {name_of(chosen)}" if chosen else ""
-
-
 def rank(item: pytest.Item) -> int:
     """The place of a test's file in the order."""
-    name = GROUPS.get(subject(item), subject(item))
+    subject = subject_of(item.nodeid)
+    name = GROUPS.get(subject, subject)
     return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
