@@ -12,7 +12,7 @@ from tests.test_client import PAGE, answer
 
 HISTORY = Path(__file__).with_name("history.js").read_text(encoding="utf-8")
 EACH = 25  # histories in a test
-OFTEN, ALL = range(0, 100, EACH), range(100, 400, EACH)  # in each run, and with --all
+OFTEN, ALL = range(0, 50, EACH), range(50, 400, EACH)  # in each run, and with --all
 # Collections are loaded when the history says so.
 STATE = (APP / "gospa/client/state.js").read_text(encoding="utf-8")
 LOADED_LATE = STATE.replace("import('./collection.js');", "loadItems();", 1)

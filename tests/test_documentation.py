@@ -592,7 +592,9 @@ def added_to(project: Path) -> list[Path]:
     return added
 
 
-@pytest.mark.parametrize("backends", [DEFAULT, REDIS], ids=name_of)
+@pytest.mark.parametrize(
+    "backends", [pytest.param(DEFAULT, marks=pytest.mark.slow), REDIS], ids=name_of
+)
 def test_what_the_pages_add_passes_tests_and_checks(
     backends: dict[str, str], matrix: Matrix, tmp_path: Path
 ) -> None:

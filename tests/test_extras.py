@@ -12,10 +12,7 @@ from tests.baking import APP, CHECKS, DEFAULT, Matrix, assert_succeeds, name_of
 EXTRAS = sorted(path.stem for path in APP.glob("gospa/extras/[a-z]*.py"))
 OFF = ["http"]  # until the user names it
 # What an extra could have touched: sockets, and the application as a whole.
-REST = (
-    *("tests/gospa/extras", "tests/gospa/live/test_connection.py", "tests/gospa/test_collector.py"),
-    *("-m", "not slow"),
-)
+REST = (*("tests/gospa/extras", "tests/gospa/live/test_connection.py", "-m", "not slow"),)
 
 
 def test_app_names_every_extra_on_a_line_of_its_own() -> None:

@@ -5,14 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.baking import ROOT, assert_succeeds
+from tests.baking import DEFAULT, ROOT, Matrix, assert_succeeds, name_of
 from tests.snippets import snippets
 
 pytest.importorskip("argon2", reason="there is no argon2-cffi")
 pytest.importorskip("authlib", reason="there is no Authlib")
 
 
-def test_the_log_ins_of_the_documentation_hold(project: Path) -> None:
+@pytest.mark.parametrize("backend", ["memory", "redis"])
+def test_the_log_ins_of_the_documentation_hold(
+    backend: str, matrix: Matrix, tmp_path: Path
+) -> None:
+    """On each backend that sessions can be in."""
+    made = matrix[name_of({**DEFAULT, "session_backend": backend})].path
+    project = shutil.copytree(made, tmp_path / made.name)
     page = (project / "docs/log-in.md").read_text(encoding="utf-8")
     written = [snippet for snippet in snippets(page) if snippet.language == "python"]
     assert [snippet.file for snippet in written] == ["views/passwords.py", "views/sso.py"]

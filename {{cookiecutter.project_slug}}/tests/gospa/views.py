@@ -1,6 +1,7 @@
 """Routes for the engine's tests."""
 
 import os
+import time
 
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.log import logger
@@ -26,10 +27,10 @@ async def visit(request: Request) -> HTTPResponse:
 
 @blueprint.get("/spin")
 async def spin(_: Request) -> HTTPResponse:
-    """Never answer, nor let the worker do anything else."""
+    """Never answer, nor let the worker do anything else, as if it computed for ever."""
     logger.warning("worker %s computes for ever", os.getpid())
     while True:
-        pass
+        time.sleep(0.01)  # noqa: ASYNC251 - it blocks the worker, and leaves the core to other tests
 
 
 async def whoami(request: Request) -> HTTPResponse:
