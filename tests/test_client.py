@@ -1376,6 +1376,32 @@ def test_a_form_that_is_refused_gets_its_text_back_and_says_why(server: Server, 
     assert page.evaluate("errors") == []
 
 
+OUTSIDE = """
+<section data-room="a">
+  <input data-bind="title"> <div><button data-call="vote">Vote</button></div>
+  <form data-call="note"><input name="text"> <p data-error></p></form>
+  <p id="why" data-error></p>
+</section>"""
+
+
+def test_a_refusal_outside_a_form_is_shown_in_the_rooms_element(server: Server, page: Page) -> None:
+    page.evaluate(BIND, OUTSIDE)
+    server.send(SNAPSHOT, "a", 5, tag(5), {"title": "short"})
+    server.joined("a", 5)
+    server.sees("document.querySelector('[data-bind]').value === 'short'")
+    page.click("text=Vote")
+    server.send(ERROR, server.expect(CALL)[1], "refused", "it is closed", "a")
+    server.sees("why.textContent === 'it is closed'")
+    page.fill("[data-bind]", "long")
+    page.locator("[data-bind]").blur()
+    number = server.expect(WRITE)[1]
+    assert page.locator("#why").text_content() == ""
+    server.send(ERROR, number, "invalid", "too long", "a")
+    server.sees("why.textContent === 'too long'")
+    assert page.locator("form [data-error]").text_content() == ""
+    assert page.evaluate("errors") == []
+
+
 def test_a_field_that_is_left_shows_what_came_meanwhile(server: Server, page: Page) -> None:
     page.evaluate(BIND, MARKUP)
     field = page.locator("#field")

@@ -129,10 +129,19 @@ class Supervisor:
             lived = now - record.alive_since
             record.delay = DELAYS[0] if lived > STEADY else min(record.delay * 2, DELAYS[1])
             record.due = now + record.delay
-            logger.error("%s died after %.0f s; replacing it in %.1f s", name, lived, record.delay)
+            text = "%s%s died after %.0f s; replacing it in %.1f s"
+            logger.error(text, name, self._how_it_ended(name), lived, record.delay)
         elif now >= record.due:
             record.alive_since, record.due = now, None
             self._manager.monitor_publisher.send(f"{name}:")
+
+    def _how_it_ended(self, name: str) -> str:
+        """The id of a worker's process with its exit code or signal, for the log."""
+        for process in self._manager.processes:
+            if process.name == name and (code := process.exitcode) is not None:
+                how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                return f" (process {process.pid}, {how})"
+        return ""
 
     def _replace_hung(self, now: float) -> None:
         """Kill workers that hang; they are then replaced like others that died."""

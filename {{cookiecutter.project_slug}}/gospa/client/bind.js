@@ -15,15 +15,24 @@
  * calls an action: a button with the arguments in `data-args`, a form with its fields as well.
  * `data-each` has a copy of its template for each item of a collection. In it `data-bind` names a
  * field of the item, and `data-id` the argument that gets the item's id. A form that is refused gets
- * its values back, and `data-error` in it shows why.
+ * its values back. `data-error` shows why something was refused: in its form, or directly in the
+ * element of the room.
  */
 
 /** @typedef {HTMLInputElement & Pick<HTMLSelectElement, 'options' | 'selectedOptions'>} Field */
 /** @typedef {import('./room.js').Room} Room */
+/** @typedef {(element: Element, error?: Error) => void} Tell shows why a change was refused, or nothing */
 
 /** @param {import('./client.js').Client} client @param {ParentNode} [root] */
 export function bind(client, root = document) {
-  const report = (/** @type {Error} */ error) => client.report(error);
+  /** @type {Tell} */
+  const tell = (element, error) => {
+    const place =
+      element.closest('form')?.querySelector('[data-error]') ??
+      element.closest('[data-room]')?.querySelector(':scope > [data-error]');
+    if (place) place.textContent = error?.message ?? '';
+    else if (error) client.report(error);
+  };
   /** @param {string} selector @returns {[HTMLElement, Room][]} */
   const inRooms = (selector) =>
     [...root.querySelectorAll(`[data-room] ${selector}`)].map((/** @type {any} */ element) => {
@@ -31,13 +40,13 @@ export function bind(client, root = document) {
     });
   const bound = inRooms('[data-bind]');
   const calls = inRooms('[data-call]');
-  for (const [list, room] of inRooms('[data-each]')) followItems(list, room, report);
-  for (const [element, room] of bound) followField(element, room, report);
-  for (const [element, room] of calls) callFrom(element, room, report);
+  for (const [list, room] of inRooms('[data-each]')) followItems(list, room, tell);
+  for (const [element, room] of bound) followField(element, room, tell);
+  for (const [element, room] of calls) callFrom(element, room, tell);
 }
 
-/** @param {HTMLElement} element @param {Room} room @param {(error: Error) => void} report */
-function followField(element, room, report) {
+/** @param {HTMLElement} element @param {Room} room @param {Tell} tell */
+function followField(element, room, tell) {
   const key = element.dataset.bind ?? '';
   const show = () => write(element, room.state[key]);
   room.subscribe(() => {
@@ -49,12 +58,13 @@ function followField(element, room, report) {
   element.addEventListener('change', () => {
     const value = read(element);
     const isNumber = typeof room.state[key] === 'number' && typeof value === 'string';
-    room.set(key, isNumber ? Number(value) : value).catch(report);
+    tell(element);
+    room.set(key, isNumber ? Number(value) : value).catch((error) => tell(element, error));
   });
 }
 
-/** @param {HTMLElement} list @param {Room} room @param {(error: Error) => void} report */
-function followItems(list, room, report) {
+/** @param {HTMLElement} list @param {Room} room @param {Tell} tell */
+function followItems(list, room, tell) {
   const template = list.querySelector('template')?.content.firstElementChild;
   if (!template) throw new TypeError('an element with data-each needs a template with an element');
   /** @type {Map<string, HTMLElement>} */ const copies = new Map();
@@ -62,7 +72,7 @@ function followItems(list, room, report) {
   const copy = (id) => {
     const made = /** @type {HTMLElement} */ (template.cloneNode(true));
     made.dataset.item = id;
-    for (const element of within(made, '[data-call]')) callFrom(element, room, report, id);
+    for (const element of within(made, '[data-call]')) callFrom(element, room, tell, id);
     copies.set(id, made);
     return made;
   };
@@ -89,18 +99,17 @@ const within = (top, selector) =>
   [top, .../** @type {any} */ (top.querySelectorAll(selector))].filter((each) => each.matches(selector));
 
 /**
- * @param {HTMLElement} element @param {Room} room @param {(error: Error) => void} report
+ * @param {HTMLElement} element @param {Room} room @param {Tell} tell
  * @param {string} [item] its id, in a list
  */
-function callFrom(element, room, report, item) {
+function callFrom(element, room, tell, item) {
   const form = element instanceof HTMLFormElement ? element : null;
   element.addEventListener(form ? 'submit' : 'click', async (event) => {
     event.preventDefault();
     const { call = '', args = '{}', id } = element.dataset;
     const fields = [.../** @type {any} */ (form?.elements ?? [])].filter(isField);
     const given = fields.map((field) => ({ field, value: field.value, checked: field.checked }));
-    const place = form?.querySelector('[data-error]');
-    place?.replaceChildren();
+    tell(element);
     try {
       const named = { ...JSON.parse(args), ...collect(fields) };
       if (id && item !== undefined) named[id] = item;
@@ -108,10 +117,8 @@ function callFrom(element, room, report, item) {
       form?.reset();
       await answer;
     } catch (error) {
-      const { message } = /** @type {Error} */ (error);
       if (fields.every(isEmpty)) given.forEach(({ field, ...own }) => Object.assign(field, own));
-      if (place) place.textContent = message;
-      else report(/** @type {Error} */ (error));
+      tell(element, /** @type {Error} */ (error));
     }
   });
 }

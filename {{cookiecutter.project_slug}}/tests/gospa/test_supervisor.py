@@ -17,6 +17,7 @@ class Manager:
     def __init__(self) -> None:
         self.worker_state: dict[str, dict[str, Any]] = {"Sanic-Main": {"pid": 1}}
         self.monitor_publisher = self
+        self.processes = [SimpleNamespace(name=NAME, pid=7, exitcode=-9)]
         self.sent: list[str] = []
         self.state = "ACKED"
 
@@ -65,6 +66,16 @@ def test_a_worker_that_ended_is_replaced_once(scene: Scene, state: str) -> None:
     for tick in range(20):
         scene.supervisor.check(STEADY + 1 + tick / 10)
     assert scene.manager.sent == [f"{NAME}:"]
+
+
+@pytest.mark.parametrize(("code", "how"), [(-9, "SIGKILL"), (1, "exit code 1")])
+def test_the_log_says_which_process_ended_and_how(
+    scene: Scene, caplog: pytest.LogCaptureFixture, code: int, how: str
+) -> None:
+    scene.manager.processes[0].exitcode = code
+    scene.manager.state = "FAILED"
+    scene.supervisor.check(3)
+    assert f"{NAME} (process 7, {how}) died after 3 s" in caplog.text
 
 
 @pytest.mark.parametrize("state", ["ACKED", "STARTED", "RESTARTING", "TERMINATED"])
