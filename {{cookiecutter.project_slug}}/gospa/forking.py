@@ -6,6 +6,7 @@ and shares the memory of what the main process has imported.
 
 import gc
 import os
+import signal
 import sys
 
 from sanic import Sanic
@@ -34,6 +35,9 @@ def share_memory() -> None:
 
 
 def _begin_anew() -> None:
-    """Forget what the main process has counted and logged."""
+    """Forget what the main process has counted and logged, and how it handles signals."""
     STATS.reset()
     trouble.forget()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if callable(signal.getsignal(number)):  # it is not ignored, as with nohup
+            signal.signal(number, signal.SIG_DFL)

@@ -10,11 +10,13 @@ import termios
 import threading
 from contextlib import suppress
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
-from multiprocessing.managers import SyncManager
+from multiprocessing.connection import Connection, Listener
+from multiprocessing.managers import Server, SyncManager
 from typing import Any, NamedTuple
 
 from sanic.mixins import startup
+
+from gospa.unshared import close_in_forks
 
 PID = COUNT = struct.Struct("=i")
 CHUNK = 64 * 1024
@@ -58,13 +60,8 @@ class Lifeline:
         self._stacks, stacks = Pipe(duplex=False)
         for end in (self._beats, beats, self._stacks, stacks):
             os.set_blocking(end.fileno(), False)
-        os.register_at_fork(after_in_child=self.close)
+        close_in_forks(self._stop, self._beats, self._stacks)
         return WorkerEnds(stop, beats, stacks)
-
-    def close(self) -> None:
-        """Close these ends. Forked workers must, too, or none would see them closed."""
-        for end in (self._stop, self._beats, self._stacks):
-            end.close()
 
     def stop_workers(self) -> None:
         """Stop all workers, including one that misses the signal because it is just starting."""
@@ -84,6 +81,26 @@ class Lifeline:
         return ""
 
 
+class _States(Server):
+    """Ends with the main process: otherwise workers would wait for answers from each other."""
+
+    listener: Listener
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        close_in_forks(self.listener)
+
+    def accepter(self) -> None:
+        """Accept connections until the process ends, when Python 3.12 starts no more threads."""
+        with suppress(RuntimeError):
+            super().accepter()
+
+    def handle_request(self, conn: Any) -> None:
+        """Answer one connection, in a thread of its own."""
+        close_in_forks(conn)
+        super().handle_request(conn)
+
+
 class LocalManager(SyncManager):
     """Keeps the states of Sanic's workers in a thread of the main process.
 
@@ -95,7 +112,8 @@ class LocalManager(SyncManager):
         # On Linux an abstract socket name, which leaves no file to remove.
         linux = sys.platform == "linux"
         super().__init__(f"\0gospa-{secrets.token_hex(16)}" if linux else None)
-        server: Any = self.get_server()
+        own: Any = self  # uses parts that are not public
+        server: Any = _States(own._registry, own._address, own._authkey, "pickle")  # noqa: SLF001
         server.stop_event = threading.Event()
         threading.Thread(target=server.accepter, name="worker states", daemon=True).start()
         self._address = server.address

@@ -1,10 +1,12 @@
 """How Sanic starts workers, and what a worker takes over from the main process."""
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,13 @@ from sanic import Sanic
 from sanic.helpers import Default, _default
 
 from gospa import forking, trouble
-from gospa.lifeline import Lifeline
+from gospa.backends.redis import devstore
+from gospa.lifeline import Lifeline, LocalManager
 from gospa.stats import REASONS, STATS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def test_the_applications_own_choice_stays(app: Sanic) -> None:
 def forked(look: Callable[[], Any]) -> Iterator[Connection]:
     """A fork of this process that sends what `look` returns there."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    fork = multiprocessing.get_context("fork").Process(target=lambda: sender.send(look()))
+    fork = FORK.Process(target=lambda: sender.send(look()))
     fork.start()
     sender.close()
     with receiver:
@@ -79,9 +84,45 @@ def test_a_fork_counts_and_logs_anew(
     assert report() == (1, 2, 1)
 
 
-def test_a_fork_notices_the_end_of_the_main_process() -> None:
-    lifeline = Lifeline()
-    ends = lifeline.open()
-    with forked(lambda: ends.stop.poll(60) and ends.cut) as answer:
-        lifeline.close()
-        assert answer.recv()
+def opened() -> set[str]:
+    """The targets of this process's file descriptors."""
+    return {str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()}
+
+
+def test_a_fork_does_not_keep_open_what_ends_with_the_main_process(tmp_path: Path) -> None:
+    lifeline, before = Lifeline(), opened()
+    with devstore.run(tmp_path):
+        manager, ends = LocalManager(), lifeline.open()
+        manager.dict()  # opens a connection
+        mine = opened() - before
+        theirs = {str(Path(f"/proc/self/fd/{end.fileno()}").readlink()) for end in ends}
+        with forked(lambda: opened() & mine) as answer:
+            kept = answer.recv()
+    assert theirs < mine
+    assert kept - theirs == set()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_fork_is_ended_by_a_signal_until_it_handles_it(app: Sanic, name: str) -> None:
+    number = signal.Signals[name]
+    forking.choose_start_method(app)
+    before = signal.signal(number, lambda *_: None)
+    try:
+        fork = multiprocessing.get_context("fork").Process(
+            target=signal.raise_signal, args=[number]
+        )
+        fork.start()
+        fork.join()
+    finally:
+        signal.signal(number, before)
+    assert fork.exitcode == -number
+
+
+def test_a_fork_keeps_a_signal_ignored(app: Sanic) -> None:
+    forking.choose_start_method(app)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with forked(lambda: signal.getsignal(signal.SIGHUP)) as answer:
+            assert answer.recv() is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

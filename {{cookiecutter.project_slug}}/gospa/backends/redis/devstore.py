@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote, urlsplit
 from sanic.log import logger
 
 from gospa.settings import SettingsError
+from gospa.unshared import close_in_forks
 
 START_TIMEOUT = 10.0  # seconds
 LOCK_TIMEOUT = 5.0  # seconds, because the store of a killed run takes a moment to end
@@ -64,6 +65,7 @@ def run(directory: str | Path) -> Iterator[str]:
     data = Path(directory).resolve()
     run, lock, log = _open_files(data)
     with run, lock, log:
+        close_in_forks(run, lock, log)
         _hold(run, lock, data)
         # The path of a socket may have about 100 bytes, the path of a project more.
         address = _make_folder() / "redis.sock"
@@ -132,7 +134,7 @@ class _Guard:
             self._process.stdin.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own program and arguments
+        process = subprocess.Popen(  # noqa: S603 - our own program and arguments
             self._command,
             stdin=subprocess.PIPE,
             stdout=self._log,
@@ -141,6 +143,9 @@ class _Guard:
             pass_fds=(self._lock.fileno(),),  # locks the data while any of these processes runs
             start_new_session=True,
         )
+        if process.stdin:
+            close_in_forks(process.stdin)
+        return process
 
     def _keep_running(self) -> None:
         while not self._closed.wait(POLL):

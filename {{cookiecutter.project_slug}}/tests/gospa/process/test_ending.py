@@ -131,6 +131,7 @@ async def test_when_the_main_process_is_killed_clients_are_told_and_nothing_is_l
             assert (await member.until(lambda message: message[0] == 6))[1] == 1012
     await nothing_is_left(server)
     assert "the main process is gone" in server.log
+    assert "has not stopped" not in server.log  # nothing waited for the main process
 
 
 async def test_all_processes_but_the_main_one_may_be_killed(server: Server) -> None:
