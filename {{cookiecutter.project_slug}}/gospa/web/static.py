@@ -49,18 +49,29 @@ _HASH = re.compile(r"[0-9a-f]{24}")
 
 def install(app: Sanic) -> None:
     """Serve the files of `client/` under /client/, and the browser client under /gospa/."""
+    app.ctx.served = None
+    app.register_listener(_read_files, "main_process_ready")
     for prefix in ("client", "gospa"):
         app.add_route(_file, f"/{prefix}/<path:path>", methods=["GET", "HEAD"], name=prefix)
 
 
+async def _read_files(app: Sanic) -> None:
+    """Read all files in the main process: a worker forked later has these with the same code."""
+    if not app.debug:
+        app.ctx.served = _files(app, None).current()
+
+
 async def open_files(app: Sanic) -> None:
     """Read all files, and store them for hosts of other releases."""
-    shared = app.ctx.file_storage if app.ctx.backends.storage.shared else None
-    settings = app.ctx.settings
-    release = settings.release or (DEVELOPMENT if app.debug else "")
-    app.ctx.files = Files(shared, release, settings.path_prefix, follow=app.debug)
+    app.ctx.files = _files(app, app.ctx.file_storage if app.ctx.backends.storage.shared else None)
     app.ctx.hub.server["release"] = app.ctx.files.release
     await app.ctx.files.publish()
+
+
+def _files(app: Sanic, shared: Storage | None) -> "Files":
+    settings = app.ctx.settings
+    release = settings.release or (DEVELOPMENT if app.debug else "")
+    return Files(shared, release, settings.path_prefix, follow=app.debug, served=app.ctx.served)
 
 
 async def page(name: str) -> HTTPResponse:
@@ -113,13 +124,19 @@ class Files:
     """Answers requests for files."""
 
     def __init__(
-        self, shared: Storage | None, release: str, prefix: str = "", *, follow: bool
+        self,
+        shared: Storage | None,
+        release: str,
+        prefix: str = "",
+        *,
+        follow: bool,
+        served: Served | None = None,
     ) -> None:
-        """`prefix`: GOSPA_PATH_PREFIX. With `follow`, edits are noticed."""
+        """`prefix`: GOSPA_PATH_PREFIX. With `follow`, edits are noticed. `served`: read before."""
         self._shared = shared
         self._release, self._prefix = release, prefix
         self._follow = follow
-        self._served = self._read()
+        self._served = served or self._read()
 
     @property
     def release(self) -> str:

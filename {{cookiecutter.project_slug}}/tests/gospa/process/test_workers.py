@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from gospa.settings import Settings
 from gospa.testing import until
 from tests.gospa.process.server import (
+    PROJECT,
     START_TIMEOUT,
     STOP_TIMEOUT,
     Server,
@@ -80,6 +82,22 @@ async def test_a_worker_that_was_killed_is_replaced(lasting: Server) -> None:
         await member.websocket.wait_closed()
     assert killed not in await lasting.pids(4)
     assert "died" in lasting.log
+
+
+async def test_a_replacement_has_the_files_of_the_start(settings: Settings, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    foreign = shutil.ignore_patterns(".*", "node_modules", "__pycache__")
+    shutil.copytree(PROJECT, copy, ignore=foreign)
+    with launch(settings, tmp_path, "--workers=1", cwd=copy) as server:
+        await server.ready()
+        address, killed = f"http://{server.address}/gospa/backoff.js", await server.pid()
+        async with httpx.AsyncClient(headers={"Connection": "close"}) as client:
+            script = (await client.get(address)).text
+            (copy / "gospa/client/backoff.js").write_text("// of a later release")
+            os.kill(killed, signal.SIGKILL)
+            assert killed not in await server.pids(1)
+            assert (await client.get(address)).text == script
+        server.assert_stops()
 
 
 async def test_all_workers_killed_at_once_are_replaced(lasting: Server) -> None:
