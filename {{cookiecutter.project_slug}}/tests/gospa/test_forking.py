@@ -1,26 +1,20 @@
 """How Sanic starts workers, and what a worker takes over from the main process."""
 
-import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sanic import Sanic
 from sanic.helpers import Default, _default
 
 from gospa import forking, trouble
-from gospa.backends.redis import devstore
 from gospa.lifeline import Lifeline, LocalManager
 from gospa.stats import REASONS, STATS
+from tests.gospa.forks import FORK, descriptors, forked
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
-
-FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -55,18 +49,6 @@ def test_the_applications_own_choice_stays(app: Sanic) -> None:
     assert Sanic.start_method == "spawn"
 
 
-@contextmanager
-def forked(look: Callable[[], Any]) -> Iterator[Connection]:
-    """A fork of this process that sends what `look` returns there."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    fork = FORK.Process(target=lambda: sender.send(look()))
-    fork.start()
-    sender.close()
-    with receiver:
-        yield receiver
-    fork.join()
-
-
 def test_a_fork_counts_and_logs_anew(
     app: Sanic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,22 +66,14 @@ def test_a_fork_counts_and_logs_anew(
     assert report() == (1, 2, 1)
 
 
-def opened() -> set[str]:
-    """The targets of this process's file descriptors."""
-    return {str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()}
-
-
-def test_a_fork_does_not_keep_open_what_ends_with_the_main_process(tmp_path: Path) -> None:
-    lifeline, before = Lifeline(), opened()
-    with devstore.run(tmp_path):
-        manager, ends = LocalManager(), lifeline.open()
-        manager.dict()  # opens a connection
-        mine = opened() - before
-        theirs = {str(Path(f"/proc/self/fd/{end.fileno()}").readlink()) for end in ends}
-        with forked(lambda: opened() & mine) as answer:
-            kept = answer.recv()
-    assert theirs < mine
-    assert kept - theirs == set()
+def test_a_fork_does_not_keep_open_what_ends_with_the_main_process() -> None:
+    lifeline, before = Lifeline(), descriptors()
+    manager, ends = LocalManager(), lifeline.open()
+    manager.dict()  # opens a connection
+    mine = descriptors() - before
+    theirs = {str(Path(f"/proc/self/fd/{end.fileno()}").readlink()) for end in ends}
+    with forked(lambda: descriptors() & mine) as answer:
+        assert answer.recv() == theirs < mine
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -108,9 +82,7 @@ def test_a_fork_is_ended_by_a_signal_until_it_handles_it(app: Sanic, name: str) 
     forking.choose_start_method(app)
     before = signal.signal(number, lambda *_: None)
     try:
-        fork = multiprocessing.get_context("fork").Process(
-            target=signal.raise_signal, args=[number]
-        )
+        fork = FORK.Process(target=signal.raise_signal, args=[number])
         fork.start()
         fork.join()
     finally:

@@ -20,6 +20,7 @@ import redis
 from gospa.backends.redis import devstore, startup
 from gospa.settings import Settings, SettingsError
 from gospa.testing import until
+from tests.gospa.forks import descriptors, forked
 
 PROJECT = Path(__file__).parents[4]
 HOLDER = """
@@ -58,6 +59,16 @@ def test_it_runs_within_the_block_and_no_longer(tmp_path: Path) -> None:
     with devstore.run(tmp_path) as url:
         assert client(url).set("k", "v")
     assert not answers(url)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_workers_do_not_keep_it_running(tmp_path: Path) -> None:
+    before = descriptors()
+    with devstore.run(tmp_path):
+        mine = descriptors() - before
+        with forked(lambda: descriptors() & mine) as answer:
+            assert answer.recv() == set()
+    assert mine
 
 
 @pytest.mark.slow
