@@ -21,7 +21,14 @@ def test_app_names_every_extra_on_a_line_of_its_own() -> None:
     assert sorted([*named, *OFF]) == EXTRAS
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
+# The others are removed with --all: nothing in the engine or the example could need them.
+LITTLE = ("http", "json_logs")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LITTLE else name for name in EXTRAS],
+)
 def test_project_without_an_extra_is_whole(extra: str, matrix: Matrix, tmp_path: Path) -> None:
     project = shutil.copytree(matrix[name_of(DEFAULT)].path, tmp_path / "project")
     app = project / "app.py"

@@ -132,9 +132,14 @@ def test_updates_and_changes_of_backends_keep_edits_and_pass_the_checks(
     assert_succeeds((sys.executable, "-m", "pytest", "-q", *QUICK_TESTS), project)
 
 
-@pytest.mark.parametrize(
-    ("old", "new"), list(zip(BACKENDS, reversed(BACKENDS), strict=True)), ids=name_of
-)
+# Each role from each backend to the other; the mixed ones with --all.
+CHANGES = [
+    pytest.param(old, new, marks=[pytest.mark.slow] * (len(set(old.values())) > 1))
+    for old, new in zip(BACKENDS, reversed(BACKENDS), strict=True)
+]
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGES, ids=name_of)
 def test_cruft_makes_the_same_as_cookiecutter_and_changes_each_backend_to_the_other(
     old: dict[str, str], new: dict[str, str], template: Path, matrix: Matrix, tmp_path: Path
 ) -> None:
