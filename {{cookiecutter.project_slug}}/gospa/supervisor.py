@@ -136,10 +136,10 @@ class Supervisor:
             self._manager.monitor_publisher.send(f"{name}:")
 
     def _how_it_ended(self, name: str) -> str:
-        """The id of a worker's process with its exit code or signal, for the log."""
+        """The process id of a worker that ended, and its exit code or signal, for the log."""
         for process in self._manager.processes:
             if process.name == name and (code := process.exitcode) is not None:
-                how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                how = f"signal {-code}" if code < 0 else f"exit code {code}"
                 return f" (process {process.pid}, {how})"
         return ""
 

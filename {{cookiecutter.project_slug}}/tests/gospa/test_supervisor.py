@@ -68,7 +68,9 @@ def test_a_worker_that_ended_is_replaced_once(scene: Scene, state: str) -> None:
     assert scene.manager.sent == [f"{NAME}:"]
 
 
-@pytest.mark.parametrize(("code", "how"), [(-9, "SIGKILL"), (1, "exit code 1")])
+@pytest.mark.parametrize(
+    ("code", "how"), [(-9, "signal 9"), (-40, "signal 40"), (1, "exit code 1")]
+)
 def test_the_log_says_which_process_ended_and_how(
     scene: Scene, caplog: pytest.LogCaptureFixture, code: int, how: str
 ) -> None:
