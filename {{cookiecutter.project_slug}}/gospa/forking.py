@@ -1,4 +1,4 @@
-"""How Sanic starts workers: as forks of the main process, where they would load the same code.
+"""How Sanic starts workers: as forks of the main process, or as new interpreters.
 
 A fork starts with a tenth of the CPU time of a new interpreter, which imports everything again,
 and shares the memory of what the main process has imported.
@@ -22,10 +22,10 @@ def choose_start_method(app: Sanic) -> None:
     Auto-reload and Sanic's inspector replace workers to load new code. On macOS, a process that has
     threads may crash when it forks.
     """
+    os.register_at_fork(after_in_child=_begin_anew)  # also if the application itself chose fork
     renewed = app.state.auto_reload or app.config.INSPECTOR
     if isinstance(Sanic.start_method, Default) and sys.platform == "linux" and not renewed:
         Sanic.start_method = "fork"
-        os.register_at_fork(after_in_child=_begin_anew)
 
 
 def share_memory() -> None:

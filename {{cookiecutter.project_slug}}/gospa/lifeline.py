@@ -92,8 +92,11 @@ class _States(Server):
 
     def accepter(self) -> None:
         """Accept connections until the process ends, when Python 3.12 starts no more threads."""
-        with suppress(RuntimeError):
+        try:
             super().accepter()
+        except RuntimeError:
+            if threading.main_thread().is_alive():
+                raise
 
     def handle_request(self, conn: Any) -> None:
         """Answer one connection, in a thread of its own."""
