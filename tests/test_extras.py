@@ -21,7 +21,7 @@ def test_app_names_every_extra_on_a_line_of_its_own() -> None:
     assert sorted([*named, *OFF]) == EXTRAS
 
 
-# The others are removed with --all: nothing in the engine or the example could need them.
+# Removed with --all only: nothing in the engine or the example could need them.
 LITTLE = ("http", "json_logs")
 
 

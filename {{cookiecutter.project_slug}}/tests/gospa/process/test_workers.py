@@ -180,17 +180,15 @@ async def test_workers_end_when_the_main_process_is_killed(server: Server) -> No
     await until(lambda: not any(map(exists, pids)))
 
 
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def starting(server: Server) -> list[int]:
-    """The process ids of workers, which are forks of the main process."""
+    """The process ids of workers: forks of the main process have its command line."""
+    main = server.process.pid
     pids = [int(each.split()[1]) for each in server.left() if each.startswith("process ")]
-    command, *others = (
-        Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (server.process.pid, *pids)
-    )
-    return [
-        pid
-        for pid, other in zip(pids, others, strict=True)
-        if other == command and pid != server.process.pid
-    ]
+    return [pid for pid in pids if pid != main and command_of(pid) == command_of(main)]
 
 
 async def test_a_worker_that_is_killed_while_it_starts_is_replaced(server: Server) -> None:
