@@ -11,6 +11,7 @@ import sys
 
 from sanic import Sanic
 from sanic.helpers import Default
+from sanic.logging.formatter import AutoFormatter
 
 from gospa import trouble
 from gospa.stats import STATS
@@ -35,9 +36,11 @@ def share_memory() -> None:
 
 
 def _begin_anew() -> None:
-    """Forget what the main process has counted and logged, and how it handles signals."""
+    """Forget what the main process has counted and logged, its name, and its signal handlers."""
     STATS.reset()
     trouble.forget()
+    # The first word of each line of the log, which Sanic reads when it is imported.
+    AutoFormatter.IDENT = os.environ.get("SANIC_WORKER_IDENTIFIER", AutoFormatter.IDENT)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if callable(signal.getsignal(number)):  # it is not ignored, as with nohup
             signal.signal(number, signal.SIG_DFL)

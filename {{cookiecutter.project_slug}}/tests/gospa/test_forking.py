@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sanic import Sanic
 from sanic.helpers import Default, _default
+from sanic.logging.formatter import AutoFormatter
 
 from gospa import forking, trouble
 from gospa.lifeline import Lifeline, LocalManager
@@ -74,6 +75,16 @@ def test_a_fork_does_not_keep_open_what_ends_with_the_main_process() -> None:
     theirs = {str(Path(f"/proc/self/fd/{end.fileno()}").readlink()) for end in ends}
     with forked(lambda: descriptors() & mine) as answer:
         assert answer.recv() == theirs < mine
+
+
+def test_lines_of_the_log_begin_with_the_workers_name(
+    app: Sanic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forking.choose_start_method(app)
+    monkeypatch.setenv("SANIC_WORKER_IDENTIFIER", "Srv 7")
+    with forked(lambda: AutoFormatter.IDENT) as answer:
+        assert answer.recv() == "Srv 7"
+    assert AutoFormatter.IDENT != "Srv 7"
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
