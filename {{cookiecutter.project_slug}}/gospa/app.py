@@ -23,7 +23,7 @@ from gospa.backends import Backend
 from gospa.collector import Collector
 from gospa.environment import load_settings
 from gospa.errors import RoomError, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
-from gospa.lifeline import Lifeline, keep_states_here
+from gospa.lifeline import Lifeline
 from gospa.live import socket
 from gospa.live.connections import open_connections
 from gospa.live.hub import open_hub
@@ -43,6 +43,7 @@ from gospa.supervisor import Supervisor
 from gospa.web import error_page, health, static
 from gospa.web.admission import RequestLimits
 from gospa.web.application import Application
+from gospa.worker_states import keep_states_here, registered
 
 BACKLOG = 4096  # connections that wait to be accepted; Sanic's 100 make a reconnecting crowd wait
 
@@ -105,8 +106,7 @@ def create_app(  # noqa: PLR0913 - each is a part of an application
     app.ctx.router = Router(rooms, app)
     app.ctx.backends = backends
     app.ctx.resources, app.ctx.jobs = resources, jobs
-    app.ctx.settings = settings
-    app.ctx.bearer_tokens = bearer_tokens
+    app.ctx.settings, app.ctx.bearer_tokens = settings, bearer_tokens
     app.ctx.rooms = None  # until the application runs
     app.ctx.log_formats = {"text": _nothing}  # functions that set each format in this process
     static.install(app)
@@ -150,8 +150,7 @@ def storage_of(source: Request | Sanic) -> Storage:
 
 
 def _run_main_process(app: Sanic, backends: Backends) -> None:
-    held = ExitStack()
-    lifeline = Lifeline()
+    held, lifeline = ExitStack(), Lifeline()
     keep_states_here()
     app.register_listener(_load_settings, "main_process_start")
 
@@ -188,15 +187,15 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
 
     @app.before_server_start
     async def open_parts(app: Sanic) -> None:
-        if not _has_main_process(app):
+        if _has_main_process(app):
+            await registered(app)
+        else:
             await tasks.in_thread(partial(_prepare, app, backends, held))
         async with AsyncExitStack() as stack:  # closes what is open if a later part fails
             await stack.enter_async_context(health.open_port(app))
             await _open(app, backends, stack)
             await static.open_files(app)
             opened.push_async_exit(stack.pop_all())
-        if _has_main_process(app):
-            Collector().start()
 
     @app.after_server_start
     async def follow(app: Sanic) -> None:
@@ -205,6 +204,7 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
         if _has_main_process(app):
             stop.follow(app.shared_ctx.lifeline)
             await lasting.enter_async_context(beating(app.shared_ctx.lifeline))
+            Collector().start()
 
     @app.before_server_stop
     async def close_parts(_: Sanic) -> None:

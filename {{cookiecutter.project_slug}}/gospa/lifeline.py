@@ -3,18 +3,12 @@
 import faulthandler
 import fcntl
 import os
-import secrets
 import struct
-import sys
 import termios
-import threading
 from contextlib import suppress
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, Listener
-from multiprocessing.managers import Server, SyncManager
-from typing import Any, NamedTuple
-
-from sanic.mixins import startup
+from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 from gospa.unshared import close_in_forks
 
@@ -79,53 +73,3 @@ class Lifeline:
         with suppress(BlockingIOError):
             return os.read(self._stacks.fileno(), CHUNK).decode(errors="replace")
         return ""
-
-
-class _States(Server):
-    """Ends with the main process: otherwise workers would wait for answers from each other."""
-
-    listener: Listener
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        close_in_forks(self.listener)
-
-    def accepter(self) -> None:
-        """Accept connections until the process ends, when Python 3.12 starts no more threads."""
-        try:
-            super().accepter()
-        except RuntimeError:
-            if threading.main_thread().is_alive():
-                raise
-
-    def handle_request(self, conn: Any) -> None:
-        """Answer one connection, in a thread of its own."""
-        close_in_forks(conn)
-        super().handle_request(conn)
-
-
-class LocalManager(SyncManager):
-    """Keeps the states of Sanic's workers in a thread of the main process.
-
-    Sanic uses a separate process for this, which survives if the main process is killed, and
-    whose death breaks the application.
-    """
-
-    def __init__(self) -> None:
-        # On Linux an abstract socket name, which leaves no file to remove.
-        linux = sys.platform == "linux"
-        super().__init__(f"\0gospa-{secrets.token_hex(16)}" if linux else None)
-        own: Any = self  # uses parts that are not public
-        server: Any = _States(own._registry, own._address, own._authkey, "pickle")  # noqa: SLF001
-        server.stop_event = threading.Event()
-        threading.Thread(target=server.accepter, name="worker states", daemon=True).start()
-        self._address = server.address
-        self.connect()
-
-    def shutdown(self) -> None:  # type: ignore[override] # there it is an attribute
-        """Do nothing: the thread ends with the process."""
-
-
-def keep_states_here() -> None:
-    """Have Sanic use a `LocalManager`."""
-    startup.Manager = LocalManager  # the name that `startup` has imported

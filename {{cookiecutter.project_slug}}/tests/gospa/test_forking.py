@@ -11,8 +11,9 @@ from sanic.helpers import Default, _default
 from sanic.logging.formatter import AutoFormatter
 
 from gospa import forking, trouble
-from gospa.lifeline import Lifeline, LocalManager
+from gospa.lifeline import Lifeline
 from gospa.stats import REASONS, STATS
+from gospa.worker_states import LocalManager
 from tests.gospa.forks import FORK, descriptors, forked
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")

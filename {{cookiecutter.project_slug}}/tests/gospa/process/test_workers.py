@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -82,6 +83,23 @@ async def test_a_worker_that_was_killed_is_replaced(lasting: Server) -> None:
         await member.websocket.wait_closed()
     assert killed not in await lasting.pids(4)
     assert "died" in lasting.log
+
+
+async def test_a_worker_that_starts_before_its_start_is_noted_is_known_to_be_ready(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with launch(settings, tmp_path, app="tests.gospa.process.slow_main:app") as server:
+        await server.ready()
+        async with httpx.AsyncClient() as client:
+
+            async def known() -> Any:
+                return (await client.get(f"http://{server.address}/state")).json()
+
+            async def noted() -> bool:
+                return (await known())["pid"] is not None
+
+            await until(noted, START_TIMEOUT)
+            assert await known() == {"pid": await server.pid(), "state": "ACKED"}
 
 
 async def test_a_replacement_has_the_files_of_the_start(settings: Settings, tmp_path: Path) -> None:

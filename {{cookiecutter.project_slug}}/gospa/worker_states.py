@@ -1,0 +1,81 @@
+"""The states of Sanic's workers: kept in the main process, and written by it and by each worker."""
+
+import asyncio
+import os
+import secrets
+import sys
+import threading
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Listener
+from multiprocessing.managers import Server, SyncManager
+from typing import Any
+
+from sanic import Sanic
+from sanic.mixins import startup
+
+from gospa.unshared import close_in_forks
+
+POLL = 0.005  # seconds
+
+
+class _States(Server):
+    """Ends with the main process: otherwise workers would wait for answers from each other."""
+
+    listener: Listener
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        close_in_forks(self.listener)
+
+    def accepter(self) -> None:
+        """Accept connections until the process ends, when Python 3.12 starts no more threads."""
+        while threading.main_thread().is_alive():
+            try:
+                super().accepter()
+            except (EOFError, AuthenticationError):
+                continue  # a worker died while it connected
+            except RuntimeError:
+                if threading.main_thread().is_alive():
+                    raise
+
+    def handle_request(self, conn: Any) -> None:
+        """Answer one connection, in a thread of its own."""
+        close_in_forks(conn)
+        super().handle_request(conn)
+
+
+class LocalManager(SyncManager):
+    """Keeps the states of Sanic's workers in a thread of the main process.
+
+    Sanic uses a separate process for this, which survives if the main process is killed, and
+    whose death breaks the application.
+    """
+
+    def __init__(self) -> None:
+        # On Linux an abstract socket name, which leaves no file to remove.
+        linux = sys.platform == "linux"
+        super().__init__(f"\0gospa-{secrets.token_hex(16)}" if linux else None)
+        own: Any = self  # uses parts that are not public
+        server: Any = _States(own._registry, own._address, own._authkey, "pickle")  # noqa: SLF001
+        server.stop_event = threading.Event()
+        threading.Thread(target=server.accepter, name="worker states", daemon=True).start()
+        self._address = server.address
+        self.connect()
+
+    def shutdown(self) -> None:  # type: ignore[override] # there it is an attribute
+        """Do nothing: the thread ends with the process."""
+
+
+def keep_states_here() -> None:
+    """Have Sanic use a `LocalManager`."""
+    startup.Manager = LocalManager  # the name that `startup` has imported
+
+
+async def registered(app: Sanic) -> None:
+    """Return when the main process has noted the start of this worker, which it does with its pid.
+
+    Both read the whole state and write it back. A worker that reports that it is ready before that
+    can be overwritten, and Sanic ends an application whose workers do not report within 30 s.
+    """
+    while app.m.state.get("pid") != os.getpid():  # noqa: ASYNC110 - it is told by nothing else
+        await asyncio.sleep(POLL)
