@@ -3,12 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    ExitStack,
-    asynccontextmanager,
-)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -188,6 +183,7 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
     @app.before_server_start
     async def open_parts(app: Sanic) -> None:
         if _has_main_process(app):
+            app.shared_ctx.lifeline.begin()  # if the start never ends, the worker is replaced
             await registered(app)
         else:
             await tasks.in_thread(partial(_prepare, app, backends, held))

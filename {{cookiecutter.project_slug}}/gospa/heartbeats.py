@@ -21,8 +21,8 @@ class Heartbeats:
     def look(self, now: float, beats: Collection[int], alive: Collection[int]) -> list[int]:
         """The process ids of workers that hang.
 
-        `beats` are the process ids of workers that sent a heartbeat since the last check. A worker
-        that has sent none yet is still starting.
+        `beats` are the process ids of workers that sent a heartbeat since the last check. They send
+        the first one when they start, and the others when they serve.
         """
         if self._looked is not None:
             self._clock += min(now - self._looked, STEP)

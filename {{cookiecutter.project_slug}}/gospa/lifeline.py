@@ -30,14 +30,15 @@ class WorkerEnds(NamedTuple):
         unread = fcntl.ioctl(self.stop.fileno(), termios.FIONREAD, bytes(COUNT.size))
         return self.stop.poll() and not any(unread)
 
+    def begin(self) -> None:
+        """Send the first heartbeat; from now on, write stacks if this process crashes or aborts."""
+        faulthandler.enable(self.stacks.fileno())
+        self.beat()
+
     def beat(self) -> None:
         """Tell the main process that this worker's event loop runs."""
         with suppress(OSError):  # the main process no longer reads
             os.write(self.beats.fileno(), PID.pack(os.getpid()))
-
-    def write_stacks(self) -> None:
-        """Write this process's stacks to the main process if it crashes or aborts."""
-        faulthandler.enable(self.stacks.fileno())
 
 
 class Lifeline:

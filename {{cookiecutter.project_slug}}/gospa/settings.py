@@ -211,9 +211,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seconds more, so a service manager should wait that long: `TimeoutStopSec`, `stop_grace_period`.
     """
     hang_timeout: Annotated[float, msgspec.Meta(ge=0)] = 60.0
-    """A worker whose event loop has not run for this long is killed and replaced; its stack is
-    logged. At least 30; 0 or debug mode turns this off. Time during which the machine was suspended
-    does not count.
+    """A worker whose event loop has not run for this long, or whose start takes longer, is killed
+    and replaced; its stack is logged. At least 30; 0 or debug mode turns this off. Time during
+    which the machine was suspended does not count.
     """
     ready_needs_store: bool = False
     """Answer /health/ready with 503 also if the store itself fails, which affects all hosts alike.

@@ -109,6 +109,5 @@ async def beating(ends: WorkerEnds) -> AsyncIterator[None]:
             _check_descriptors()
             await asyncio.sleep(BEAT)
 
-    ends.write_stacks()
     async with tasks.running(beat, "heartbeat"):
         yield

@@ -28,7 +28,7 @@ def test_a_worker_that_beats_again_does_not_hang() -> None:
     assert looks(heartbeats, TIMEOUT, 5, {2}) == []
 
 
-def test_a_worker_that_is_still_starting_does_not_hang() -> None:
+def test_a_process_that_never_sent_a_beat_is_left_alone() -> None:
     assert looks(Heartbeats(TIMEOUT), 0, 10 * TIMEOUT, set()) == []
 
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gospa.settings import Settings
 from gospa.testing import until
 from tests.gospa.process.server import STOP_TIMEOUT, Server, halt, launch
+from tests.gospa.process.stuck_start import STUCK
 
 pytestmark = pytest.mark.slow
 
@@ -174,4 +175,20 @@ async def test_a_worker_that_hangs_is_told_of_and_replaced_and_the_others_go_on(
         assert {member.pid, other.pid} != await server.pids(2)
         assert ("in spin" in server.log) is not stopped
         assert await metric(server, "gospa_workers_hung_total") == 1
+        server.assert_stops()
+
+
+@pytest.mark.timeout(300)
+async def test_a_worker_whose_start_never_ends_is_told_of_and_replaced(
+    settings: Settings, tmp_path: Path
+) -> None:
+    hang, app = {"GOSPA_HANG_TIMEOUT": "30"}, "tests.gospa.process.stuck_start:app"
+    with launch(settings, tmp_path, "--workers=2", env=hang, app=app) as server:
+        await server.ready()
+        killed = await server.pid()
+        (server.temporary / STUCK).touch()
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: "does not answer" in server.log, within=90)
+        (server.temporary / STUCK).unlink()
+        assert killed not in await server.pids(2)
         server.assert_stops()
