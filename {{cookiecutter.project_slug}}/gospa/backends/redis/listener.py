@@ -162,7 +162,10 @@ class Listener:
     async def _watch(self, client: Any, probe: str) -> None:
         now = asyncio.get_running_loop().time
         while True:
+            began = now()
             await asyncio.sleep(PROBE_AFTER / 2)
+            if now() - began > PROBE_AFTER:
+                continue  # this process stood still, and what Redis sent is read only now
             silence = now() - self._last_received
             if silence > REPLACE_AFTER:
                 raise TimeoutError("no message and no echo of the probe")

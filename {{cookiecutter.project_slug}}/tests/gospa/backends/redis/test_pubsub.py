@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,17 @@ class TestRedisPubSub(PubSubConformance):
                 finally:
                     os.kill(server, signal.SIGCONT)
                 await until(lambda: bool(gaps))
+
+    @pytest.mark.slow
+    async def test_a_worker_that_stood_still_keeps_its_connection(self, pubsub: PubSub) -> None:
+        gaps: list[bool] = []
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        await pubsub.subscribe("c", heard.put_nowait, lambda: gaps.append(True))
+        time.sleep(listener.REPLACE_AFTER + 1)  # noqa: ASYNC251 - like one that gets SIGSTOP
+        await pubsub.publish("c", b"on")
+        async with asyncio.timeout(40):
+            assert await heard.get() == b"on"
+        assert not gaps
 
     @pytest.mark.slow
     async def test_a_connection_that_lives_but_hears_nothing_is_replaced(
