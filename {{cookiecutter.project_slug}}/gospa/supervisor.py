@@ -30,6 +30,7 @@ DELAYS = (0.5, 30.0)  # seconds before a replacement: the first time, and at mos
 STEADY = 10.0  # seconds after which the death of a worker is not a failure to start
 BEING_STARTED = frozenset({ProcessState.IDLE, ProcessState.RESTARTING, ProcessState.STARTING})
 DEAD = frozenset({"FAILED", "COMPLETED"})
+FAILED_TO_START = "__TERMINATE_EARLY__"  # how Sanic's workers tell its main process
 
 
 @dataclass(slots=True)
@@ -71,14 +72,18 @@ class Supervisor:
     def _all_started(self) -> bool:
         """Whether each worker is ready or was killed; one that was killed is replaced afterwards.
 
-        Sanic would wait for a worker that is killed while it starts, and end all after 30 s.
+        If another failed, all end. Sanic would wait for either, and end all after 30 s.
         """
         states = self._manager.worker_state
-        return all(
-            states[each.name].get("state") == ProcessState.ACKED.name or (each.exitcode or 0) < 0
+        codes = [
+            each.exitcode or 0
             for each in self._manager.transient_processes
             if states[each.name].get("server")
-        )
+            and states[each.name].get("state") != ProcessState.ACKED.name
+        ]
+        if any(code > 0 for code in codes):
+            self._manager.monitor_publisher.send(FAILED_TO_START)
+        return all(code < 0 for code in codes)
 
     def stop(self) -> None:
         """Return when all workers have ended."""

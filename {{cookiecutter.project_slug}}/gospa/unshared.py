@@ -6,27 +6,38 @@ A pipe, a socket or a lock of a file lasts until the last process that has it ha
 import os
 from contextlib import suppress
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 
-class Closable(Protocol):
+class Opened(Protocol):
     """A file, a socket or a connection."""
 
-    def close(self) -> None: ...
+    def fileno(self) -> int: ...
 
 
-_unshared: WeakSet[Closable] = WeakSet()
+_Identity = tuple[int, int]  # the device and the inode
+_unshared: WeakKeyDictionary[Opened, _Identity] = WeakKeyDictionary()
 
 
-def close_in_forks(*opened: Closable) -> None:
+def close_in_forks(*opened: Opened) -> None:
     """Close these in each fork of this process, while they are open here."""
-    _unshared.update(opened)
+    _unshared.update({each: _identity(each.fileno()) for each in opened})
+
+
+def _identity(descriptor: int) -> _Identity:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _close() -> None:
-    for each in list(_unshared):
-        with suppress(OSError):
-            each.close()
+    # Not by their methods: another thread may have held a lock of theirs when the process forked,
+    # or have closed one whose number was then given to something else.
+    null = os.open(os.devnull, os.O_RDWR)
+    for each, identity in list(_unshared.items()):
+        with suppress(OSError, ValueError):  # it is closed
+            if _identity(each.fileno()) == identity:
+                os.dup2(null, each.fileno(), inheritable=False)
+    os.close(null)
 
 
 os.register_at_fork(after_in_child=_close)

@@ -5,8 +5,6 @@ import os
 import secrets
 import sys
 import threading
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Listener
 from multiprocessing.managers import Server, SyncManager
 from typing import Any
 
@@ -21,22 +19,19 @@ POLL = 0.005  # seconds
 class _States(Server):
     """Ends with the main process: otherwise workers would wait for answers from each other."""
 
-    listener: Listener
+    listener: Any
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        close_in_forks(self.listener)
+        close_in_forks(self.listener._listener._socket)  # noqa: SLF001 - nothing public has it
 
     def accepter(self) -> None:
         """Accept connections until the process ends, when Python 3.12 starts no more threads."""
-        while threading.main_thread().is_alive():
-            try:
-                super().accepter()
-            except (EOFError, AuthenticationError):
-                continue  # a worker died while it connected
-            except RuntimeError:
-                if threading.main_thread().is_alive():
-                    raise
+        try:
+            super().accepter()
+        except RuntimeError:
+            if threading.main_thread().is_alive():
+                raise
 
     def handle_request(self, conn: Any) -> None:
         """Answer one connection, in a thread of its own."""

@@ -18,6 +18,7 @@ class Manager:
         self.worker_state: dict[str, dict[str, Any]] = {"Sanic-Main": {"pid": 1}}
         self.monitor_publisher = self
         self.processes = [SimpleNamespace(name=NAME, pid=7, exitcode=-9)]
+        self.transient_processes = self.processes
         self.sent: list[str] = []
         self.state = "ACKED"
 
@@ -78,6 +79,24 @@ def test_the_log_says_which_process_ended_and_how(
     scene.manager.state = "FAILED"
     scene.supervisor.check(3)
     assert f"{NAME} (process 7, {how}) died after 3 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "started", "sent"),
+    [
+        ("ACKED", None, True, []),
+        ("ACKED", 1, True, []),
+        ("STARTED", None, False, []),
+        ("STARTED", -9, True, []),
+        ("STARTED", 1, False, ["__TERMINATE_EARLY__"]),
+    ],
+)
+def test_at_the_start_a_worker_that_fails_ends_all_and_one_that_is_killed_does_not(
+    scene: Scene, state: str, code: int | None, started: bool, sent: list[str]
+) -> None:
+    scene.manager.state, scene.manager.processes[0].exitcode = state, code
+    assert scene.supervisor._all_started() is started  # noqa: SLF001 - Sanic calls it
+    assert scene.manager.sent == sent
 
 
 @pytest.mark.parametrize("state", ["ACKED", "STARTED", "RESTARTING", "TERMINATED"])

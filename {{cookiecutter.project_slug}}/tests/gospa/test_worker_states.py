@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,13 +28,3 @@ async def test_a_worker_waits_until_the_main_process_has_noted_its_process_id(
     assert not done
     states[WORKER] = {**states[WORKER], "pid": os.getpid(), "starts": 2}
     await waiting
-
-
-def test_a_worker_that_dies_while_it_connects_does_not_keep_others_from_it(
-    manager: LocalManager,
-) -> None:
-    assert manager.address
-    Client(manager.address).close()
-    with pytest.raises(AuthenticationError):
-        Client(manager.address, authkey=b"of another application")
-    assert dict(manager.dict({WORKER: 1})) == {WORKER: 1}
