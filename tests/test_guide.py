@@ -82,6 +82,13 @@ def test_following_the_guide_gives_a_page_that_works(guided: Path, browser: Brow
         expect(one.locator("#claps")).to_have_text("👏")
         other.click("text=Answered")
         expect(one.locator("li")).to_have_count(0)
+        with other.expect_event("websocket"):  # the pages go on as another session's
+            visitor.request.post("/account/log-in", form={"name": "ann"})
+        other.fill("[name=text]", "Why Sanic?")
+        other.get_by_role("button", name="Ask", exact=True).click()
+        for page in (one, other):
+            expect(page.locator("li")).to_contain_text("Why Sanic?")
+            expect(page.locator("#here")).to_have_text("2")
         assert complaints == []
 
 

@@ -14,6 +14,7 @@ inbox.on('notice', (text) => say(text));
 addEventListener('hashchange', () => location.reload());
 
 auction.subscribe(({ item, highest, bidder, closes_at, closed, paid, bids, chat }) => {
+  if (auction.access === null) return; // after a log-in, until the state is known again
   const until = new Date(closes_at * 1000).toLocaleTimeString();
   const end = paid ? 'sold and paid' : closed ? 'closed' : `open until ${until}`;
   element('item', HTMLElement).textContent = item;
@@ -22,7 +23,7 @@ auction.subscribe(({ item, highest, bidder, closes_at, closed, paid, bids, chat 
   list('chat', [...chat.values()].map(({ by, text }) => `${by}: ${text}`));
 });
 
-auction.members().subscribe(({ people }) => {
+auction.members().subscribe(({ people = new Map() }) => {
   const names = [...people.values()].map(({ user }) => user ?? 'a visitor');
   element('here', HTMLElement).textContent = names.join(', ');
 });

@@ -98,13 +98,13 @@ export class Room<T extends RoomTypes = any> extends EventTarget {
 
   /**
    * The confirmed state with the effects of pending mutations: a new object after each change,
-   * deeply frozen. It is empty until the room is joined, and after access was lost.
+   * deeply frozen. It is empty until the room is joined, and after access or the session was lost.
    */
   readonly state: T['state'] | Empty<T['state']>;
   /**
    * Call `listener` when the state is known (at once, if it is), and after each change, with the
    * names of fields and collections that changed, and `<collection>/<id>` for each item. After access
-   * was lost, the state is empty: see `$status`.
+   * was lost (see `$status`), or the session changed, as at a log-in, the state has no fields.
    * @returns stops listening
    */
   subscribe(listener: (state: T['state'], changed: string[]) => void): () => void;
