@@ -14,4 +14,10 @@ try:
     os.environ.update(dotenv.merged(os.environ, {}))
 except dotenv.Ambiguous as error:
     sys.exit(str(error))
-sys.exit(main(sys.argv[1:]))
+try:
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+except BrokenPipeError:  # the program that reads the output has ended, such as `head`
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    code = 1
+sys.exit(code)

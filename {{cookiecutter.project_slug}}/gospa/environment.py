@@ -14,6 +14,11 @@ SCHEMES = (
     *("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://"),
     *("redis+cluster://", "rediss+cluster://"),
 )
+KINDS = {
+    "Expected `bool`, got `str`": "it is either true or false",
+    "Expected `float`, got `str`": "it is a number",
+    "Expected `int`, got `str`": "it is a whole number",
+}
 _PLAIN = {"redis_url": "REDIS_URL", "require_shared": "REQUIRE_SHARED"}
 
 
@@ -33,7 +38,7 @@ def load_settings(environ: Mapping[str, str], name: str = "app") -> Settings:
         settings = msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
-        reason = reason.replace("Expected `bool`, got `str`", "it is either true or false")
+        reason = KINDS.get(reason, reason)
         variable = variable_of(place.rstrip("`"))
         raise SettingsError(
             f"{variable}={environ.get(variable, '')!r} cannot be used: {reason}. "

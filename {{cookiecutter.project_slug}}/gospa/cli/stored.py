@@ -11,6 +11,7 @@ import msgspec
 
 from gospa.app import Backends
 from gospa.cli.rows import Problem, Rows, show
+from gospa.environment import variable_of
 from gospa.errors import RoomError, StoreCorrupt
 from gospa.live.moving import gone, move
 from gospa.live.router import Router
@@ -39,7 +40,8 @@ async def settings(stores: Stores, _: argparse.Namespace) -> Rows:
     values = msgspec.structs.asdict(stores.settings)
     address = stores.settings.redis_url.partition("?")[0]  # the options may have a password as well
     values["redis_url"] = re.sub(":[^/@]*@", ":***@", address)
-    return [{"setting": name, "value": value} for name, value in values.items()]
+    del values["application"]  # not a variable
+    return [{"setting": variable_of(name), "value": value} for name, value in values.items()]
 
 
 async def rooms(stores: Stores, options: argparse.Namespace) -> Rows:

@@ -73,6 +73,19 @@ def test_what_cannot_be_used_is_named_with_a_remedy(variable: str, value: str) -
     assert re.search("has to|Change it", str(refusal.value))
 
 
+@pytest.mark.parametrize(
+    ("variable", "kind"),
+    [
+        ("GOSPA_DEMO", "either true or false"),
+        ("GOSPA_ROOM_TTL", "a number"),
+        ("GOSPA_ROOM_SIZE", "a whole number"),
+    ],
+)
+def test_the_kind_of_a_value_is_said_in_words(variable: str, kind: str) -> None:
+    with pytest.raises(SettingsError, match=f"'much' cannot be used: it is {kind}. Change it"):
+        load_settings({variable: "much"})
+
+
 def test_cookies_are_never_insecure_in_production() -> None:
     with pytest.raises(SettingsError, match="GOSPA_INSECURE_COOKIES"):
         load_settings({"GOSPA_PRODUCTION": "true", "GOSPA_INSECURE_COOKIES": "true"})

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -43,6 +44,16 @@ def test_programs_read_nothing_but_the_answer(
     assert json.loads(done.stdout.splitlines()[0])["state"] == "in order"
 
 
+def test_a_command_whose_reader_has_ended_shows_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "gospa", "check"]
+    done = subprocess.run(command, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -56,7 +67,7 @@ def test_programs_read_nothing_but_the_answer(
 def test_a_password_is_not_shown(url: str, shown: str) -> None:
     kept: Any = SimpleNamespace(settings=Settings(redis_url=url))
     values = {row["setting"]: row["value"] for row in asyncio.run(show_settings(kept, Namespace()))}
-    assert values["redis_url"] == shown
+    assert values["REDIS_URL"] == shown
 
 
 def test_a_wrong_setting_is_said(
@@ -69,7 +80,8 @@ def test_a_wrong_setting_is_said(
 
 def test_settings_are_shown(capsys: pytest.CaptureFixture[str], settings: Settings) -> None:
     shown = {row["setting"]: row["value"] for row in rows(capsys, "settings")}
-    assert shown["key_prefix"] == settings.key_prefix
+    assert shown["GOSPA_KEY_PREFIX"] == settings.key_prefix
+    assert "GOSPA_APPLICATION" not in shown
 
 
 def test_rooms_are_listed_with_their_sizes(room: None, capsys: pytest.CaptureFixture[str]) -> None:
