@@ -109,7 +109,9 @@ def test_types_and_close_codes_are_those_of_the_documentation() -> None:
     assert {name: int(number) for name, number in types.items()} == {
         name: getattr(wire, name) for name in TYPES
     }
-    closes = {value.code for value in vars(wire).values() if isinstance(value, wire.Close)}
-    described = {int(code) for code in re.findall(r"^\| (\d{4}) \|", page, re.MULTILINE)}
-    of_websockets = {1002, 1009}  # sent by the `websockets` package
-    assert described == closes | of_websockets
+    closes = {
+        value.code: value.reason for value in vars(wire).values() if isinstance(value, wire.Close)
+    }
+    rows = re.findall(r"^\| (\d{4}) \| (.*?) \|", page, re.MULTILINE)
+    of_websockets = dict.fromkeys((1002, 1009), "set by the WebSocket core")
+    assert {int(code): reason for code, reason in rows} == closes | of_websockets
