@@ -44,7 +44,10 @@ COMMANDS = {
 OF_SESSIONS = ("sessions", "revoke-sessions")
 OF_APP = {"call": call, "types": types}  # commands that need the application, not only the stores
 WITHOUT_ROOMS = ("check", "settings", "types")
-NOT_SHARED = "this is in the memory of the workers, and no other process can read it"
+NOT_SHARED = (
+    "the memory backend keeps this data in the memory of the workers, where no other process can "
+    "read it: change to the redis backend (docs/updating.md)"
+)
 
 
 def main(arguments: Sequence[str]) -> int:

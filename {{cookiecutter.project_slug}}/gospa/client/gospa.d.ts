@@ -42,7 +42,7 @@ export class Client extends EventTarget {
   readonly why: string;
   /** Why there is no connection, as far as it is known, or what is wrong with it; else ''. */
   readonly trouble: string;
-  /** What the server said of itself at the last connection. */
+  /** What the server sent about itself at the last connection. */
   readonly server: Readonly<Record<string, any>> | null;
   /** The member id under which others see this page. */
   readonly member: string | null;
