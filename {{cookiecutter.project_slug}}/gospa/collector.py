@@ -1,8 +1,8 @@
-"""The garbage collector, set so that a worker with many objects does not stand still for long.
+"""The garbage collector, set so that a worker with many objects does not block for long.
 
-A collection of all generations visits every object: 0.2 s with 10,000 connections. What survives
-one of the older generations is therefore left out of later ones, until there are many more objects
-or the process has had much more memory: a few objects can hold large values.
+A collection of all generations visits every object: 0.2 s with 10,000 connections. Objects that
+survive a collection of an older generation are therefore excluded from later ones, until there are
+many more objects, or the process needs much more memory: a few objects can hold large values.
 From Python 3.14 on, the collector visits old objects a part at a time by itself.
 """
 
@@ -33,7 +33,7 @@ class Collector:
         self._all = False  # whether the next collection of the oldest generation is to visit all
 
     def start(self) -> None:
-        """Leave out what exists already, which lives as long as the worker."""
+        """Exclude existing objects, which live as long as the worker."""
         gc.collect()
         gc.freeze()
         self._note()

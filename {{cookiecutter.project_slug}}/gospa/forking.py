@@ -18,28 +18,28 @@ from gospa.stats import STATS
 
 
 def choose_start_method(app: Sanic) -> None:
-    """Have Sanic fork workers, unless it has been told otherwise, or a worker may load new code.
+    """Let Sanic fork workers, unless `app.py` chose another way, or new workers load new code.
 
     Auto-reload and Sanic's inspector replace workers to load new code. On macOS, a process that has
     threads may crash when it forks.
     """
-    os.register_at_fork(after_in_child=_begin_anew)  # also if the application itself chose fork
+    os.register_at_fork(after_in_child=_reset)  # also if the application itself chose fork
     renewed = app.state.auto_reload or app.config.INSPECTOR
     if isinstance(Sanic.start_method, Default) and sys.platform == "linux" and not renewed:
         Sanic.start_method = "fork"
 
 
 def share_memory() -> None:
-    """Keep what exists out of collections, which would write to its memory and so copy it."""
+    """Exclude existing objects from collections, which would write to their memory and copy it."""
     gc.collect()
     gc.freeze()
 
 
-def _begin_anew() -> None:
-    """Forget what the main process has counted and logged, its name, and its signal handlers."""
+def _reset() -> None:
+    """Reset what a fork copies: counters, times of log lines, the log's name, signal handlers."""
     STATS.reset()
     trouble.forget()
-    # The first word of each line of the log, which Sanic reads when it is imported.
+    # The first word of each log line. Sanic reads it when it is imported: before the fork.
     AutoFormatter.IDENT = os.environ.get("SANIC_WORKER_IDENTIFIER", AutoFormatter.IDENT)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if callable(signal.getsignal(number)):  # it is not ignored, as with nohup

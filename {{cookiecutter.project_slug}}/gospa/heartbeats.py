@@ -15,18 +15,18 @@ class Heartbeats:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._clock = 0.0
-        self._looked: float | None = None
-        self._heard: dict[int, float] = {}  # by process id
+        self._checked: float | None = None
+        self._last: dict[int, float] = {}  # by process id
 
-    def look(self, now: float, beats: Collection[int], alive: Collection[int]) -> list[int]:
+    def check(self, now: float, beats: Collection[int], alive: Collection[int]) -> list[int]:
         """The process ids of workers that hang.
 
         `beats` are the process ids of workers that sent a heartbeat since the last check. They send
         the first one when they start, and the others when they serve.
         """
-        if self._looked is not None:
-            self._clock += min(now - self._looked, STEP)
-        self._looked = now
-        self._heard |= dict.fromkeys(beats, self._clock)
-        self._heard = {pid: heard for pid, heard in self._heard.items() if pid in alive}
-        return [pid for pid, heard in self._heard.items() if self._clock - heard > self._timeout]
+        if self._checked is not None:
+            self._clock += min(now - self._checked, STEP)
+        self._checked = now
+        self._last |= dict.fromkeys(beats, self._clock)
+        self._last = {pid: last for pid, last in self._last.items() if pid in alive}
+        return [pid for pid, last in self._last.items() if self._clock - last > self._timeout]

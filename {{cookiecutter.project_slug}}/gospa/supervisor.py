@@ -154,7 +154,7 @@ class Supervisor:
         if self._heartbeats is None:
             return
         workers = _children()
-        for pid in self._heartbeats.look(now, beats, workers.keys()):
+        for pid in self._heartbeats.check(now, beats, workers.keys()):
             STATS.workers_hung += 1
             logger.error("worker %s does not answer; it is killed and replaced", pid)
             os.kill(pid, signal.SIGABRT)  # writes its stack, even if it executes no Python

@@ -1,6 +1,6 @@
-"""What forks of the main process must not keep open, or nobody would see that process end.
+"""Closes files of the main process in its forks, so that others notice when that process ends.
 
-A pipe, a socket or a lock of a file lasts until the last process that has it has closed it.
+A pipe, a socket or a file lock stays open until the last process has closed it.
 """
 
 import os
@@ -20,7 +20,7 @@ _unshared: WeakKeyDictionary[Opened, _Identity] = WeakKeyDictionary()
 
 
 def close_in_forks(*opened: Opened) -> None:
-    """Close these in each fork of this process, while they are open here."""
+    """Close these in each fork of this process, as long as they are open here."""
     _unshared.update({each: _identity(each.fileno()) for each in opened})
 
 

@@ -17,7 +17,7 @@ POLL = 0.005  # seconds
 
 
 class _States(Server):
-    """Ends with the main process: otherwise workers would wait for answers from each other."""
+    """Serves as long as the main process runs: later, workers would wait for each other."""
 
     listener: Any
 
@@ -67,10 +67,11 @@ def keep_states_here() -> None:
 
 
 async def registered(app: Sanic) -> None:
-    """Return when the main process has noted the start of this worker, which it does with its pid.
+    """Wait until the main process has stored this worker's process id.
 
-    Both read the whole state and write it back. A worker that reports that it is ready before that
-    can be overwritten, and Sanic ends an application whose workers do not report within 30 s.
+    Both processes read the worker's whole state and write it back, so the main process could
+    overwrite an earlier report that the worker is ready. Sanic ends an application whose workers do
+    not report within 30 s.
     """
-    while app.m.state.get("pid") != os.getpid():  # noqa: ASYNC110 - it is told by nothing else
+    while app.m.state.get("pid") != os.getpid():  # noqa: ASYNC110 - nothing signals it
         await asyncio.sleep(POLL)

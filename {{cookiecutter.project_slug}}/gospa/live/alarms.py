@@ -1,6 +1,7 @@
-"""Wakes the rooms whose alarm is due, whoever set it: each worker looks, and one of them is first.
+"""Runs alarms that are due, whichever worker set them.
 
-Running an alarm deletes it in the same commit, which expects it to be there. So it runs once.
+Each worker polls the index. The commit of a run expects the alarm and deletes it, so one worker
+wins, and the alarm runs once.
 """
 
 import asyncio
@@ -19,13 +20,13 @@ from gospa.store.alarms import GRACE, AlarmIndex, Entry
 from gospa.store.draft import Run
 from gospa.trouble import warn_seldom
 
-POLL = 0.5  # seconds between looks,
-AGAIN = 0.05  # after one that may not have seen all that is due
-MOST = 200  # entries of one look, in each part of the index, besides those that are passed by,
-MOST_PASSED = 10_000  # of which it may be so many
+POLL = 0.5  # seconds between polls of the index,
+AGAIN = 0.05  # and after a poll that may not have read all due entries
+MOST = 200  # entries that one poll reads from each part of the index, without the skipped ones
+MOST_PASSED = 10_000  # entries that it may skip
 RETRY = 30_000  # milliseconds until an alarm that failed runs again,
 SOON = 1000  # or one for which the store failed
-FOREIGN = 60_000  # milliseconds after which an alarm of another release is looked at less often
+FOREIGN = 60_000  # milliseconds after which an alarm of another release is checked less often
 
 
 class Hub(Protocol):
@@ -44,22 +45,22 @@ class Waker:
     def __init__(self, hub: Hub, index: AlarmIndex) -> None:
         self._hub, self._index = hub, index
         self._running: dict[str, asyncio.Task[None]] = {}  # by room
-        self._passed = 0  # entries of the last look that nothing was done with
-        self.pause = POLL  # seconds until the next look
+        self._passed = 0  # entries that the last poll skipped
+        self.pause = POLL  # seconds until the next poll
 
     async def run(self) -> None:
-        """Look for alarms until cancelled."""
+        """Poll the index until cancelled."""
         try:
             while True:
                 jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spread, not a secret
                 await asyncio.sleep(self.pause * jitter)
                 if not self._hub.draining:
-                    await self.look()
+                    await self.poll()
         finally:
             await tasks.stop(*self._running.values())
 
-    async def look(self) -> None:
-        """Run what is due, as far as one look sees it."""
+    async def poll(self) -> None:
+        """Run the due alarms of the entries that one poll reads."""
         try:
             most = MOST + min(self._passed, MOST_PASSED)
             now, entries = await self._index.due(most)
@@ -71,13 +72,13 @@ class Waker:
             foreign = [entry for entry in entries if entry.room not in rooms]
             await self._pass_by(now, foreign, known, alarms)
         except StoreError as error:
-            warn_seldom("alarms", "alarms cannot be looked for: %s", error)
+            warn_seldom("alarms", "due alarms cannot be read: %s", error)
             return
         due = defaultdict[str, list[Entry]](list)
         for entry in known:
             if _is_due(alarms.get(entry.room), now):
                 due[entry.room].append(entry)
-        # These stay the first ones for a while: others are not to wait for them.
+        # These stay at the front of the index for a while; the next poll reads beyond them.
         self._passed = len(foreign) + sum(entry.room in self._running for entry in known)
         for key in due.keys() - self._running.keys():
             waking = self._wake(key, rooms[key], now, due[key])
@@ -98,14 +99,14 @@ class Waker:
         known: Sequence[Entry],
         alarms: Mapping[str, int | None],
     ) -> None:
-        """Look at entries again later that no alarm is due for; remove those that are old."""
+        """Postpone entries for which no alarm is due; remove old ones."""
         later = {each: now + FOREIGN for each in foreign if each.due <= now - FOREIGN}
         later |= {each: now + SOON for each in known if each.room not in alarms}  # it failed
         asked = [each for each in known if each.room in alarms]
         idle = [each for each in asked if not _is_due(alarms[each.room], now)]
         later |= {each: each.due + GRACE for each in idle if each.due + GRACE > now}
         for room in {each.room for each in idle}:
-            if alarm := alarms[room]:  # it was far away, or was put off
+            if alarm := alarms[room]:  # it is postponed, or its entry was early
                 await self._index.note(room, alarm)
         if later:
             await self._index.put_off(later)

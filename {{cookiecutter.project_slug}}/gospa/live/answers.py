@@ -1,4 +1,4 @@
-"""The ids that clients are known by, and what a request that failed is answered."""
+"""The ids of clients and their sessions, and the ERRORs for failed requests."""
 
 import hashlib
 import time
@@ -37,7 +37,7 @@ def member_id(client: bytes) -> str:
 
 
 def public_id(session: Session) -> str:
-    """The id of a session and its user for its own clients, who repeat nothing under another one.
+    """The id of a session and its user, for its own clients: they repeat requests under it alone.
 
     A digest, because the key of a session's own room has the identity itself.
     """
@@ -45,7 +45,7 @@ def public_id(session: Session) -> str:
 
 
 def source_of(client: bytes | None, session: Session) -> str:
-    """The name in the store of a client in its session: what another session sends is not its."""
+    """The name of the store's record of a client's mutations, which belongs to its session."""
     assert client is not None  # noqa: S101 - HELLO came first
     digest = hashlib.blake2b(client + session.identity.encode(), digest_size=16)
     return f"client:{digest.hexdigest()}"

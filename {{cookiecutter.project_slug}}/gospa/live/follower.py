@@ -26,11 +26,11 @@ GRACE = 0.25  # seconds that a commit may take from the store to here
 RELOAD_DELAYS = (0.1, 2.0)  # seconds: the first, and the longest
 CATCH_UP = 5.0  # seconds that a JOIN waits for a newer state; clients expect a PONG within ten
 MISSED = "a commit was missed"
-UNREADABLE = "what is stored as %s in room %s cannot be read, and members see the default: %s"
+UNREADABLE = "the stored value of %s in room %s cannot be read, and members see the default: %s"
 
 
 class Audience(Protocol):
-    """Who is told what happens in a room."""
+    """Receives what happens in a room."""
 
     def advanced(self, frame: bytes) -> None:
         """The replica followed a commit, whose PATCH is `frame`."""
@@ -42,7 +42,7 @@ class Audience(Protocol):
         """An event was published."""
 
     def noticed(self, notice: wire.Notice) -> None:
-        """Members are to be removed, or asked for their rights again."""
+        """Members are to be removed, or authorized again."""
 
     def counted(self, crowd: wire.Crowd) -> None:
         """A worker has so many members."""
@@ -198,7 +198,7 @@ class Follower:
         return newer or self._superseded
 
     def _is_old(self, replica: Replica) -> bool:
-        """Whether an older release made the room after this one had seen that there was none."""
+        """Whether an older release created the room after this worker had found none."""
         own = schema.version_of(replica.content.fields) >= self._source.room.version
         return replica.version > 0 and not own
 

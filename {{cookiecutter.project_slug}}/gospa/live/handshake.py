@@ -32,7 +32,7 @@ def refuse_when_stopping(request: Request) -> None:
 async def admitted(
     request: Request, spoken: str, offered: list[str]
 ) -> tuple[Session, str | None, wire.Close | None]:
-    """The session, the Set-Cookie header, and with which code to close instead.
+    """The session, the Set-Cookie header, and the close code of a refusal.
 
     Browsers hide the status of a handshake from the page, so they get a close code. Raises
     SanicException for a client that has too many connections, or one that offers no
@@ -54,7 +54,7 @@ def protocol_of(offered: list[str]) -> str:
 
 
 def _other_protocol(spoken: str) -> wire.Close | None:
-    """What a client learns that speaks an older or a newer protocol."""
+    """The close code for a client that speaks an older or a newer protocol."""
     version = int(spoken.removeprefix("gospa.v"))
     if version == wire.VERSION:
         return None
@@ -62,7 +62,7 @@ def _other_protocol(spoken: str) -> wire.Close | None:
 
 
 async def _missing(request: Request, offered: list[str]) -> wire.Close | None:
-    """What the client lacks, told by a close code, since browsers hide a refused handshake."""
+    """The close code if a session or a log-in is missing; browsers hide refused handshakes."""
     if await cookie.lacks_log_in(request):
         return wire.LOG_IN
     if wire.WITH_SESSION in offered and not await cookie.has_session(request):
@@ -85,7 +85,7 @@ async def _session_of(
 
 @contextmanager
 def refusing_too_many(request: Request) -> Iterator[None]:
-    """Answer what is too much with 429."""
+    """Answer with 429 if a limit is reached."""
     try:
         yield
     except TooMany as error:
@@ -125,14 +125,14 @@ def register(app: Sanic, connection: Connection, session: Session, address: str)
 
 
 def take_over(transport: Any, protocol: asyncio.Protocol, answer: bytes) -> bytes:
-    """Answer, and let Sanic's protocol go as if its client had gone, with its 5 KiB and its task.
+    """Answer, and release Sanic's protocol and task (5 KiB) as if the client had disconnected.
 
-    Returns what the client has sent besides. From the creation of `protocol` to here there must be
-    no await: Sanic's buffer is handed over, and what follows reaches ours.
+    Returns the data that the client has sent meanwhile. There must be no await between the creation
+    of `protocol` and this call: Sanic's buffer is handed over, later data goes to `protocol`.
     """
     http = transport.get_protocol()
     received = bytes(http.recv_buffer)
-    http.transport = None  # which it would close when the handler returns
+    http.transport = None  # Sanic would close it when the handler returns
     http.http.upgrade_websocket = True  # else an answer is due: Sanic reads headers more strictly
     asyncio.get_running_loop().call_soon(http.connection_lost, None)
     transport.set_protocol(protocol)

@@ -15,7 +15,7 @@ from gospa.live.access import authorized
 from gospa.live.alarms import Waker
 from gospa.live.batch import Mutation
 from gospa.live.comparison import compare_tags
-from gospa.live.crowds import tell_of_crowds
+from gospa.live.crowds import publish_crowds
 from gospa.live.limits import VisitorLimits, bill_of_caller
 from gospa.live.loading import require_outside, stop_loading
 from gospa.live.local_room import LocalRoom, RoomContext
@@ -58,7 +58,7 @@ async def open_hub(
         tasks.running(hub.watch, "unused rooms"),
         tasks.running(hub.watch_tags, "comparison of rooms with the store"),
         tasks.running(VisitReview(hub).run, "visits") if router.has_hooks else nullcontext(),
-        tasks.running(partial(tell_of_crowds, hub.worker, pubsub, hub.rooms), "sizes of rooms"),
+        tasks.running(partial(publish_crowds, hub.worker, pubsub, hub.rooms), "sizes of rooms"),
     ):
         try:
             yield hub

@@ -1,4 +1,4 @@
-"""Whether this release can read the rooms that are stored: asked before it is deployed."""
+"""Checks whether this release can read the stored rooms, before it is deployed."""
 
 import shlex
 from collections.abc import AsyncIterator, Mapping
@@ -103,6 +103,6 @@ def _problems(room: Room[Any], fields: Mapping[str, bytes]) -> list[str]:
     ]
     return [
         *problems,
-        *(f"what is stored as {key} cannot be read: {why}" for key, why in others.items()),
+        *(f"the stored value of {key} cannot be read: {why}" for key, why in others.items()),
         *(f"the visit of member {id} cannot be read" for id in visits),
     ]

@@ -1,4 +1,4 @@
-"""Limits of this worker on visitors: what they open, send, have others sent, create and store."""
+"""This worker's limits of visitors: connections, messages, fan-out, rooms created, bytes stored."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +15,7 @@ LONGEST = 5.0  # seconds that requests wait at a time: clients expect answers to
 
 
 class TooMany(Exception):
-    """A client has, or asks for, more connections than it may."""
+    """A client exceeds a limit of connections or handshakes."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
@@ -52,7 +52,7 @@ class ConnectionLimits:
         self._addresses[network_of(address)] += 1
 
     def remove(self, identity: str, address: str) -> None:
-        """Count a connection no longer."""
+        """Stop counting a connection."""
         for counts, key in ((self._sessions, identity), (self._addresses, network_of(address))):
             counts[key] -= 1
             if not counts[key]:
@@ -89,12 +89,12 @@ class Allowance:
         self._limits, self.visitor = limits, visitor
 
     def slow(self, frames: int, received: int) -> float:
-        """Count what a connection of the visitor sent; returns for how long to read no more."""
+        """Count what a connection of the visitor sent; returns how long to pause reading."""
         by_frames = self._limits.frames.charge(self.visitor, frames)
         return max(by_frames, self._limits.bytes.charge(self.visitor, received))
 
     def admit_event(self, size: int, receivers: int) -> None:
-        """Count an event, unless it is too much. Raises RateLimited."""
+        """Count an event. Raises RateLimited above the limit, and then counts nothing."""
         sent = size * receivers
         if self._limits.events.wait(self.visitor):
             report_limit("events", self.visitor.network)
@@ -148,7 +148,7 @@ class Allowance:
             raise RateLimited("too much was stored: remove something, or try again", wait)
 
     def add(self, rooms: int, stored: int) -> None:
-        """Count rooms created and bytes stored. Negative numbers, of what is gone, give back."""
+        """Count rooms created and bytes stored; negative numbers credit what was deleted."""
         if rooms:
             self._limits.rooms.charge(self.visitor, rooms)
         if stored:
@@ -184,7 +184,7 @@ class Bill:
             self._rooms, self.grown = rooms, grown
 
     def refund(self) -> None:
-        """Give back what was counted: it is not stored."""
+        """Credit what was counted: it is not stored."""
         if self._rooms or self.grown:
             self._allowance.add(-self._rooms, -self.grown - ROOM * self._rooms)
             self._rooms = self.grown = 0

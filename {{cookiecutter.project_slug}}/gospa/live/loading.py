@@ -1,4 +1,4 @@
-"""Loads a room as this release reads it: created by `load`, and brought up to its version."""
+"""Loads a room in this release's version: creates it with `load`, converts it with `migrate`."""
 
 import asyncio
 import os
@@ -65,7 +65,7 @@ async def stop_loading(store: StateStore) -> None:
 
 
 def require_outside(key: str, room: str) -> None:
-    """Raise RuntimeError in a `load` of this room, for which everybody has to wait."""
+    """Raise RuntimeError in a `load` of this room: it would wait for itself."""
     if any(hook.running and hook.key == key for hook in _HOOKS.get()):
         raise RuntimeError(
             f"load() of {room} uses this very room, which waits for load() to end: "
@@ -115,7 +115,7 @@ async def _create(store: StateStore, key: str, room: Room[Any]) -> bool:
 
 
 async def _note_alarm(store: StateStore, key: str, raw: bytes) -> None:
-    """Have the alarm of a room in the index, which may have lost it: it is on another server."""
+    """Add the alarm of a room to the index, which is on another server and may have lost it."""
     if alarm := read_alarm(raw):
         await store.alarms.note(key, alarm)
     else:
@@ -125,7 +125,7 @@ async def _note_alarm(store: StateStore, key: str, raw: bytes) -> None:
 async def _commit(
     store: StateStore, key: str, room: Room[Any], found: Snapshot, fields: Mapping[str, bytes]
 ) -> None:
-    """Store these fields, unless another worker came first."""
+    """Store these fields, unless another worker has stored the room."""
     new = {k: raw for k, raw in fields.items() if found.fields.get(k) != raw}
     changed = await timed(store.alarms, key, new)
     deleted = [k for k in found.fields if k not in fields]

@@ -1,4 +1,4 @@
-"""A room with members in this worker: their seats, what they are sent, and their mutations."""
+"""A room with members in this worker: their seats, the frames for them, and their mutations."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -111,7 +111,7 @@ class LocalRoom:
 
     @property
     def unused(self) -> bool:
-        """Whether it can be closed: no member, nobody about to be one, nothing left to write."""
+        """Whether it can be closed: no members, no joins in progress, nothing left to write."""
         settled = self.visits is None or self.visits.settled
         settled = settled and (self.saver is None or self.saver.idle)
         members = len(self.fanout) + self._holders
@@ -182,12 +182,12 @@ class LocalRoom:
 
     @property
     def position(self) -> Position:
-        """Where the replica is."""
+        """The version and tag of the replica."""
         replica = self.follower.replica
         return Position(replica.version, replica.tag)
 
     def frames_since(self, shown: Position) -> Sequence[bytes]:
-        """What leads a client from there to now: commits, or a state if that is less."""
+        """What brings a client up to date: commits, or a state if that is smaller."""
         self.fanout.flush()
         replica = self.follower.replica
         missed = replica.missed(shown.tag)

@@ -33,13 +33,13 @@ BATCH_TIME = 0.005  # seconds, after which no more actions run before their comm
 STOPPED = "this worker stops"
 SLOW = "%s in room %s took %.2f s, in which this worker did nothing else"
 GONE = Moved(None)
-RETRY_TIME = 2.0  # seconds in which a mutation is tried again,
-ATTEMPTS = 5  # and at least so often: a slow store alone is no reason to give up
+RETRY_TIME = 2.0  # seconds in which a mutation that conflicts runs again,
+ATTEMPTS = 5  # and at least so often, also if the store is slow
 
 
 @dataclass(frozen=True, slots=True)
 class QueueOptions:
-    """How a queue treats its room.
+    """Options of a room's queue.
 
     `size`: the bytes that the room may take. `slow`: seconds from which on an action is logged.
     `clocked`: see `Change`. `restore`: loads a room that was deleted or lost.
@@ -190,7 +190,7 @@ class MutationQueue:
             raise Conflicted(f"others changed {self._name} first, {attempt} times; try again")
 
     async def _restored(self) -> Moved:
-        """What a room begins with that was deleted or lost. Raises StoreError."""
+        """The first state of a room that was deleted or lost. Raises StoreError."""
         if self._options.restore is None:
             return GONE
         try:

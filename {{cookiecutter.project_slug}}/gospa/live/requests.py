@@ -256,7 +256,7 @@ class Requests:
             self._mismatched |= isinstance(error, errors.SchemaMismatch)
 
     def _refuse(self, error: Exception, room: str, id: Any = None, what: str = "a request") -> None:
-        """Answer what failed; but a page of another release may find a host that knows it."""
+        """Answer a failed request, or have a page of another release try another host."""
         if self._changes.elsewhere and isinstance(error, UNKNOWN):
             self._changes.elsewhere()
         else:

@@ -1,4 +1,4 @@
-"""What a connection does while its visitor has more sent to others than it may."""
+"""Delays a connection's requests while its visitor exceeds the fan-out limit."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ SLOWED = "a visitor's requests wait: what they have sent exceeds GOSPA_FANOUT_PE
 
 
 class Throttle:
-    """One connection's part of its visitor's traffic: if that is too much, its requests wait."""
+    """Counts what one connection sends to others; above the visitor's limit, its requests wait."""
 
     def __init__(self, allowance: Allowance, go_on: Callable[[], None]) -> None:
         """`go_on` is called when requests need not wait any more."""
@@ -41,7 +41,5 @@ class Throttle:
 
     def _release(self) -> None:
         self._timer = None
-        self._hold(
-            self.allowance.count_sent(0)
-        )  # other connections of the visitor may have gone on
+        self._hold(self.allowance.count_sent(0))  # other connections may have sent more
         self._go_on()

@@ -69,7 +69,7 @@ class ValueType:
         try:
             return self._decoder.decode(raw)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:  # or not UTF-8
-            text = f"what is stored as {key} does not fit {self.where}: {error}; write `migrate`"
+            text = f"the stored value of {key} does not fit {self.where}: {error}; write `migrate`"
             raise StoreCorrupt(text) from error
 
     def encode(self, value: Any) -> bytes:

@@ -56,7 +56,7 @@ def install(app: Sanic) -> None:
 
 
 async def _read_files(app: Sanic) -> None:
-    """Read all files in the main process: a worker forked later has these with the same code."""
+    """Read all files in the main process, for workers that are forked from it, maybe much later."""
     if not app.debug:
         app.ctx.served = _files(app, None).current()
 
@@ -132,7 +132,7 @@ class Files:
         follow: bool,
         served: Served | None = None,
     ) -> None:
-        """`prefix`: GOSPA_PATH_PREFIX. With `follow`, edits are noticed. `served`: read before."""
+        """`prefix`: GOSPA_PATH_PREFIX. With `follow`, read edits. `served`: files read before."""
         self._shared = shared
         self._release, self._prefix = release, prefix
         self._follow = follow
@@ -191,7 +191,7 @@ class Files:
         return HTTPResponse(content, headers=headers, content_type=found.kind)
 
     async def _of_another_release(self, path: str, wanted: str) -> File | None:
-        """The file to which a page of another release refers by this path."""
+        """The file that a page of another release requests by this path and hash."""
         if self._shared is None or not _HASH.fullmatch(wanted):
             return None
         try:
@@ -220,7 +220,7 @@ def read_all(
     *,
     follow: bool,
 ) -> Served:
-    """The current files; `seen` has changed if they have."""
+    """The current files; they are read again when `seen` differs."""
     return Served(client, release, prefix, follow=follow)
 
 

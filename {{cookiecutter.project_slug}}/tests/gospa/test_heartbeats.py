@@ -9,7 +9,7 @@ def looks(heartbeats: Heartbeats, since: float, seconds: float, beats: set[int])
     """Look four times a second; returns what the last look found."""
     hung: list[int] = []
     for tick in range(int(seconds * 4) + 1):
-        hung = heartbeats.look(since + tick / 4, beats, {1, 2})
+        hung = heartbeats.check(since + tick / 4, beats, {1, 2})
     return hung
 
 
@@ -41,5 +41,5 @@ def test_after_the_machine_slept_each_worker_has_the_whole_timeout() -> None:
 
 def test_a_worker_that_ended_is_forgotten() -> None:
     heartbeats = Heartbeats(TIMEOUT)
-    heartbeats.look(0, {7}, {7})
+    heartbeats.check(0, {7}, {7})
     assert looks(heartbeats, 0, 2 * TIMEOUT, {1, 2}) == []

@@ -208,10 +208,10 @@ async def test_a_worker_that_may_not_have_seen_all_that_is_due_looks_again_soon(
     monkeypatch.setattr(alarms, "MOST", 1)
     for number in range(40):  # over all parts of the index
         await rooms.call(Timer.start, f"timer/{number}", after=0)
-    await waker.look()
+    await waker.poll()
     assert waker.pause == alarms.AGAIN
     await until(lambda: _nothing_is_due(site))
-    await waker.look()
+    await waker.poll()
     assert waker.pause == alarms.POLL
 
 
@@ -400,7 +400,7 @@ async def test_an_outage_of_the_store_delays_it(
 
     monkeypatch.setattr(store.alarms, "due", away)
     await open_worker()
-    await until(lambda: "alarms cannot be looked for: it is away" in caplog.text)
+    await until(lambda: "due alarms cannot be read: it is away" in caplog.text)
     monkeypatch.setattr(store.alarms, "due", working)
     await rang(store)
 

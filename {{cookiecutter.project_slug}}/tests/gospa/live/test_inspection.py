@@ -90,9 +90,9 @@ async def test_what_migrate_makes_of_an_older_version_is_shown_and_not_stored(
 @pytest.mark.parametrize(
     ("key", "values", "version", "problem"),
     [
-        ("list/a", {"title": 5}, 2, "what is stored as title does not fit ListState.title"),
-        ("list/a", {"tasks/7": {"done": True}}, 2, "stored as tasks/7 does not fit"),
-        ("list/a", {"texts": [5]}, 1, "stored as tasks/0 does not fit"),
+        ("list/a", {"title": 5}, 2, "the stored value of title does not fit ListState.title"),
+        ("list/a", {"tasks/7": {"done": True}}, 2, "stored value of tasks/7 does not fit"),
+        ("list/a", {"texts": [5]}, 1, "stored value of tasks/0 does not fit"),
         ("list/a", {"title": "A"}, 1, r"migrate from version 1 failed: KeyError\('texts'\)"),
         ("list/a", {"title": "A"}, 3, "stored in version 3, of a newer release"),
         ("poll/a", {"title": "A"}, 1, "there is no room 'poll/a'"),
@@ -155,7 +155,7 @@ def test_damage_is_said_once_and_does_not_end_the_inspection() -> None:
     store: Any = Corrupt()
     found, record = asyncio.run(findings(store))
     for key in ("title does not fit", "unknown cannot be read", "%visits/a cannot be read"):
-        assert f"what is stored as {key}" in found["reason"]
+        assert f"the stored value of {key}" in found["reason"]
     assert record["key"] == "{list/a}:client"
     assert record["reason"] == "it is torn"
 

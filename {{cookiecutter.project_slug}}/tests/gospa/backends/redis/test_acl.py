@@ -77,7 +77,7 @@ async def test_rooms_with_alarms_need_these_too(
         rooms = rooms_of(site.app)
         with pytest.raises(StoreError):
             await rooms.call(Timer.start, KEY)
-        await until(lambda: "alarms cannot be looked for" in caplog.text)
+        await until(lambda: "due alarms cannot be read" in caplog.text)
         await server.client.execute_command("ACL", "SETUSER", "app", *more.split())
         await rooms.call(Timer.start, KEY)
         await rings(rooms, 1)
