@@ -139,7 +139,7 @@ def _is_committed(name: str) -> bool:
 
 
 def _git(*arguments: str) -> str:
-    """What git answers; nothing if it cannot, or is not there."""
+    """The output of git; empty if it fails or is not installed."""
     try:
         done = subprocess.run(  # noqa: S603
             ("git", *arguments),  # noqa: S607

@@ -39,9 +39,9 @@ def keep_running(work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task
         while True:
             try:
                 await work()
-            except StoreError as error:  # said in one line: it concerns no code
+            except StoreError as error:  # one line without a traceback: it is no bug
                 logger.warning("%s: %s; starting again in %s s", name, error, RESTART_DELAY)
-            except Exception:  # whatever it was: the work must go on
+            except Exception:  # any error: the work has to continue
                 logger.exception("%s failed; starting it again in %s s", name, RESTART_DELAY)
             await asyncio.sleep(RESTART_DELAY)
 
@@ -53,7 +53,7 @@ async def until_done(work: Callable[[], Awaitable[None]], name: str) -> None:
     while True:
         try:
             return await work()
-        except Exception:  # whatever it was: the work must go on
+        except Exception:  # any error: the work has to continue
             logger.exception("%s failed; starting it again in %s s", name, RESTART_DELAY)
         await asyncio.sleep(RESTART_DELAY)
 

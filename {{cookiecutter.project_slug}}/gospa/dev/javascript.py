@@ -41,7 +41,7 @@ def _check(npx: str, package: str, program: str, *arguments: str) -> int:
 
 
 def _problem(*command: str) -> str:
-    """What a command that fails says of it, in a line; '' if it does not fail."""
+    """The error of a command that fails, in one line; '' if it succeeds."""
     try:
         done = subprocess.run(  # noqa: S603 - as above
             command, capture_output=True, text=True, timeout=PATIENCE, check=False

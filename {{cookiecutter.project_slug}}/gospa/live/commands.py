@@ -42,8 +42,8 @@ async def run_command(  # noqa: PLR0913, PLR0917 - it needs things of many kinds
     """Run a command; returns its result.
 
     Its calls are numbered steps of the source `step:<id>`, which is remembered for `ttl` seconds.
-    Each is refused if its member is not `allowed` to change the room by then. `sent` is told the
-    bytes of each, and how many get them. Raises what it raises.
+    Each is refused if the member is no longer `allowed` to change the room. `sent` is called with
+    the bytes of each, and the number of receivers. Raises the exceptions of the command.
     """
     sequence = MutationSequence(f"step:{id}", ttl)
     acting, steps = replace(member, server=True), 0
@@ -66,8 +66,8 @@ async def run_command(  # noqa: PLR0913, PLR0917 - it needs things of many kinds
 def command_id(session: str, id: bytes) -> str:
     """The id of a session's command, which no other session can have.
 
-    It is the same over all clients of the session, because a page sends again what the page before
-    it left.
+    It is the same over all clients of the session, because a page repeats the
+    commands that the previous page left pending.
     """
     return hashlib.blake2b(session.encode() + id, digest_size=16).hexdigest()
 

@@ -9,12 +9,12 @@ from gospa.sessions.session import Session
 
 
 class CurrentSession:
-    """The session that a connection goes on as."""
+    """The session of a connection."""
 
     def __init__(
         self, session: Session, read: Callable[[], Awaitable[Session | None]] | None = None
     ) -> None:
-        """`read` gives it as it is stored, None if it ended; without, it stays as it is."""
+        """`read` loads the session, None if it ended; without `read`, the session never changes."""
         self.known, self.read = session, read
         self._reads = self._newest = 0
 
@@ -24,7 +24,7 @@ class CurrentSession:
         return self._reads
 
     def end_read(self, read: int) -> bool:
-        """Whether what it found may be used: nothing that was read later is here already."""
+        """Whether the result of a read may be used: no later read has ended."""
         newest, self._newest = self._newest, max(read, self._newest)
         return read >= newest
 

@@ -114,10 +114,10 @@ class Hub:
     async def enter(
         self, name: str, session: Session, version: int = 0, tag: bytes | None = None
     ) -> tuple[LocalRoom, Access]:
-        """The room of that name, open, and not older than what a client was shown of it.
+        """The room of that name, opened, at least in the version that a client was shown.
 
-        If members were kicked meanwhile, or nobody here listened for that, `authorize` is asked
-        again: it may have answered before. Raises RoomError, or StoreError if it cannot be loaded.
+        `authorize` is called again if members were kicked meanwhile, or if this worker was not
+        subscribed and could have missed it. Raises RoomError, or StoreError if it cannot be loaded.
         """
         key, room = self.router.resolve(name, session)
         before = self.rooms.get(key)

@@ -29,11 +29,11 @@ DELETE_KEY = "delete the key, or restore it from a backup; until then what needs
 
 
 async def inspect_rooms(store: StateStore, router: Router) -> AsyncIterator[Finding | None]:
-    """What is to be said of each stored room; None for one that this release reads as it is.
+    """A finding for each stored room; None for one that this release reads as it is.
 
     A finding has the room's key, and the reason why it does not fit, with the remedy. For a room of
     an older version it has the two versions, and what `migrate` sets and deletes; without a reason,
-    that is fine. Then come other records of rooms that cannot be read.
+    the room fits. Findings on other unreadable records of rooms follow.
 
     This changes nothing, and keeps no room from expiring. Raises StoreError.
     """
@@ -92,7 +92,7 @@ def _finding(room: Room[Any], key: str, found: Snapshot) -> Finding | None:
 
 
 def _problems(room: Room[Any], fields: Mapping[str, bytes]) -> list[str]:
-    """What of a room's values cannot be read, and the visits among them."""
+    """The problems of a room's values that cannot be read, visits included."""
     problems = misfitting(room, fields)
     named = " ".join(problems)
     others = {k: why for k, why in unreadable(fields).items() if k not in named}

@@ -65,10 +65,10 @@ class ConnectionLimits:
 
 
 class VisitorLimits:
-    """How fast visitors may send and have others sent, and how much they may add to the store.
+    """The rates at which visitors may send and cause fan-out, and their quotas in the store.
 
-    What others are sent is measured in bytes times receivers: one small message from a member of a
-    large room is many.
+    Fan-out is measured in bytes times receivers, because a small message in a large room is sent
+    many times.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -162,7 +162,7 @@ ALLOWANCE: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 class Bill:
     """What one change adds to the store, counted for its visitor.
 
-    It may run again before it is committed: then what it added before is given back first.
+    The change may run again before it is committed: then the previous run is credited first.
     """
 
     __slots__ = ("_allowance", "_rooms", "grown")

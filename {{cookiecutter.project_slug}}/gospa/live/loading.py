@@ -168,7 +168,7 @@ def _migrated(room: Room[Any], found: Snapshot) -> dict[str, bytes] | None:
 def new_shape(room: Room[Any], stored: Mapping[str, bytes]) -> dict[str, bytes] | None:
     """What `migrate` makes of stored fields, None if they are in the room's version.
 
-    It is not given what cannot be read, which stays as it is.
+    Values that cannot be read are not passed to it, and stay as they are.
     Raises SchemaMismatch for those of a newer release, and what `migrate` raises.
     """
     version = schema.version_of(stored)
@@ -185,7 +185,7 @@ def new_shape(room: Room[Any], stored: Mapping[str, bytes]) -> dict[str, bytes] 
 
 
 def misfitting(room: Room[Any], fields: Mapping[str, bytes]) -> list[str]:
-    """What of stored fields the room's class cannot read. A key that it does not know is unused."""
+    """The problems of stored fields that do not fit the room's class; unknown keys are unused."""
     known, problems = room.state.schema(), []
     for key, raw in fields.items():
         if name := collection_of(key):

@@ -33,10 +33,10 @@ REUSE = 0.25  # of a snapshot's size: what may have changed since it was encoded
 
 @dataclass(frozen=True, slots=True)
 class RoomContext:
-    """What all rooms of a worker share.
+    """The parts that all rooms of a worker share.
 
-    `on_gap` has their tags compared with the store's; `created` is called with the key of a room
-    that was created here.
+    `on_gap` starts a comparison of their tags with the store's; `created` is called with the key of
+    a room that was created here.
     """
 
     worker: str
@@ -66,7 +66,7 @@ class Seat(Protocol):
         """Remove it, and tell the client."""
 
     def reauthorize(self) -> None:
-        """Ask for its rights again."""
+        """Authorize it again."""
 
     def restart(self) -> None:
         """Have the client connect again, maybe to another host."""
@@ -248,7 +248,7 @@ class LocalRoom:
         self.fanout.send(frame)
 
     def noticed(self, notice: wire.Notice) -> None:
-        self.notices += 1  # who is about to join is asked again by `authorize`
+        self.notices += 1  # so that `authorize` is called again for joins in progress
         for seat in list(self._seats.values()):
             member = seat.member
             if notice.user in (None, member.user) and notice.member in (None, member.id):

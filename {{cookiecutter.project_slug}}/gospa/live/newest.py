@@ -17,10 +17,10 @@ from gospa.store.contract import (
 
 
 class Newest:
-    """The worker's replica, or while that is behind, what commits and conflicts tell of the store.
+    """The worker's replica, or while that is behind, the values from commits and conflicts.
 
-    After a conflict it is mixed of several states: it has NO_TAG, and holds only for what a commit
-    verifies.
+    After a conflict it is a mixture of several states, with NO_TAG: only the values that a commit
+    verifies are reliable.
     """
 
     def __init__(

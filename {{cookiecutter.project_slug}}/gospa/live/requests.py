@@ -118,14 +118,14 @@ class Requests:
     # For the watch of its session
 
     def follow_session(self, session: Session | None) -> int:
-        """Act on the session as it is stored now; None if it ended. Returns the rooms asked."""
+        """Apply the session as stored now, None if it ended; returns how many rooms it concerns."""
         if self._adopt(session):
             for name, seat in self._seats.items():
                 self._ask(name, self._authorize_again(name, seat))
         return len(self._seats)
 
     def _adopt(self, session: Session | None) -> bool:
-        """Go on as a session's, or close the connection. Returns whether it goes on."""
+        """Use this session from now on, or close the connection; returns whether it stays open."""
         if session is None:
             self._close(wire.SESSION_ENDED, "")
         elif session.credentials.token != self.session.known.credentials.token:
@@ -159,7 +159,7 @@ class Requests:
             self._remove(name, "kicked", "you were removed from this room")
 
     def reauthorize(self, room: str) -> None:
-        """Ask for the client's rights in a room again, with the session as it is stored now."""
+        """Authorize the client in a room again, with the session as it is stored now."""
         self._ask(room, self._read_and_authorize(room, self._seats[room]))
 
     def _ask(self, room: str, work: Coroutine[Any, Any, None]) -> None:
@@ -247,7 +247,7 @@ class Requests:
             self._seats[name] = seat  # only now: a room that was refused may be closed
             size = local.join(seat, self._writer, request.tag, shown[0])
             self._joins += 1
-            if self._joins > self._hub.settings.rooms_per_connection:  # it asks again and again
+            if self._joins > self._hub.settings.rooms_per_connection:  # it joins repeatedly
                 self._throttle.count(size, 1)
         except Exception as error:  # noqa: BLE001 - also what a room's `authorize` raises
             self._refuse(error, name, what="JOIN")

@@ -19,7 +19,7 @@ LAST_ATTEMPT = 5.0  # seconds that a save may take when the room is closed
 
 
 class Follower(Protocol):
-    """What has the room's replica."""
+    """The owner of the room's replica."""
 
     replica: Replica
 

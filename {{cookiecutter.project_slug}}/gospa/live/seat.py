@@ -45,7 +45,7 @@ class Client(Protocol):
         """Remove the client from a room and its list of members, and tell it."""
 
     def reauthorize(self, room: str) -> None:
-        """Ask for the client's rights in a room again."""
+        """Authorize the client in a room again."""
 
     def restart(self) -> None:
         """Have the client connect again, maybe to another host."""
@@ -55,7 +55,7 @@ class Client(Protocol):
 
 
 class Seat:
-    """Who the client is in the room, what it may do there, and the numbers of its mutations."""
+    """The client as a member of the room, its access, and the numbers of its mutations."""
 
     __slots__ = (
         *("_answered", "_asked", "_recorded"),
@@ -88,7 +88,7 @@ class Seat:
         self.client.kick(self.local.room.name)
 
     def reauthorize(self) -> None:
-        """Ask for its rights again."""
+        """Authorize it again."""
         self.client.reauthorize(self.local.room.name)
 
     def restart(self) -> None:
@@ -96,9 +96,9 @@ class Seat:
         self.client.restart()
 
     async def ask_again(self, session: Session) -> tuple[Access, Member] | None:
-        """What the client may do by now, and as whom others see it.
+        """Call `authorize` again: the client's access, and the member as others see it.
 
-        None if that cannot be known, or if a question that was asked later is answered already.
+        None if it fails, or if a later call has returned already.
         """
         self._asked += 1
         question, room = self._asked, self.local.room
@@ -115,7 +115,7 @@ class Seat:
         return access, member
 
     async def renew(self, session: Session, is_here: Callable[[], bool]) -> bool:
-        """Ask for its rights again, and act on who it is by now; whether its access changed."""
+        """Authorize the client again, and apply the result; returns whether its access changed."""
         answer = await self.ask_again(session)
         if answer is None or not is_here():
             return False
@@ -235,7 +235,7 @@ class Changes:
     async def _recorded(self, key: str, source: str, number: int) -> Outcome | None:
         question = Change(
             tag=os.urandom(TAG_BYTES),
-            exists=True,  # whatever it is, nothing of the room is learned
+            exists=True,  # either value would do: the answer is used only if the number is known
             message=NO_MESSAGE,
             mutations=[Numbered(source, number, number, ttl=0.0)],
         )

@@ -1,4 +1,4 @@
-"""What waits in this worker for clients that read slowly: bounded over all of them."""
+"""The unsent data for slow clients of this worker, bounded over all of them."""
 
 import asyncio
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ RELIEF = 0.75  # of the limit, to which it is brought down when it is exceeded
 
 
 class Waiting(Protocol):
-    """A connection whose client has not taken everything yet."""
+    """A connection with unsent data."""
 
     def waiting(self) -> Iterable[bytes]:
         """The frames that wait for the client."""

@@ -50,7 +50,7 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What became of visits: how many there are, about, and which members are told something."""
+    """The outcome of a commit of visits; `told`: texts for members, `failed`: errors of hooks."""
 
     count: int
     told: Mapping[str, str]

@@ -26,17 +26,17 @@ class Source(Protocol):
 
     @property
     def position(self) -> Position:
-        """Where the room's state is."""
+        """The version and tag of the room's state."""
 
     def frames_since(self, shown: Position) -> Sequence[bytes]:
-        """What leads a client from there to now: all that was pushed, and nothing that will be."""
+        """Frames that bring a client up to date: with all that was pushed, nothing pushed later."""
 
 
 class Writer:
     """Writes to one transport.
 
-    What the transport does not take waits here, as objects that writers share. Meanwhile rooms
-    fall behind instead of queueing.
+    Data that the transport does not accept is queued here, as objects that writers share. Meanwhile
+    rooms do not queue more: the client falls behind.
     """
 
     __slots__ = (

@@ -72,14 +72,14 @@ class Socket(Protocol):
         """Its session, as far as known."""
 
     def follow_session(self, session: Session | None) -> int:
-        """Act on the session as it is stored now; None if it ended. Must not block.
+        """Apply the session as stored now, None if it ended. Must not block.
 
-        Returns how many rooms are asked because of it.
+        Returns how many rooms authorize again because of it.
         """
 
 
 class _Found(NamedTuple):
-    """A session as it was read, None if it ended, and the sockets that were open by then."""
+    """A session as it was read, None if it ended, and the sockets that were open at that time."""
 
     identity: str
     session: Session | None
@@ -213,7 +213,7 @@ class SessionWatch:
         }
 
     def _known(self, identity: str) -> _Found | None:
-        """A session as its sockets know it, if that is all that is asked."""
+        """A session as its sockets know it; None if it was used or has to be renewed."""
         sockets = self._sockets.get(identity)
         if not sockets:
             return None
