@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print("Wrote:", *written, sep="\n  ")
     print(
-        f"Next: its state and actions in {written[0]}, and what they do in {written[1]} "
-        "(`make test`). A page joins it by its name: docs/guide.md."
+        f"Next: change its state and actions in {written[0]}, and its test in {written[1]} "
+        "(`make test`). docs/guide.md has a page that joins a room."
     )
     return 0
 
@@ -85,7 +85,8 @@ def checked(root: Path, text: str) -> Name:
         source = path.read_text(encoding="utf-8", errors="replace")
         if own & _names(source) or re.search(rf"pattern = [\"']{text}[/\"']", source):
             raise NotWritten(
-                f"{path.relative_to(root)} has what NAME={text} would be: choose another name"
+                f"{path.relative_to(root)} has {name.kind} or the pattern {text} already: choose "
+                f"another name than NAME={text}"
             )
     return name
 

@@ -146,7 +146,9 @@ def test_a_value_that_refers_to_its_own_type_is_nested_no_deeper_than_others() -
 
 
 def test_what_is_stored_and_no_longer_fits_names_the_key_and_the_remedy() -> None:
-    with pytest.raises(StoreCorrupt, match=r"value of notes/a does not fit Sheet\.notes: .*`migrate`"):
+    with pytest.raises(
+        StoreCorrupt, match=r"value of notes/a does not fit Sheet\.notes: .*`migrate`"
+    ):
         NOTE.decode(pack({"text": "longer"}), "notes/a")
 
 
