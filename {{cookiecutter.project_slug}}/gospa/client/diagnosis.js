@@ -1,8 +1,8 @@
 /**
- * What follows a handshake over HTTP, and what is the matter with a connection: why a handshake
- * failed, that the browser keeps no cookie, that the server has another release than the page.
- * Loaded on demand: while the server answers the first message, so that the module is there when it
- * is needed, also if the server is not; or when the first handshake failed.
+ * Begins sessions over HTTP, and diagnoses connections: why a handshake failed, that the browser
+ * keeps no cookie, that the server has another release than the page. Loaded while the server
+ * answers the first message, so that it is there when the server is not, or when the first handshake
+ * failed.
  */
 
 /** @typedef {import('./connection.js').Connection<any>} Connection */
@@ -52,7 +52,7 @@ export async function diagnose(url, again) {
 }
 
 /**
- * Tell what is wrong although the server answers.
+ * Report problems of a connection to a server that answers.
  * @param {Connection} connection @param {boolean} isCookieless @param {string | null} release the page's
  */
 export function review(connection, isCookieless, release) {

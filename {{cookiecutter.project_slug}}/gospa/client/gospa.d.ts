@@ -172,8 +172,8 @@ export class Room<T extends RoomTypes = any> extends EventTarget {
    */
   members(details?: unknown): T['presence'] extends true ? Room<MembersRoom> : never;
   /**
-   * Leave, also its list of members. Whoever called `client.room` again has it until the last has
-   * left. Pending requests are rejected as `left`; the server may have applied them.
+   * Leave, also its list of members. The room is left when `leave` was called as often as
+   * `client.room`. Pending requests are rejected as `left`; the server may have applied them.
    */
   leave(): void;
 }
