@@ -16,7 +16,7 @@ from math import ceil
 
 
 class StoreError(Exception):
-    """A store could not do what it was asked to."""
+    """A store failed or refused a request."""
 
 
 class StoreUnavailable(StoreError):

@@ -1,4 +1,4 @@
-"""Check the scripts in client/ with TypeScript and a linter, if Node.js is there.
+"""Check the scripts in client/ with TypeScript and a linter, if Node.js is installed.
 
     python -I gospa/dev/javascript.py
 
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def _check(npx: str, package: str, program: str, *arguments: str) -> int:
-    """Run a program of a package; returns its exit code, 0 if it cannot be had."""
+    """Run a program of a package; returns its exit code, 0 if it cannot be downloaded."""
     run = ("--prefer-offline", "--fetch-retries=0", f"--package={package}", "--", program)
     if _problem(npx, "--no", *run, "--version"):
         print(f"Downloading {package} from npm, once.", flush=True)

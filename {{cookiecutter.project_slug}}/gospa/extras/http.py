@@ -32,7 +32,7 @@ def install(app: Sanic) -> None:
 
 
 async def refuse(_: Request, error: RoomError) -> HTTPResponse:
-    """The code and the reason that a client on a socket would be told."""
+    """The code and the reason that a client on a socket would get."""
     wait = getattr(error, "wait", 0)
     headers = {"Retry-After": str(ceil(wait))} if wait else {}
     body = {"error": error.code, "text": str(error)}

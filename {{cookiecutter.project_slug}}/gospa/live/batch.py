@@ -29,7 +29,7 @@ class Mutation(Struct, frozen=True, eq=False):
     done: Callable[[Outcome], None]
     context: Context = field(default_factory=copy_context)  # with the ids for the log
     name: str = "a change"  # for the log
-    bill: Bill | None = None  # of the visitor who pays for it
+    bill: Bill | None = None  # of the visitor who is charged
     visit: bool = False  # whether it is that of hooks, so that the room has only been visited
 
     def fail(self, outcome: Outcome) -> None:
@@ -86,7 +86,7 @@ class Batch(Struct):
             if outcome is None:
                 self.mutations.append(mutation)
             else:
-                mutation.fail(outcome)  # what it adds was stored, and counted, before
+                mutation.fail(outcome)  # its change was stored, and counted, before
 
     def fail(self, error: Exception) -> None:
         """Settle those that remain, and are not stored."""
@@ -99,6 +99,6 @@ class Batch(Struct):
 
 
 def _grown(mutations: Sequence[Mutation]) -> tuple[Visitor | None, int]:
-    """Who pays for the mutations of a source, and by how much they make the room larger."""
+    """The visitor who is charged for the mutations of a source, and the bytes that they add."""
     bills = [each.bill for each in mutations if each.bill]
     return (bills[0].visitor, sum(bill.grown for bill in bills)) if bills else (None, 0)

@@ -22,7 +22,7 @@ class Fanout:
         self._writers: set[Writer] = set()
         self._waiting: list[bytes] = []
         self._window: asyncio.Handle | None = None
-        # What all members were sent, and what they are sent with the frames that wait.
+        # The state that all members were sent, and the state after the waiting frames.
         self._shown = self._next = source.position
 
     def __len__(self) -> int:
@@ -46,7 +46,7 @@ class Fanout:
         """
         self._waiting.extend(frames)
         self._next = position or self._next
-        if self._window is None:  # soon: what came in the same packet is about to follow
+        if self._window is None:  # soon: messages of the same packet follow at once
             self._window = asyncio.get_running_loop().call_soon(self._open_window)
 
     def flush(self) -> None:

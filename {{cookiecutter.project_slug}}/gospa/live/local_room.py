@@ -28,7 +28,7 @@ def _ignore(_: str) -> None:
 
 
 REMEMBERED = 20.0  # seconds for which a worker's count of members holds
-REUSE = 0.25  # of a snapshot's size: what may have changed since it was encoded
+REUSE = 0.25  # of a snapshot's size: changes after which it is encoded again
 
 
 @dataclass(frozen=True, slots=True)

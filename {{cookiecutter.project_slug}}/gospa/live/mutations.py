@@ -165,7 +165,7 @@ class MutationQueue:
                 changed = await timed(self._store.alarms, self._key, edits.set)
                 edits = replace(edits, set=changed)
             # Also without edits: refusals are decided on the newest values in the store, and a
-            # repeat of an applied mutation is acknowledged whatever its action says by now.
+            # repeat of an applied mutation is acknowledged even if its action would now refuse.
             change = self._change(batch, edits, attempt, error)
             batch.tag, batch.size = change.tag, sum(map(len, change.message))
             match outcome := await self._commit(change):

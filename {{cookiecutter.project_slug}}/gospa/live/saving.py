@@ -85,9 +85,9 @@ class Saver:
         self._saved = max(self._saved, version)
 
     async def _find_wanted(self) -> None:
-        """Have the version that is to be saved, or find that the store has lost or deleted it."""
+        """Load the version that is to be saved, unless the store has lost or deleted it."""
         while (wanted := self._wanted) > self._follower.replica.version:
-            with suppress(SchemaMismatch):  # what is newer is another release's
+            with suppress(SchemaMismatch):  # a newer version belongs to another release
                 await self._follower.catch_up(wanted, None)
             if self._wanted == wanted:
                 self._wanted = min(wanted, self._follower.replica.version)

@@ -33,9 +33,9 @@ from gospa.store.draft import Draft, Run
 
 _Mutation = wire.Call | wire.Write
 
-ANSWER = 10.0  # seconds that `authorize` may take for who is in the room
-VISIT = 200  # bytes, about, that members are sent of a visit, besides what the client says
-MAX_DETAILS = 1024  # bytes of what a client says of itself
+ANSWER = 10.0  # seconds that `authorize` may take for a member of the room
+VISIT = 200  # bytes, about, that members are sent of a visit, besides the client's details
+MAX_DETAILS = 1024  # bytes of the details that a client sends about itself
 
 
 class Client(Protocol):

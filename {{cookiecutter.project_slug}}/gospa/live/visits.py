@@ -82,10 +82,10 @@ class Visits:
         self._room, self._mutations, self._worker = room, mutations, worker
         self._limit = limit - min(RESERVED, limit / 16)
         self._here: dict[str, dict[Client, Member]] = {}  # by connection, the newest last
-        self._away: dict[str, float] = {}  # until when a member may be back
+        self._away: dict[str, float] = {}  # the time until which a member may return
         self._dead: set[str] = set()  # workers without a lease whose visits are being ended
-        self._due: dict[str, End | None] = {}  # what is to be written: None for a member here
-        self._failed: set[str] = set()  # whose hook failed: not tried again until they return
+        self._due: dict[str, End | None] = {}  # changes to be written: None for a member here
+        self._failed: set[str] = set()  # members whose hook failed; retried when they return
         self._excess: set[str] = set()  # those of them for whom the room has no space left
         self._warned = False
         self._writing = self._reviewed = False
@@ -159,7 +159,7 @@ class Visits:
     def check_own(self, replica: Replica) -> None:
         """Begin this worker's visits again if another worker has ended them."""
         if self._writing:
-            return  # what is on its way is not in the replica: with the next review
+            return  # the replica lacks this commit: the next review checks again
         self._reviewed = True
         if self._excess and replica.content.size < self._limit:
             self._try_excess()

@@ -13,7 +13,7 @@ from gospa.store.content import HIDDEN, published
 from gospa.store.contract import MAX_MUTATION
 
 SUBPROTOCOL = "gospa.v1"
-# Offered besides by a client that begins its session over HTTP if it has none.
+# Also offered by a client that begins a missing session over HTTP.
 WITH_SESSION = "gospa.session"
 VERSION = 1
 
@@ -26,11 +26,11 @@ KICK, REAUTHORIZE, CROWD = 32, 33, 34  # between workers
 
 
 class Close(NamedTuple):
-    """Why a connection ends. From code 4500 on, to connect again would fail the same way."""
+    """Why a connection ends. From code 4500 on, connecting again would fail in the same way."""
 
     code: int
     reason: str
-    trouble: str = ""  # one of `stats.REASONS`, if it is not the ordinary course of things
+    trouble: str = ""  # one of `stats.REASONS`, unless this is normal operation
 
 
 TEXT_FRAME = Close(1003, "messages are binary", "malformed")

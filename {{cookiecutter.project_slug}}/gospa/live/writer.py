@@ -48,11 +48,11 @@ class Writer:
     def __init__(
         self, transport: asyncio.Transport, unsent: Unsent, give_up: Callable[[], None]
     ) -> None:
-        """`give_up` closes the connection because too much waits in this worker."""
+        """`give_up` closes the connection because the worker has too much unsent data."""
         self._transport = transport
         self._unsent = unsent
         self.give_up = give_up
-        self._behind: dict[Source, Position] = {}  # by what the client was shown
+        self._behind: dict[Source, Position] = {}  # rooms, with the state that the client was shown
         self.full_since: float | None = None
         self._waiting = NOTHING
         self._answers: list[bytes] | None = None  # written with the next frame, or soon
@@ -132,7 +132,7 @@ class Writer:
         while self._behind and self.full_since is None:
             source, shown = next(iter(self._behind.items()))
             frames = source.frames_since(shown)
-            del self._behind[source]  # now: what these hold is not pushed again
+            del self._behind[source]  # only now: the frames contain all that was pushed until here
             for data in grouped(frames):
                 self.write(data)
 

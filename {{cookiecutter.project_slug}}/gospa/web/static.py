@@ -56,7 +56,7 @@ def install(app: Sanic) -> None:
 
 
 async def _read_files(app: Sanic) -> None:
-    """Read all files in the main process, for workers that are forked from it, maybe much later."""
+    """Read all files in the main process, for workers that are forked later with the same code."""
     if not app.debug:
         app.ctx.served = _files(app, None).current()
 
