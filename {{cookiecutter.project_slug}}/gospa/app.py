@@ -188,9 +188,11 @@ def _run_worker(app: Sanic, backends: Backends) -> None:
         else:
             await tasks.in_thread(partial(_prepare, app, backends, held))
         async with AsyncExitStack() as stack:  # closes what is open if a later part fails
-            await stack.enter_async_context(health.open_port(app))
+            operators = await stack.enter_async_context(health.open_port(app))  # to close it last
             await _open(app, backends, stack)
             await static.open_files(app)
+            if operators:
+                await operators.start_serving()
             opened.push_async_exit(stack.pop_all())
 
     @app.after_server_start

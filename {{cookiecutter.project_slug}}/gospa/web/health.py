@@ -67,19 +67,22 @@ def check_address(address: str) -> None:
 
 
 @asynccontextmanager
-async def open_port(app: Sanic) -> AsyncIterator[None]:
-    """Listen at the address for operators, if it is set. All workers listen there."""
+async def open_port(app: Sanic) -> AsyncIterator[asyncio.Server | None]:
+    """Bind the address for operators, if it is set. All workers listen there.
+
+    `start_serving` of the server is for a worker that can answer; until then, others do.
+    """
     connections: set[OperatorsProtocol] = set()
     address = app.ctx.settings.health_address
     if not address:
-        yield
+        yield None
         return
     loop = asyncio.get_running_loop()
     protocol = partial(OperatorsProtocol, loop=loop, app=app, connections=connections)
     host, port = _parts(address)
-    server = await loop.create_server(protocol, host, port, reuse_port=True)
+    server = await loop.create_server(protocol, host, port, reuse_port=True, start_serving=False)
     try:
-        yield
+        yield server
     finally:
         server.close()
         for connection in list(connections):

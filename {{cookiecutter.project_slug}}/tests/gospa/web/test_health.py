@@ -1,16 +1,22 @@
+import asyncio
 import json
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
+from sanic import Sanic
 
+from gospa.app import Backends, create_app
 from gospa.errors import StoreError, StoreFull, StoreUnavailable, StoreUnreachable
 from gospa.settings import Settings, SettingsError
 from gospa.stats import Stats
-from gospa.testing import OpenApp, until
+from gospa.testing import OpenApp, serve, until
 from gospa.web import health
 from tests.gospa.raw_client import raw_client
 from tests.gospa.serving import free_port
@@ -144,3 +150,26 @@ def test_an_address_for_operators_that_is_taken_is_refused_at_start(place: str) 
             health.check_address(address)
     health.check_address(address)
     health.check_address("")
+
+
+async def test_operators_reach_a_worker_only_once_it_can_answer(
+    settings: Settings, backends: Backends
+) -> None:
+    place = ("127.0.0.1", free_port())
+    refused = list[bool]()
+
+    @asynccontextmanager
+    async def database(_app: Sanic) -> AsyncIterator[None]:
+        try:
+            _, writer = await asyncio.open_connection(*place)
+            writer.close()
+            refused.append(False)
+        except ConnectionRefusedError:
+            refused.append(True)
+        yield
+
+    own = msgspec.structs.replace(settings, health_address=f"{place[0]}:{place[1]}")
+    app = create_app("starting", backends, [], own, resources=[database])
+    async with serve(app), httpx.AsyncClient() as client:
+        answer = await client.get(f"http://{own.health_address}/health/live")
+    assert (refused, answer.status_code) == ([True], 200)
