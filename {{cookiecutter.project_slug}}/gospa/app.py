@@ -27,8 +27,7 @@ from gospa.live.router import Router
 from gospa.pubsub import PubSub
 from gospa.room import Room
 from gospa.rooms import Rooms
-from gospa.sessions.rooms import SessionRooms
-from gospa.sessions.store import UNUSED, SessionStore
+from gospa.sessions.store import SessionStore
 from gospa.sessions.watch import open_watch
 from gospa.settings import Settings, SettingsError
 from gospa.stopping import Stop, beating, ended_by_interrupt
@@ -224,8 +223,7 @@ async def _open(
     pubsub = await stack.enter_async_context(backends.pubsub.open(settings))
     state = await stack.enter_async_context(backends.state.open(settings, pubsub))
     storage = await stack.enter_async_context(backends.storage.open(settings))
-    own_rooms = SessionRooms(storage, max(settings.session_idle, UNUSED), state.delete)
-    app.ctx.sessions = SessionStore(storage, pubsub, settings, own_rooms)
+    app.ctx.sessions = SessionStore(storage, pubsub, settings, state.delete)
     app.ctx.storage, app.ctx.file_storage = Prefixed(storage, "own:"), Prefixed(storage, "file:")
     app.ctx.limits = ConnectionLimits(settings)
     app.ctx.request_limits = RequestLimits(settings)

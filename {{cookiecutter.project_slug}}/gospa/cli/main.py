@@ -85,7 +85,7 @@ async def _run(
         backends.state.open(given, pubsub) as state,
         backends.storage.open(given) as storage,
     ):
-        sessions = SessionStore(storage, pubsub, given)
+        sessions = SessionStore(storage, pubsub, given, state.delete)
         stores = Stores(given, backends, state, storage, sessions, app.ctx.router)
         return await COMMANDS[options.command](stores, options)
 

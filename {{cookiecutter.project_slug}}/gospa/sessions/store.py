@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from sanic.log import logger
 
@@ -32,13 +32,14 @@ class SessionStore:
         storage: Storage,
         pubsub: PubSub,
         settings: Settings,
-        rooms: SessionRooms | None = None,
+        delete_room: Callable[[str], Awaitable[None]],
     ) -> None:
+        """`delete_room` deletes a room of a session that ended."""
         self._storage = storage
         self._pubsub = pubsub
         self.settings = settings
         self.quota = SessionQuota(settings)
-        self._rooms = rooms
+        self._rooms = SessionRooms(storage, max(settings.session_idle, UNUSED), delete_room)
         self._index = UserIndex(storage, settings.session_absolute)
 
     async def check(self) -> None:
@@ -220,11 +221,7 @@ class SessionStore:
 
     async def own_room(self, identity: str, room: str) -> None:
         """Register a room of the session, to be deleted with it. Raises StoreError."""
-        if self._rooms is None:
-            return
         await self._rooms.add(identity, room)
-        if await self.find(identity) is None:  # it ended meanwhile
-            await self._rooms.delete_all(identity)
 
     async def _enlist(self, session: Session) -> bytes:
         """Index it before it is stored, so that every stored session is indexed."""
@@ -267,8 +264,7 @@ class SessionStore:
     async def _end(self, identity: str) -> None:
         await self._storage.delete(_key(identity))
         await self._announce(identity)
-        if self._rooms is not None:
-            await self._rooms.delete_all(identity)
+        await self._rooms.delete_all(identity)
 
     async def _announce(self, identity: str) -> None:
         try:

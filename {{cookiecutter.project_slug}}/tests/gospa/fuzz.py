@@ -112,7 +112,7 @@ class Fuzz:
         self._raw = session.encode(10_000)
         storage: Any = Nothing(f"session:{session.identity}", self._raw)
         bus: Any = None
-        self._app.ctx.sessions = SessionStore(storage, bus, Settings())
+        self._app.ctx.sessions = SessionStore(storage, bus, Settings(), bus)
 
     async def run(self, inputs: int) -> int:
         """Try that many inputs; returns by how many KiB memory grew after the first of them."""

@@ -16,6 +16,7 @@ from gospa.settings import Settings
 from gospa.store.contract import StateStore
 from tests.gospa.backends.state_conformance import change
 from tests.gospa.rooms import ROOMS
+from tests.gospa.sessions.lifecycle import no_room
 
 ROOM = "sheet/ops"
 
@@ -41,7 +42,7 @@ async def identity(settings: Settings, pubsub: PubSub) -> str:
     if not chosen.BACKENDS.storage.shared:
         pytest.skip("what memory backends keep is not seen by other processes")
     async with chosen.BACKENDS.storage.open(settings) as storage:
-        store = SessionStore(storage, pubsub, settings)
+        store = SessionStore(storage, pubsub, settings, no_room)
         record = store.create()
         record.session.log_in("Ann", record.session.created)
         assert await store.log_in(record)

@@ -15,10 +15,15 @@ from gospa.cli import application
 from gospa.cli.main import COMMANDS, OF_APP, main
 from gospa.cli.stored import settings as show_settings
 from gospa.live.router import Router
+from gospa.pubsub import PubSub
+from gospa.sessions.store import SessionStore
 from gospa.settings import Settings
+from gospa.store.contract import StateStore
 from gospa.types import declarations
+from tests.gospa.backends.state_conformance import change
 from tests.gospa.cli.conftest import ROOM
 from tests.gospa.rooms import ROOMS
+from tests.gospa.sessions.lifecycle import no_room
 
 PROJECT = Path(__file__).parents[3]
 
@@ -169,6 +174,19 @@ def test_the_sessions_of_everybody_are_listed_and_ended(
     assert [(r["session"], r["user"]) for r in rows(capsys, "sessions")] == [(identity, "Ann")]
     assert rows(capsys, "revoke-sessions", "--all") == [{"session": identity, "state": "ended"}]
     assert rows(capsys, "sessions") == []
+
+
+async def test_a_revoked_session_takes_its_own_rooms_with_it(
+    identity: str, store: StateStore, pubsub: PubSub, settings: Settings
+) -> None:
+    if not chosen.BACKENDS.state.shared:
+        pytest.skip("what memory backends keep is not seen by other processes")
+    own = f"my@{identity}"
+    await store.commit(own, change(exists=False, set={"note": "secret"}))
+    async with chosen.BACKENDS.storage.open(settings) as storage:
+        await SessionStore(storage, pubsub, settings, no_room).own_room(identity, own)
+    assert await asyncio.to_thread(main, ["revoke-sessions", "Ann"]) == 0
+    assert await store.load(own) is None
 
 
 def test_nobodys_sessions_are_ended_by_mistake(capsys: pytest.CaptureFixture[str]) -> None:

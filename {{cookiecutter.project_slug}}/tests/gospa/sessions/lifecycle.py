@@ -8,7 +8,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from gospa.errors import StoreCorrupt, StoreUnavailable
+from gospa.errors import StoreCorrupt, StoreFull, StoreUnavailable
 from gospa.sessions import index
 from gospa.sessions.inspection import KINDS, inspect_records
 from gospa.sessions.record import SessionRecord
@@ -54,6 +54,11 @@ class Interrupted:
         return await self._storage.replace(key, *arguments, **options)
 
 
+async def no_room(room: str) -> None:
+    """For sessions that have no rooms."""
+    raise AssertionError(f"{room} is not one of theirs")
+
+
 async def begin(store: SessionStore, user: str | None = None, **values: Any) -> SessionRecord:
     """A stored session."""
     record = store.create()
@@ -83,10 +88,10 @@ class SessionLifecycle:
 
     @pytest.fixture
     def store(self, storage: Storage, bus: Bus) -> SessionStore:
-        return SessionStore(storage, bus, Settings())
+        return SessionStore(storage, bus, Settings(), no_room)
 
     def interrupted(self, storage: Storage, between: Callable[[], Awaitable[Any]]) -> SessionStore:
-        return SessionStore(Interrupted(storage, between), Bus(), Settings())
+        return SessionStore(Interrupted(storage, between), Bus(), Settings(), no_room)
 
     async def test_a_stored_session_is_opened_by_its_token_alone(self, store: SessionStore) -> None:
         record = await begin(store, a=1)
@@ -155,7 +160,7 @@ class SessionLifecycle:
         assert len(await store.sessions_of("ann")) == 2
 
     async def test_a_replaced_token_opens_nothing_later(self, storage: Storage, bus: Bus) -> None:
-        store = SessionStore(storage, bus, Settings(session_grace=0.05))
+        store = SessionStore(storage, bus, Settings(session_grace=0.05), no_room)
         old = (await begin(store)).token
         assert await log_in(store, await load(store, old), "ann")
 
@@ -218,7 +223,7 @@ class SessionLifecycle:
     async def test_a_login_whose_answer_was_lost_can_be_repeated(
         self, storage: Storage, bus: Bus
     ) -> None:
-        store = SessionStore(storage, bus, Settings(session_grace=0.05))
+        store = SessionStore(storage, bus, Settings(session_grace=0.05), no_room)
         old = (await begin(store)).token
         again = await load(store, old)
         assert await log_in(store, await load(store, old), "ann")
@@ -272,7 +277,7 @@ class SessionLifecycle:
         self, storage: Storage, bus: Bus, idle: float, absolute: float
     ) -> None:
         settings = Settings(session_idle=idle, session_absolute=absolute)
-        store = SessionStore(storage, bus, settings)
+        store = SessionStore(storage, bus, settings, no_room)
         token = (await begin(store)).token
 
         async def ended() -> bool:
@@ -334,10 +339,50 @@ class SessionLifecycle:
         rooms = SessionRooms(storage, 60, delete)
         await storage.set("rooms:0", blob)
         await rooms.delete_all("0")
-        assert await rooms.names("0") == deleted == []
+        assert deleted == []
         await storage.set("rooms:0", blob)
         await rooms.add("0", "own@0")
-        assert await rooms.names("0") == ["own@0"]
+        await rooms.delete_all("0")
+        assert deleted == ["own@0"]
+
+    async def test_a_room_may_come_before_its_session_is_stored_and_while_it_ends(
+        self, storage: Storage, bus: Bus
+    ) -> None:
+        deleted: list[str] = []
+
+        async def delete(room: str) -> None:
+            deleted.append(room)
+
+        store = SessionStore(storage, bus, Settings(), delete)
+        record = store.create()
+        identity = record.session.identity
+        await store.own_room(identity, "early")
+        assert await store.save(record)
+        await store.own_room(identity, "own")
+        assert deleted == []
+        await store.destroy(record)
+        assert deleted == ["early", "own"]
+        await store.own_room(identity, "late")
+        assert deleted == ["early", "own", "late"]
+        assert [key async for key in storage.keys("session:")] == []
+
+    async def test_the_rooms_of_a_session_are_deleted_also_while_the_storage_is_full(
+        self, storage: Storage, bus: Bus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deleted: list[str] = []
+
+        async def delete(room: str) -> None:
+            deleted.append(room)
+
+        async def full(*_: Any, **__: Any) -> bool:
+            raise StoreFull("full")
+
+        store = SessionStore(storage, bus, Settings(), delete)
+        record = await begin(store)
+        await store.own_room(record.session.identity, "own")
+        monkeypatch.setattr(storage, "replace", full)
+        await store.destroy(record)
+        assert deleted == ["own"]
 
     async def test_a_session_under_anothers_key_is_none(
         self, store: SessionStore, storage: Storage
@@ -445,7 +490,7 @@ class SessionLifecycle:
         async def nothing() -> None:
             pass
 
-        store = SessionStore(Seen(storage, nothing), bus, Settings())
+        store = SessionStore(Seen(storage, nothing), bus, Settings(), no_room)
         record = await begin(store, "ann", a=1)
         secret = (record.token or "")[32:]
         assert len(written) >= 2

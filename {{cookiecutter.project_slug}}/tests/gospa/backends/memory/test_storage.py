@@ -13,7 +13,7 @@ from gospa.sessions.store import SessionStore
 from gospa.settings import Settings
 from gospa.storage import Storage
 from tests.gospa.backends.storage_conformance import StorageConformance
-from tests.gospa.sessions.lifecycle import SessionLifecycle
+from tests.gospa.sessions.lifecycle import SessionLifecycle, no_room
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ async def test_a_full_share_lets_values_become_smaller() -> None:
 async def test_the_sessions_of_one_address_leave_space_for_those_of_others(
     settings: Settings, pubsub: PubSub
 ) -> None:
-    sessions = SessionStore(MemoryStorage(100_000), pubsub, settings)
+    sessions = SessionStore(MemoryStorage(100_000), pubsub, settings, no_room)
     begun = 0
     with suppress(StoreFull):
         while begun < 1000:

@@ -19,7 +19,7 @@ from gospa.storage import Storage
 from gospa.testing import serve, until
 from tests.gospa.backends.storage_conformance import StorageConformance
 from tests.gospa.redis_servers import PERSISTENT, RedisServer
-from tests.gospa.sessions.lifecycle import Bus, SessionLifecycle, begin
+from tests.gospa.sessions.lifecycle import Bus, SessionLifecycle, begin, no_room
 
 HANDSHAKE = {
     "Connection": "Upgrade",
@@ -46,7 +46,7 @@ class TestRedisSessions(SessionLifecycle):
 
 async def test_a_key_of_the_wrong_type_is_no_session(settings: Settings) -> None:
     async with open_storage(settings) as storage:
-        store = SessionStore(storage, Bus(), settings)
+        store = SessionStore(storage, Bus(), settings, no_room)
         record = await begin(store)
         key = f"{settings.key_prefix}session:{record.session.identity}"
         client = storage._client  # noqa: SLF001
@@ -68,7 +68,7 @@ async def test_a_key_that_is_not_text_does_not_hide_others(
 
 async def test_no_token_is_anywhere_in_redis(settings: Settings) -> None:
     async with open_storage(settings) as storage:
-        store = SessionStore(storage, Bus(), settings)
+        store = SessionStore(storage, Bus(), settings, no_room)
         record = await begin(store, "ann", a=1)
         client = storage._client  # noqa: SLF001
         keys = [key async for key in client.scan_iter(f"{settings.key_prefix}*")]
@@ -79,7 +79,7 @@ async def test_no_token_is_anywhere_in_redis(settings: Settings) -> None:
 
 async def test_everything_stored_ends_by_itself(settings: Settings) -> None:
     async with open_storage(settings) as storage:
-        await begin(SessionStore(storage, Bus(), settings), "ann")
+        await begin(SessionStore(storage, Bus(), settings, no_room), "ann")
         client = storage._client  # noqa: SLF001
         async for key in client.scan_iter(f"{settings.key_prefix}*"):
             assert 0 < await client.ttl(key) <= settings.session_absolute
