@@ -48,21 +48,28 @@ class StoreCorrupt(StoreError):
 
 
 class RoomError(Exception):
-    """A request that a room refuses; nothing was changed. The client gets `code` and text."""
+    """A request that a room refuses; nothing was changed. The client gets `code` and text.
+
+    `status` is that of an HTTP response.
+    """
 
     code = "refused"
+    status = 409
 
 
 class UnknownRoom(RoomError):
     code = "unknown_room"
+    status = 404
 
 
 class UnknownAction(RoomError):
     code = "unknown_action"
+    status = 404
 
 
 class Unauthorized(RoomError):
     code = "unauthorized"
+    status = 403
 
 
 class NotJoined(RoomError):
@@ -73,18 +80,21 @@ class Invalid(RoomError):
     """Arguments, keys or values that are not valid in the room."""
 
     code = "invalid"
+    status = 400
 
 
 class Busy(RoomError):
     """The client has too many requests in progress."""
 
     code = "busy"
+    status = 429
 
 
 class RateLimited(RoomError):
     """The visitor reached a limit, for `wait` seconds if that is known."""
 
     code = "rate_limited"
+    status = 429
 
     def __init__(self, text: str, wait: float = 0) -> None:
         super().__init__(f"{text} in {ceil(wait)} s" if wait else text)

@@ -14,14 +14,6 @@ from gospa import RoomError, event_streams, rooms_of, session_of
 
 JSON = "application/json"
 MAX_KEY = 255  # characters of an Idempotency-Key
-STATUS = {
-    "unknown_room": 404,
-    "unknown_action": 404,
-    "unauthorized": 403,
-    "invalid": 400,
-    "rate_limited": 429,
-    "busy": 429,
-}
 
 blueprint = Blueprint("http_rooms", url_prefix="/rooms")
 
@@ -36,7 +28,7 @@ async def refuse(_: Request, error: RoomError) -> HTTPResponse:
     wait = getattr(error, "wait", 0)
     headers = {"Retry-After": str(ceil(wait))} if wait else {}
     body = {"error": error.code, "text": str(error)}
-    return json(body, STATUS.get(error.code, 409), headers)
+    return json(body, error.status, headers)
 
 
 blueprint.exception(RoomError)(refuse)

@@ -11,8 +11,6 @@ from sanic.response import html, text
 
 from gospa.errors import RateLimited, RoomError, StoreError
 
-REFUSED = {"unknown_room": 404, "unknown_action": 404, "unauthorized": 403, "invalid": 400}
-
 PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -54,9 +52,10 @@ class ErrorPages(ErrorHandler):
 
 async def room_refused(_: Request, error: RoomError) -> HTTPResponse:
     """Answer an error of a room or a limit that the view did not catch."""
+    headers = {}
     if isinstance(error, RateLimited):
-        return text(f"{error}\n", 429, {"Retry-After": str(max(1, ceil(error.wait)))})
-    return text(f"{error}\n", REFUSED.get(error.code, 409))
+        headers["Retry-After"] = str(max(1, ceil(error.wait)))
+    return text(f"{error}\n", error.status, headers)
 
 
 async def store_failed(_: Request, error: StoreError) -> HTTPResponse:
