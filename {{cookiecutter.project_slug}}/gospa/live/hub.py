@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from gospa import tasks
-from gospa.errors import RateLimited, StoreUnavailable
+from gospa.errors import StoreUnavailable
 from gospa.live.access import authorized
 from gospa.live.alarms import Waker
 from gospa.live.batch import Mutation
@@ -23,6 +23,7 @@ from gospa.live.mutations import STOPPED, QueueOptions
 from gospa.live.reviews import VisitReview
 from gospa.live.router import Router
 from gospa.live.sequence import Applied, MutationSequence, Outcome
+from gospa.live.single_flight import SingleFlight
 from gospa.live.unsent import Unsent
 from gospa.member import Access
 from gospa.pubsub import PubSub
@@ -94,7 +95,7 @@ class Hub:
         self.pubsub = pubsub
         self.unsent = Unsent(settings.unsent_size)
         self.router = router
-        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._opening = SingleFlight[None]("opening of")
         self._gap = asyncio.Event()
         queue = QueueOptions(settings.room_size, settings.action_warning)
         self._context = RoomContext(
@@ -181,20 +182,7 @@ class Hub:
 
     async def _opened(self, key: str, room: Room[Any]) -> LocalRoom:
         while key not in self.rooms:  # it may be closed again before we get our turn
-            first = key not in self._opening
-            if first:
-                self._opening[key] = asyncio.create_task(self._open(key, room))
-                self._opening[key].add_done_callback(_collect)
-            opening = self._opening[key]
-            try:
-                await asyncio.shield(opening)
-            except asyncio.CancelledError:
-                if opening.cancelled():  # and not the caller
-                    raise StoreUnavailable(STOPPED) from None
-                raise
-            except RateLimited:
-                if first:
-                    raise  # else it was another visitor's limit: try again
+            await self._opening.run(key, partial(self._open, key, room))
         return self.rooms[key]
 
     async def watch(self) -> None:
@@ -235,11 +223,13 @@ class Hub:
 
     async def close(self) -> None:
         """Close all rooms, also those that are being opened."""
-        await tasks.stop(*self._opening.values())
+        await self._opening.stop()
         await stop_loading(self.store)
         await asyncio.gather(*(local.close() for local in self.rooms.values()))
 
     async def _open(self, key: str, room: Room[Any]) -> None:
+        if key in self.rooms:
+            return  # opened for somebody else, after the limit of another visitor
         local = LocalRoom(key, room, self._context)
         try:
             await local.open()
@@ -249,16 +239,8 @@ class Hub:
         except BaseException:
             await local.close()
             raise
-        finally:
-            del self._opening[key]
 
     def _note(self, key: str) -> None:
         """Have a stored room of a session's own deleted with the session."""
         if (identity := session_of(key)) and self._own_room is not None:
             tasks.start(self._own_room(identity, key), f"noting {key}", Context())
-
-
-def _collect(opening: asyncio.Task[None]) -> None:
-    """Note the error of a room that could not be opened, as its callers may have gone."""
-    if not opening.cancelled():
-        opening.exception()

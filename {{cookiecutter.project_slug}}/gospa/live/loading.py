@@ -1,6 +1,5 @@
 """Loads a room in this release's version: creates it with `load`, converts it with `migrate`."""
 
-import asyncio
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -11,12 +10,12 @@ from weakref import WeakKeyDictionary
 from msgspec.structs import replace
 from sanic.log import logger
 
-from gospa import tasks
 from gospa.action import finish
-from gospa.errors import RateLimited, SchemaMismatch, StoreCorrupt, StoreUnavailable
+from gospa.errors import SchemaMismatch, StoreCorrupt
 from gospa.live import wire
 from gospa.live.limits import ALLOWANCE
 from gospa.live.saving import has_save
+from gospa.live.single_flight import SingleFlight
 from gospa.room import Room
 from gospa.state import values_of
 from gospa.store import schema
@@ -34,8 +33,7 @@ class _Hook:
 
 
 _HOOKS: ContextVar[tuple[_Hook, ...]] = ContextVar("hooks", default=())  # that this code is part of
-_Creations = dict[str, asyncio.Task[bool]]
-_CREATIONS: WeakKeyDictionary[StateStore, _Creations] = WeakKeyDictionary()  # by room
+_CREATIONS: WeakKeyDictionary[StateStore, SingleFlight[bool]] = WeakKeyDictionary()
 
 
 async def load(store: StateStore, key: str, room: Room[Any]) -> Snapshot:
@@ -61,7 +59,8 @@ async def load(store: StateStore, key: str, room: Room[Any]) -> Snapshot:
 
 async def stop_loading(store: StateStore) -> None:
     """Cancel the calls of `load`: the worker stops."""
-    await tasks.stop(*_CREATIONS.get(store, {}).values())
+    if creations := _CREATIONS.get(store):
+        await creations.stop()
 
 
 def require_outside(key: str, room: str) -> None:
@@ -76,28 +75,9 @@ def require_outside(key: str, room: str) -> None:
 async def _created(store: StateStore, key: str, room: Room[Any]) -> bool:
     """Whether `load` gave a state, which is stored now, or that of another worker."""
     require_outside(key, room.name)
-    creations = _CREATIONS.setdefault(store, {})
-    first = key not in creations
-    if first:
-        creations[key] = asyncio.create_task(_create(store, key, room), name=f"load() of {key}")
-        creations[key].add_done_callback(partial(_collect, creations, key))
-    creating = creations[key]
-    try:
-        return await asyncio.shield(creating)
-    except asyncio.CancelledError:
-        if creating.cancelled():  # and not the caller
-            raise StoreUnavailable("this worker stops") from None
-        raise
-    except RateLimited:
-        if first:
-            raise
-        return True  # it was the limit of another visitor: try again
-
-
-def _collect(creations: _Creations, key: str, ended: asyncio.Task[bool]) -> None:
-    del creations[key]
-    if not ended.cancelled():
-        ended.exception()  # noted, as its callers may have gone
+    if (creations := _CREATIONS.get(store)) is None:
+        creations = _CREATIONS[store] = SingleFlight("load() of")
+    return await creations.run(key, partial(_create, store, key, room))
 
 
 async def _create(store: StateStore, key: str, room: Room[Any]) -> bool:
