@@ -296,6 +296,26 @@ def test_typing_removes_nothing_when_somebody_removes_the_note(visitor: BrowserC
     expect(page.locator("#notes .by").first).not_to_have_text("")
 
 
+FILL = """async (count) => {
+  const { connect } = await import('/gospa/gospa.js');
+  const client = connect();
+  const board = client.room('board/full');
+  await Promise.all(Array.from({ length: count }, () => board.call('add_note', { text: 'more' })));
+  client.close();
+}"""
+
+
+def test_an_undo_that_is_refused_says_why(visitor: BrowserContext) -> None:
+    page = open_tab(visitor, "full")
+    page.evaluate(FILL, 200)
+    page.locator("#notes .remove").first.click()
+    expect(page.locator("#notes li")).to_have_count(199)
+    expect_saved(page)
+    page.evaluate(FILL, 1)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#message")).to_contain_text("has room for 200 notes")
+
+
 def test_names_in_any_script_are_boards_of_their_own(visitor: BrowserContext) -> None:
     page = open_tab(visitor, "会议")
     page.click("#increment")

@@ -151,7 +151,7 @@ function newCard(id, note) {
   remove.addEventListener('click', () => {
     const { text, color, by } = noteOf(id) ?? note;
     board.call('remove_note', { id }).catch(report);
-    say('You removed a note.', 'Undo', () => addNote(text, color, by));
+    say('You removed a note.', 'Undo', () => addNote(text, color, by).catch(report));
   });
   return card;
 }
@@ -194,7 +194,8 @@ function removeCard(id) {
     const text = card.querySelector('textarea');
     if (document.activeElement === text && text?.value.trim()) {
       const { value } = text;
-      const put = () => addNote(value, Number(card.dataset.color), card.querySelector('.by')?.textContent);
+      const { color } = card.dataset;
+      const put = () => addNote(value, Number(color), card.querySelector('.by')?.textContent).catch(report);
       say('Somebody removed the note that you were in.', 'Put it back', put);
     }
     page.notes.focus(); // where further keys do nothing
