@@ -185,6 +185,21 @@ def test_a_change_is_shown_at_once_and_never_twice(server: Server, page: Page) -
     assert page.evaluate("answers") == ["done"]
 
 
+def test_a_module_on_demand_that_does_not_come_is_no_error_of_the_page(page: Page) -> None:
+    page.route("**/diagnosis.js", lambda route: route.abort())
+    page.evaluate("""() => {
+      window.unhandled = [];
+      addEventListener('unhandledrejection', ({ reason }) => unhandled.push(String(reason)));
+    }""")
+    server = Server(page)
+    page.evaluate(START, {})
+    server.welcome()
+    server.join(1, 10)
+    server.sees("shown.length")
+    page.evaluate("import('/gospa/diagnosis.js').catch(() => {})")  # later than the client's own
+    assert page.evaluate("[unhandled, errors]") == [[], []]
+
+
 def test_what_others_change_comes_below_what_is_pending(server: Server, page: Page) -> None:
     page.evaluate("void add(5)")
     server.patch(2, 20)

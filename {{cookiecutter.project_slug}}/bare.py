@@ -23,7 +23,7 @@ EXAMPLE: Mapping[str, str] = {
     "client/account.html": "3de6b4276bff",
     "client/account.js": "22785626e783",
     "client/board/board.css": "5ca9142c07e7",
-    "client/board/board.js": "c0890a1da364",
+    "client/board/board.js": "3aa5380d0105",
     "client/board/breaking.js": "8fa482fc5507",
     "client/board/field.js": "5ab6856e0229",
     "client/board/guest.js": "e5e939bfaa90",

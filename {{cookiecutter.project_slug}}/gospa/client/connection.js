@@ -107,7 +107,7 @@ export class Connection extends Emitter {
     const client = Uint8Array.from(speaker, (character) => character.charCodeAt(0));
     socket.binaryType = 'arraybuffer';
     socket.onopen = () => {
-      diagnosis(); // in time for what may follow
+      diagnosis().catch(() => {}); // in time for what may follow, which asks for it again
       socket.send(encode([HELLO, client, this.#missed < MISSES ? this.#release : null]));
     };
     const ifCurrent = (/** @type {(event: any) => void} */ act) => (/** @type {any} */ event) => {
@@ -270,6 +270,7 @@ export class Connection extends Emitter {
     this.why = why;
     this.emit('status', status, why);
     if (status !== 'online' && status !== 'outdated') return;
-    diagnosis().then(({ review }) => review(this, this.#cookieless, this.#release));
+    // If the module does not come, the browser logs that, and the next connection asks for it.
+    diagnosis().then(({ review }) => review(this, this.#cookieless, this.#release), () => {});
   }
 }
