@@ -25,6 +25,7 @@ from gospa.room import Room, quoted
 from gospa.sessions.session import Session
 from gospa.store.codec import CodecError, check_bounds, pack
 from gospa.store.content import Content
+from gospa.store.contract import session_of
 from gospa.store.draft import Draft
 
 
@@ -84,6 +85,8 @@ class VisitorRooms:
                 result = await self._run(place, room, command, member, args, key)
             else:
                 result = await self._act(place, room, method, member, args, key)
+        if session_of(place):
+            self._session.need()
         return msgspec.json.encode(result)
 
     async def _act(  # noqa: PLR0913, PLR0917 - it needs things of many kinds

@@ -23,7 +23,7 @@ from gospa import (
     rooms_of,
 )
 from gospa.extras import http as extra
-from gospa.testing import OpenApp, Site
+from gospa.testing import OpenApp, Site, cookie_of
 from tests.gospa.raw_client import raw_client
 
 
@@ -241,6 +241,19 @@ async def test_each_user_has_a_room_of_their_own(site: Site, ann: httpx.AsyncCli
         assert (await ann.post("/rooms/own/add")).json() == count
     async with site.http(user="bob") as bob:
         assert (await bob.post("/rooms/own/add")).json() == 1
+
+
+async def test_a_new_visitor_keeps_the_room_that_a_call_made(
+    site: Site, visitor: httpx.AsyncClient
+) -> None:
+    refused = await visitor.post("/rooms/own/none")
+    assert (refused.status_code, "set-cookie" in refused.headers) == (404, False)
+    first = await visitor.post("/rooms/own/add")
+    assert (first.json(), "set-cookie" in first.headers) == (1, True)
+    second = await visitor.post("/rooms/own/add")
+    assert (second.json(), "set-cookie" in second.headers) == (2, False)
+    async with raw_client(site, cookie=cookie_of(visitor)) as member:
+        assert (await member.join("own"))["total"] == 2
 
 
 async def test_parameters_may_hold_anything(site: Site, ann: httpx.AsyncClient) -> None:
