@@ -112,7 +112,7 @@ class Rates:
         self._paid = dict(owing[-max(1, MOST * 3 // 4) :])
 
 
-class Shares:
+class VisitorRates:
     """A limit for each session, and `share` times as much for each network.
 
     Anybody can begin many sessions, so a limit for sessions alone would not be effective. People

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 from gospa.errors import Busy, RateLimited
-from gospa.rates import BURST, DAY, HOUR, Rates, Shares, Visitor, network_of
+from gospa.rates import BURST, DAY, HOUR, Rates, Visitor, VisitorRates, network_of
 from gospa.settings import Settings
 from gospa.store.content import RECORD, ROOM
 from gospa.trouble import report_limit
@@ -73,13 +73,13 @@ class VisitorLimits:
 
     def __init__(self, settings: Settings) -> None:
         self.share = share = settings.visitors_per_network
-        self.frames = Shares(settings.frames_per_second, BURST, share)
-        self.bytes = Shares(settings.bytes_per_second, BURST, share)
-        self.events = Shares(settings.events_per_second, BURST, share)
-        self.fanout = Shares(settings.fanout_per_second, BURST, share, LONGEST)
+        self.frames = VisitorRates(settings.frames_per_second, BURST, share)
+        self.bytes = VisitorRates(settings.bytes_per_second, BURST, share)
+        self.events = VisitorRates(settings.events_per_second, BURST, share)
+        self.fanout = VisitorRates(settings.fanout_per_second, BURST, share, LONGEST)
         self.commands: Counter[str] = Counter()  # under way, by session and by network
-        self.rooms = Shares(settings.rooms_per_hour / HOUR, HOUR, share)
-        self.stored = Shares(settings.stored_per_day / DAY, DAY, share)
+        self.rooms = VisitorRates(settings.rooms_per_hour / HOUR, HOUR, share)
+        self.stored = VisitorRates(settings.stored_per_day / DAY, DAY, share)
 
 
 class Allowance:

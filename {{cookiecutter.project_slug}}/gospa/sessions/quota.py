@@ -1,7 +1,7 @@
 """Quotas of a network in this worker: sessions begun and kept, log-ins, and stored bytes."""
 
 from gospa.errors import RateLimited
-from gospa.rates import DAY, HOUR, Rates, Shares, Visitor
+from gospa.rates import DAY, HOUR, Rates, Visitor, VisitorRates
 from gospa.settings import Settings
 from gospa.trouble import report_limit
 
@@ -12,7 +12,7 @@ class SessionQuota:
     def __init__(self, settings: Settings) -> None:
         rate, share = settings.sessions_per_hour / HOUR, settings.visitors_per_network
         self._begun, self._kept, self._log_ins = (Rates(rate, HOUR) for _ in range(3))
-        self._stored = Shares(settings.stored_per_day / DAY, DAY, share)
+        self._stored = VisitorRates(settings.stored_per_day / DAY, DAY, share)
 
     def begin(self, network: str) -> bool:
         """Count a new session; returns whether it may last an hour if it is not used."""

@@ -13,7 +13,7 @@ from sanic.exceptions import PayloadTooLarge, SanicException
 from gospa.rates import Rates, network_of
 from gospa.settings import Settings
 from gospa.trouble import report
-from gospa.web.protocol import Requests, TooSlow
+from gospa.web.protocol import HttpRequests, TooSlow
 from gospa.web.routes import streams
 
 BURST = 30.0  # seconds' worth of `requests_per_second` may come at once
@@ -113,7 +113,7 @@ async def stream_body(request: Request, *, size: int, timeout: float) -> AsyncIt
     408 or 413, if the route does not catch the exception.
     """
     limits, stream = limits_of(request.app), request.stream
-    assert isinstance(stream, Requests)  # noqa: S101 - the application's only kind
+    assert isinstance(stream, HttpRequests)  # noqa: S101 - the application's only kind
     try:
         stream.limit_body(size, timeout)
         async for piece in stream:

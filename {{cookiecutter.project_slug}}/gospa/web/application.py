@@ -28,7 +28,7 @@ from gospa.web.error_page import ErrorPages
 from gospa.web.forms import parse_form
 from gospa.web.health import check_port
 from gospa.web.hosts import check_host
-from gospa.web.protocol import HttpProtocol, Requests, TooSlow
+from gospa.web.protocol import HttpProtocol, HttpRequests, TooSlow
 from gospa.web.routes import Routes
 
 NO_ASGI = "cannot start: this application does not run on ASGI servers; use `sanic app`"
@@ -59,7 +59,7 @@ class Request(cookie.SessionRequest):
     async def receive_body(self) -> None:
         """Receive the whole body, whose size `admit` has checked."""
         limits, body, stream = limits_of(self.app), bytearray(), self.stream
-        assert isinstance(stream, Requests)  # noqa: S101 - the application's only kind
+        assert isinstance(stream, HttpRequests)  # noqa: S101 - the application's only kind
         try:
             with limits.arriving(self):
                 while stream.request_body:
@@ -150,7 +150,7 @@ class Application(sanic.Sanic):
         return _with_body(answer, stream) if stream.request_body else answer
 
 
-async def _with_body(answer: Coroutine[Any, Any, None], stream: Requests) -> None:
+async def _with_body(answer: Coroutine[Any, Any, None], stream: HttpRequests) -> None:
     """Answer, then read the rest of the body."""
     await answer
     if stream.request_max_size != inf:  # else the route should have read it, and Sanic logs that

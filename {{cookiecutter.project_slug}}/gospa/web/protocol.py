@@ -35,7 +35,7 @@ class TooSlow(BadRequest):
     status_code = 408
 
 
-class Requests(Http):
+class HttpRequests(Http):
     """The requests of one connection."""
 
     __slots__ = ("_pieces", "due")
@@ -149,7 +149,7 @@ class HttpProtocol(WebSocketProtocol):
     """A connection of the public port."""
 
     __slots__ = ("_counted",)
-    HTTP_CLASS = Requests
+    HTTP_CLASS = HttpRequests
     operators = False  # whether it is one of the port for operators
 
     def connection_made(self, transport: Any) -> None:

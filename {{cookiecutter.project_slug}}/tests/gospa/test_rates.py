@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gospa import rates
-from gospa.rates import Rates, Shares, Visitor, charge, network_of
+from gospa.rates import Rates, Visitor, VisitorRates, charge, network_of
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_many_keys_take_bounded_memory_and_free_nobody_who_owes(
 
 
 def test_sessions_of_one_network_share_more_than_each_of_them_has(clock: list[float]) -> None:
-    limit = Shares(1, 10, share=3)
+    limit = VisitorRates(1, 10, share=3)
 
     def takes(session: str, network: str) -> bool:
         visitor = Visitor(session, network)
