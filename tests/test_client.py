@@ -185,6 +185,23 @@ def test_a_change_is_shown_at_once_and_never_twice(server: Server, page: Page) -
     assert page.evaluate("answers") == ["done"]
 
 
+def test_a_signal_of_many_calls_keeps_none_that_was_answered(server: Server, page: Page) -> None:
+    page.evaluate("""() => {
+      const { signal } = new AbortController();
+      const listening = window.listening = new Set();
+      signal.addEventListener = (_, listener) => void listening.add(listener);
+      signal.removeEventListener = (_, listener) => void listening.delete(listener);
+      const call = (amount) => room.call('add', { amount }, { signal }).catch(() => {});
+      void [1, 2].map(call);
+    }""")
+    first, second = server.expect(CALL)[1], server.expect(CALL)[1]
+    assert page.evaluate("listening.size") == 2
+    server.send(ACK, first, 2, None)
+    server.sees("listening.size === 1")
+    server.send(ERROR, second, "refused", "no", "a")
+    server.sees("listening.size === 0")
+
+
 def test_a_module_on_demand_that_does_not_come_is_no_error_of_the_page(page: Page) -> None:
     page.route("**/diagnosis.js", lambda route: route.abort())
     page.evaluate("""() => {

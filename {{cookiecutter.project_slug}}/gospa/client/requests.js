@@ -70,15 +70,23 @@ export class Requests {
     const { stack = '' } = new Error();
     return new Promise((resolve, reject) => {
       /** @type {Request} */ const request = {
-        client, session, message, outcomeUnknown, stack, resolve, reject,
+        client, session, message, outcomeUnknown, stack,
+        resolve: (result) => settle(resolve, result),
+        reject: (error) => settle(reject, error),
         hidden: false, sentOver: null, version: Infinity,
       };
-      signal?.throwIfAborted();
-      signal?.addEventListener('abort', () => {
+      const stop = () => {
         // What may have been applied is shown, and asked for, until that is known.
-        if (request.sentOver || request.outcomeUnknown) reject(signal.reason);
-        else this.reject(signal.reason, [request]);
-      });
+        if (request.sentOver || request.outcomeUnknown) reject(signal?.reason);
+        else this.reject(signal?.reason, [request]);
+      };
+      /** @param {(value: any) => void} act @param {any} value */
+      const settle = (act, value) => {
+        signal?.removeEventListener('abort', stop); // it may be that of many requests
+        act(value);
+      };
+      signal?.throwIfAborted();
+      signal?.addEventListener('abort', stop);
       const sendNow = joined && (client === null || this.#isSent);
       this.all.push(request);
       if (sendNow) this.#send(request);
