@@ -57,6 +57,16 @@ def test_setting_the_same_value_is_no_change() -> None:
     assert not loaded.changed
 
 
+def test_a_session_that_is_needed_is_stored_once_also_without_values() -> None:
+    new = session()
+    before = new.changed
+    new.need()
+    assert (before, new.changed) == (False, True)
+    stored = again(new)
+    stored.need()
+    assert not stored.changed
+
+
 def test_what_cannot_be_stored_is_named() -> None:
     with pytest.raises(CodecError, match="set"):
         session(a={1}).encode(10_000)
