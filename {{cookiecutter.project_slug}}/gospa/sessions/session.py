@@ -78,7 +78,7 @@ class Session(MutableMapping[str, Any]):
         self._stored = pack(self._values) if self.unreadable else stored
         self._stored_credentials = credentials
         self._digest: int | None = None  # of the bytes that it was read from
-        self._needed = False  # see `need`
+        self.needed = False  # see `need`
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -116,13 +116,13 @@ class Session(MutableMapping[str, Any]):
         return self.renewed >= self.created
 
     def need(self) -> None:
-        """Have a new session stored also without values: it has a room of its own by now."""
-        self._needed = self._digest is None
+        """Have it stored also without values, and kept: it has a room of its own by now."""
+        self.needed = True
 
     @property
     def changed(self) -> bool:
         """Whether it has to be stored. Raises CodecError for unstorable values."""
-        return pack(self._values) != self._stored or self._needed
+        return pack(self._values) != self._stored or (self.needed and self._digest is None)
 
     def flash(self, text: str) -> None:
         """Keep a message until `take_flashes`, on this page or the next."""

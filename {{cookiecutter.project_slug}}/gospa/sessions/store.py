@@ -190,7 +190,8 @@ class SessionStore:
                     self._shorten(record, network)
                 await self.rotate(record)
             case Due.NOTHING:
-                await self.touch(record, keep=record.session.changed, network=network)
+                keep = record.session.changed or record.session.needed
+                await self.touch(record, keep=keep, network=network)
         return ""
 
     async def destroy(self, record: SessionRecord) -> None:

@@ -256,6 +256,16 @@ async def test_a_new_visitor_keeps_the_room_that_a_call_made(
         assert (await member.join("own"))["total"] == 2
 
 
+async def test_a_session_whose_own_room_was_changed_is_kept(
+    site: Site, visitor: httpx.AsyncClient
+) -> None:
+    await visitor.post("/ws")
+    (identity,) = await site.app.ctx.sessions.everybody()
+    assert not (await site.app.ctx.sessions.find(identity)).session.kept  # it ends in an hour
+    assert (await visitor.post("/rooms/own/add")).json() == 1
+    assert (await site.app.ctx.sessions.find(identity)).session.kept
+
+
 async def test_parameters_may_hold_anything(site: Site, ann: httpx.AsyncClient) -> None:
     for name, path in (("café/1", "caf%C3%A9%2F1"), ("a#members", "a%23members"), ("a@b", "a@b")):
         await ann.post(f"/rooms/ledger/{path}/add")
