@@ -184,9 +184,11 @@ class Client:
     async def _converse(self) -> None:
         """Serve one connection; raises the exception that ended it."""
         headers = {**self._headers, **({"Cookie": self.cookie} if self.cookie else {})}
+        user = (self.session or {}).get("user")  # who must not go on as another visitor
+        offered = [wire.SUBPROTOCOL, wire.WITH_SESSION] if user else [wire.SUBPROTOCOL]
         async with open_websocket(
             self._url,
-            subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
+            subprotocols=[*map(Subprotocol, offered)],
             additional_headers=headers,
             **self._options,
         ) as websocket:
@@ -277,8 +279,10 @@ def _final(error: Exception) -> Closed | None:
         status, body = error.response.status_code, error.response.body or b""
         if status < 500 and status not in TEMPORARY:
             return Closed(status, body.decode(errors="replace"))
-    elif isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code >= FOR_GOOD:
-        return Closed(error.rcvd.code, error.rcvd.reason)
+    elif isinstance(error, ConnectionClosed) and error.rcvd:
+        code, reason = error.rcvd.code, error.rcvd.reason
+        if code >= FOR_GOOD or code == wire.NO_SESSION.code:  # of the user, see `_converse`
+            return Closed(code, reason)
     return None
 
 

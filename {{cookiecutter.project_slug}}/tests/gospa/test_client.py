@@ -259,6 +259,19 @@ async def test_codes_from_4500_on_end_all_that_waits(open_app: OpenApp) -> None:
             assert client.status == "closed"
 
 
+async def test_a_users_session_that_ended_during_an_outage_ends_the_client(site: Site) -> None:
+    async with relay(site.address) as between:
+        cookie = await site.log_in("ann")
+        async with connect(f"ws://{between.address}/ws", cookie=cookie) as client:
+            await client.join(ROOM)
+            async with between.disconnected(client):
+                session = await site.app.ctx.sessions.load(cookie.partition("=")[2])
+                await site.app.ctx.sessions.destroy(session)
+            await until(lambda: client.status == "closed")
+            with pytest.raises(Closed, match="there is no session"):
+                await client.join("sheet/b")
+
+
 async def test_leaving_the_block_ends_all_that_waits(site: Site) -> None:
     async with at(site) as client:
         room = await client.join(ROOM)
