@@ -8,16 +8,19 @@ import re
 from sanic.response import BaseHTTPResponse
 
 # Attributes of HTML whose value is a path of this host; `//` begins the name of another one.
+_ORIGIN = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")  # of a request in absolute form
 _LINKED = re.compile(r"""(\s(?:src|href|action|formaction)\s*=\s*["']?)(?=/(?!/))""")
 
 
 def removed(prefix: str, url: bytes) -> bytes:
     """The URL of a request within the application."""
-    start = prefix.encode()
-    rest = url.removeprefix(start)
-    if rest == url or rest[:1] not in (b"/", b"?", b""):
+    found = _ORIGIN.match(url)
+    origin = found[0] if found else b""
+    path = url.removeprefix(origin)
+    rest = path.removeprefix(prefix.encode())
+    if rest == path or rest[:1] not in (b"/", b"?", b""):
         return url
-    return rest if rest.startswith(b"/") else b"/" + rest
+    return origin + (rest if rest.startswith(b"/") else b"/" + rest)
 
 
 def add_to_location(prefix: str, response: BaseHTTPResponse) -> None:

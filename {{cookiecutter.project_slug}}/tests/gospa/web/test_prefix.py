@@ -125,6 +125,10 @@ async def test_sockets_open_below_the_prefix(site: Site) -> None:
         (b"/a/bc", b"/a/bc"),
         (b"/a", b"/a"),
         (b"*", b"*"),
+        (b"http://host/a/b/c?d", b"http://host/c?d"),  # the absolute form, which is allowed
+        (b"https://[::1]:8/a/b", b"https://[::1]:8/"),
+        (b"http://host/a/bc", b"http://host/a/bc"),
+        (b"http://host", b"http://host"),
     ],
 )
 def test_a_prefix_is_whole_parts_of_a_path(url: bytes, rest: bytes) -> None:
