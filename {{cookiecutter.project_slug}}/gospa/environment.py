@@ -33,7 +33,9 @@ def load_settings(environ: Mapping[str, str], name: str = "app") -> Settings:
             hint = f"did you mean {close[0]}?" if close else "unset it"
             raise SettingsError(f"{variable} is not a setting of this application; {hint}")
     given: dict[str, Any] = {"key_prefix": f"{name}:"}
-    given |= {field: environ[each] for each, field in names.items() if environ.get(each)}
+    # Blanks around a value, such as the newline of a secret's file, are never meant.
+    found = {field: environ.get(each, "").strip() for each, field in names.items()}
+    given |= {field: value for field, value in found.items() if value}
     try:
         settings = msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -55,15 +57,20 @@ def _check_contradictions(s: Settings) -> None:
     refusals = {
         f"GOSPA_HANG_TIMEOUT={s.hang_timeout:g} would kill workers that are only busy: it is at "
         f"least {SHORTEST_HANG}, or 0, which turns it off": 0 < s.hang_timeout < SHORTEST_HANG,
-        "GOSPA_ROOM_TTL has to be above twice GOSPA_HEAD_CHECK_INTERVAL, which renews the time of "
-        "open rooms: otherwise they expire while they have members": (
-            s.room_ttl <= 2 * s.head_check_interval
+        "GOSPA_ROOM_TTL, GOSPA_VISITED_TTL and GOSPA_SESSION_IDLE have to be above twice "
+        "GOSPA_HEAD_CHECK_INTERVAL, which renews the time of open rooms: otherwise they expire "
+        "while they have members": (
+            min(s.room_ttl, s.visited_ttl, s.session_idle) <= 2 * s.head_check_interval
+        ),
+        "GOSPA_SESSION_IDLE has to be above twice GOSPA_SESSION_CHECK_INTERVAL, at which the "
+        "sessions of sockets are renewed: otherwise they end while they are used": (
+            s.session_idle <= 2 * s.session_check_interval
         ),
         f"GOSPA_STORE_TIMEOUT has to be below {LEASE:g}: a worker that waits for the store any "
         "longer counts as dead": s.store_timeout >= LEASE,
-        "GOSPA_MUTATION_TTL has to be above GOSPA_STORE_TIMEOUT and twice GOSPA_PING_INTERVAL, "
-        "after which clients repeat a change: else it is applied twice": (
-            s.mutation_ttl <= s.store_timeout + 2 * s.ping_interval
+        "GOSPA_MUTATION_TTL and GOSPA_ONCE_TTL have to be above GOSPA_STORE_TIMEOUT and twice "
+        "GOSPA_PING_INTERVAL, after which clients repeat a change: else it is applied twice": (
+            min(s.mutation_ttl, s.once_ttl) <= s.store_timeout + 2 * s.ping_interval
         ),
         "GOSPA_BYTES_PER_SECOND has to be at least a tenth of GOSPA_FRAME_SIZE: else a message of "
         "that size closes its connection": 10 * s.bytes_per_second < s.frame_size,

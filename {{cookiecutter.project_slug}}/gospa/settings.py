@@ -11,6 +11,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86400)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 
+# Names of hosts are ASCII; others are written in Punycode, as browsers send them.
 _HOST = r"(\.?[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:.]+\])"
 _LISTEN = r"([\w.-]+|\[[0-9a-fA-F:.]+\])"
 # Schemes of browsers whose origins do not identify an owner are excluded.
@@ -60,15 +61,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Use it if the new release does not support requests of these pages.
     """
-    allowed_origins: Annotated[str, msgspec.Meta(pattern=rf"^({_ORIGIN}(\s*,\s*{_ORIGIN})*)?$")] = (
-        ""
-    )
+    allowed_origins: Annotated[
+        str, msgspec.Meta(pattern=rf"(?a)^({_ORIGIN}(\s*,\s*{_ORIGIN})*)?$")
+    ] = ""
     """Other origins that are allowed, such as https://example.org or, for an app's own scheme,
     capacitor://localhost, separated by commas.
 
     See CSRF in docs/architecture.md.
     """
-    allowed_hosts: Annotated[str, msgspec.Meta(pattern=rf"^({_HOST}(\s*,\s*{_HOST})*)?$")] = ""
+    allowed_hosts: Annotated[str, msgspec.Meta(pattern=rf"(?a)^({_HOST}(\s*,\s*{_HOST})*)?$")] = ""
     """Host names under which the application is served, separated by commas; the default is all.
 
     `.example.org` means all names below it. Requests for other names are refused, except for
@@ -192,7 +193,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     another request. Allows bursts of thirty seconds' worth, so that 300 visitors behind one address
     may load a page of 30 files at once.
     """
-    health_address: Annotated[str, msgspec.Meta(pattern=rf"^({_LISTEN}:[0-9]{{1,5}})?$")] = ""
+    health_address: Annotated[str, msgspec.Meta(pattern=rf"^({_LISTEN}:[1-9][0-9]{{,4}})?$")] = ""
     """Address and port, such as 127.0.0.1:9000, at which `/health/` is served instead of at the
     public port. All workers listen there, and any of them may answer.
     """

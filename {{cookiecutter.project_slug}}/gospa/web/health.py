@@ -18,6 +18,7 @@ from gospa.stats import REASONS, STATS
 from gospa.web.protocol import OperatorsProtocol
 
 PATH = "/health/"
+HIGHEST_PORT = 65535
 
 blueprint = Blueprint("health", url_prefix="/health")
 
@@ -58,6 +59,10 @@ def check_address(address: str) -> None:
     if not address:
         return
     host, port = _parts(address)
+    if port > HIGHEST_PORT:
+        raise SettingsError(
+            f"GOSPA_HEALTH_ADDRESS={address} cannot be used: ports end at {HIGHEST_PORT}"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()

@@ -1,5 +1,6 @@
 """Parses REDIS_URL: one server, sentinels or a cluster (docs/redis.md)."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -57,8 +58,11 @@ def parse_address(url: str) -> Address:
 def _options(url: str) -> dict[str, Any]:
     """The options that redis-py reads from a URL. Raises ValueError without password parts."""
     try:
-        return dict(parse_url(url))
+        options = dict(parse_url(url))
     except ValueError as error:
         if "Port" in str(error):  # its text may have a part of the password, if there is no host
             raise ValueError("the port is not a number up to 65535") from None
         raise
+    if "path" not in options and not re.fullmatch(r"(/[0-9]*)?", urlsplit(url).path):
+        raise ValueError("the database is not a number")  # redis-py would use another one
+    return options

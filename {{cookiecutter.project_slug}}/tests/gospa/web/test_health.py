@@ -150,6 +150,8 @@ def test_an_address_for_operators_that_is_taken_is_refused_at_start(place: str) 
             health.check_address(address)
     health.check_address(address)
     health.check_address("")
+    with pytest.raises(SettingsError, match=r"127\.0\.0\.1:99999 cannot be used"):
+        health.check_address("127.0.0.1:99999")
 
 
 async def test_operators_reach_a_worker_only_once_it_can_answer(

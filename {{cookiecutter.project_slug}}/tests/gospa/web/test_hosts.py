@@ -53,7 +53,9 @@ async def test_unless_it_is_set_every_name_is_ours(http: httpx.AsyncClient) -> N
     assert (await http.get("/nothing", headers={"Host": "any.example"})).status_code == 404
 
 
-@pytest.mark.parametrize("setting", ["https://a", "a/b", "*", "a b", "a,,b", ".", "a:80"])
+@pytest.mark.parametrize(
+    "setting", ["https://a", "a/b", "*", "a b", "a,,b", ".", "a:80", "bücher.example"]
+)
 def test_what_is_no_host_cannot_be_allowed(setting: str) -> None:
     with pytest.raises(SettingsError, match="GOSPA_ALLOWED_HOSTS"):
         load_settings({"GOSPA_ALLOWED_HOSTS": setting})

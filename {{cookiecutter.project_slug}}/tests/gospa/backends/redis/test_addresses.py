@@ -82,6 +82,10 @@ def test_what_follows_the_servers_is_for_each_connection() -> None:
         ("redis+sentinel://127.0.0.1", "name of the master"),
         ("redis://127.0.0.1:port", "REDIS_URL cannot be used"),
         ("redis://127.0.0.1:99999", "the port is not"),
+        ("redis://127.0.0.1/main", "the database is not a number"),
+        ("redis://127.0.0.1/1/2", "the database is not a number"),
+        ("redis+cluster://127.0.0.1/-1", "the database is not a number"),
+        ("redis+sentinel://127.0.0.1/main/1.5", "the database is not a number"),
     ],
 )
 async def test_an_address_that_says_too_little_is_refused(url: str, problem: str) -> None:
