@@ -132,6 +132,8 @@ class SessionStore:
             if due and not (keep and self.quota.keep(network)):
                 self._shorten(record, network)
         elif session.due(now, idle) and (session.kept or (keep and self.quota.keep(network))):
+            # By this host's clock it may begin later; it would no longer count as `kept`.
+            session.created = min(session.created, now)
             session.renewed, due = now, True
         elif self.expires_soon(session):
             session.renewed, due = now - max(0.0, idle - UNUSED), True

@@ -272,6 +272,17 @@ class SessionLifecycle:
         assert await store.touch(await load(store, record.token))
         assert (await load(store, record.token)).session.renewed > now
 
+    async def test_a_session_is_kept_also_if_a_host_whose_clock_is_behind_renews_it(
+        self, store: SessionStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record = await begin(store, "ann")
+        now = time.time()
+        for clock in (now - 5, now + store.settings.session_idle / 2):
+            monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+            assert await store.touch(await load(store, record.token))
+            assert (await load(store, record.token)).session.kept
+        assert (await load(store, record.token)).session.renewed > now
+
     @pytest.mark.parametrize(("idle", "absolute"), [(0.05, 60.0), (60.0, 0.05)])
     async def test_idle_and_absolute_time_end_a_session(
         self, storage: Storage, bus: Bus, idle: float, absolute: float
