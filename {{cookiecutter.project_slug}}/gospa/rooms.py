@@ -157,8 +157,9 @@ class Rooms:
 
         Rooms of a session or user, and lists of members, are left out.
         """
+        wanted = unicodedata.normalize("NFC", prefix)
         async for name in self._hub.store.names():
-            if name.startswith(prefix) and not {"@", "#"}.intersection(name):
+            if name.startswith(wanted) and not {"@", "#"}.intersection(name):
                 yield name
 
     def for_user(self, user: str) -> "UserRooms":

@@ -5,6 +5,7 @@ import asyncio
 import importlib
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -90,6 +91,11 @@ async def _run(
         return await COMMANDS[options.command](stores, options)
 
 
+def _name(text: str) -> str:
+    """The name of a room or user as it is stored: in NFC, which not all terminals send."""
+    return unicodedata.normalize("NFC", text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gospa",
@@ -102,11 +108,15 @@ def _parser() -> argparse.ArgumentParser:
         for name, run in (COMMANDS | OF_APP).items()
     }
     for name in ("rooms", "gone-rooms"):
-        added[name].add_argument("prefix", nargs="?", default="", help="the prefix of names")
-    added["move-rooms"].add_argument("prefix", help="the prefix of their names, such as poll/")
-    added["move-rooms"].add_argument("to", help="the new prefix, such as vote/")
+        added[name].add_argument(
+            "prefix", nargs="?", default="", type=_name, help="the prefix of names"
+        )
+    added["move-rooms"].add_argument(
+        "prefix", type=_name, help="the prefix of their names, such as poll/"
+    )
+    added["move-rooms"].add_argument("to", type=_name, help="the new prefix, such as vote/")
     for name in ("room", "delete-room", "call"):
-        added[name].add_argument("name", help="such as poll/lunch")
+        added[name].add_argument("name", type=_name, help="such as poll/lunch")
     added["call"].add_argument("action", help="such as close")
     added["call"].add_argument(
         "arguments",
@@ -116,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         help="a value is JSON, else text: count=2, text=hello, text='\"2\"'",
     )
     added["types"].add_argument("--check", action="store_true", help="only check if it is stale")
-    added["sessions"].add_argument("user", nargs="?", help="the name of the user")
+    added["sessions"].add_argument("user", nargs="?", type=_name, help="the name of the user")
     whose = added["revoke-sessions"].add_mutually_exclusive_group(required=True)
-    whose.add_argument("user", nargs="?", help="the name of the user")
+    whose.add_argument("user", nargs="?", type=_name, help="the name of the user")
     whose.add_argument("--all", action="store_true", help="of everybody")
     return parser

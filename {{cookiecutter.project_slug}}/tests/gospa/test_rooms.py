@@ -200,6 +200,7 @@ async def test_names_are_those_of_stored_rooms(rooms: Rooms) -> None:
 async def test_the_application_may_write_a_name_in_any_normal_form(rooms: Rooms) -> None:
     await rooms.call(Shop.sell, "shop/cafe\u0301", "ball")
     assert (await rooms.read(Shop, Shop.named(name="caf\u00e9"))).stock == 2
+    assert [name async for name in rooms.names("shop/cafe\u0301")] == ["shop/caf\u00e9"]
     with pytest.raises(UnknownRoom, match="write '50%25' in its name"):
         await rooms.read(Shop, "shop/50%")
 

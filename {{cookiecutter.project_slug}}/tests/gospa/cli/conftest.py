@@ -38,13 +38,13 @@ async def room(store: StateStore) -> None:
 
 @pytest.fixture
 async def identity(settings: Settings, pubsub: PubSub) -> str:
-    """A session of the user Ann."""
+    """A session of the user Zoë."""
     if not chosen.BACKENDS.storage.shared:
         pytest.skip("what memory backends keep is not seen by other processes")
     async with chosen.BACKENDS.storage.open(settings) as storage:
         store = SessionStore(storage, pubsub, settings, no_room)
         record = store.create()
-        record.session.log_in("Ann", record.session.created)
+        record.session.log_in("Zoë", record.session.created)
         assert await store.log_in(record)
     return record.session.identity
 
