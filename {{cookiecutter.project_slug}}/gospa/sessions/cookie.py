@@ -216,6 +216,8 @@ async def finish(
     if request.ambiguous:
         for deletion in deletions(request):
             response.headers.add("Set-Cookie", deletion)
+    if cookieless(request) and record.raw is None:
+        return  # nobody gets the token of this session, such as one that begins at a log-out
     saved = request.stored or (response.status < 500 and await _save(request, response, record))
     if cookieless(request):
         return

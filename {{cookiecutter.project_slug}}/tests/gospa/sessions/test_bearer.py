@@ -51,6 +51,7 @@ async def enter(request: Request) -> HTTPResponse:
 @blueprint.post("/log-out")
 async def leave(request: Request) -> HTTPResponse:
     await log_out(request)
+    (await session_of(request)).flash("You are logged out.")
     return text("ok")
 
 
@@ -127,6 +128,7 @@ async def test_a_program_keeps_its_token_until_it_logs_out(site: Site) -> None:
         assert (await http.post("/log-in", headers=headers)).status_code == 400
         assert (await http.get("/who", headers=headers)).json()["user"] == "ann"
         answer = await http.post("/log-out", headers=headers)
+        assert not await site.app.ctx.sessions.everybody()  # nobody could use another one
         assert "set-cookie" not in answer.headers
         assert (await http.get("/who", headers=headers)).status_code == 401
 
