@@ -93,6 +93,14 @@ class HttpRequests(Http):
                 await self._linger()
             raise
 
+    async def head_response_ignored(  # type: ignore[override]  # Sanic awaits it
+        self,
+        data: bytes,
+        end_stream: bool,  # noqa: FBT001
+    ) -> None:
+        """Discard a piece of a body that is sent in answer to HEAD."""
+        super().head_response_ignored(data, end_stream)
+
     async def _check_chunk(self) -> None:
         """Wait for the head of a chunk. Raises BadRequest unless it has the standard's form."""
         if self.expecting_continue:

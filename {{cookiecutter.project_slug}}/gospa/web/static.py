@@ -12,12 +12,13 @@ import re
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import NotFound
 from sanic.log import logger
-from sanic.response import file, raw
+from sanic.response import ResponseStream, file_stream, raw
 
 from gospa.errors import StoreCorrupt, StoreError
 from gospa.sessions.inspection import Kind
@@ -44,7 +45,11 @@ FILES = Kind(
     "start a worker of its release again, or none: pages of that release are loaded again",
 )
 
+PIECE = 64 * 1024  # bytes of a large file that wait for a client
+
 _HASH = re.compile(r"[0-9a-f]{24}")
+# An encoding with the weight 0 is one that the client does not accept.
+_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?!\s|;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 
 
 def install(app: Sanic) -> None:
@@ -52,7 +57,8 @@ def install(app: Sanic) -> None:
     app.ctx.served = None
     app.register_listener(_read_files, "main_process_ready")
     for prefix in ("client", "gospa"):
-        app.add_route(_file, f"/{prefix}/<path:path>", methods=["GET", "HEAD"], name=prefix)
+        route: Any = _file  # which may return a stream
+        app.add_route(route, f"/{prefix}/<path:path>", methods=["GET", "HEAD"], name=prefix)
 
 
 async def _read_files(app: Sanic) -> None:
@@ -77,7 +83,8 @@ def _files(app: Sanic, shared: Storage | None) -> "Files":
 async def page(name: str) -> HTTPResponse:
     """Answer with a page of `client/`, such as "index.html"."""
     request = Request.get_current()
-    return await request.app.ctx.files.answer(request, f"/client/{name}")
+    answer: HTTPResponse = await request.app.ctx.files.answer(request, f"/client/{name}")
+    return answer
 
 
 def html_page(text: str, status: int = 200) -> HTTPResponse:
@@ -91,7 +98,7 @@ def html_page(text: str, status: int = 200) -> HTTPResponse:
     return raw(rendered, status, headers, "text/html; charset=utf-8")
 
 
-async def _file(request: Request, **_: str) -> HTTPResponse:
+async def _file(request: Request, **_: str) -> HTTPResponse | ResponseStream:
     return await request.app.ctx.files.answer(request, unquote(request.path))
 
 
@@ -166,8 +173,11 @@ class Files:
         except StoreError as error:
             logger.warning("hosts of other releases cannot get the files of this one: %s", error)
 
-    async def answer(self, request: Request, path: str) -> HTTPResponse:
-        """Answer with the file of a URL path. Raises NotFound."""
+    async def answer(self, request: Request, path: str) -> HTTPResponse | ResponseStream:
+        """Answer with the file of a URL path; a large one is read as fast as the client reads.
+
+        Raises NotFound.
+        """
         found = self.current().files.get(path)
         wanted = request.args.get("v") if request.query_string else None
         if wanted and (found is None or wanted != found.digest):
@@ -183,9 +193,10 @@ class Files:
         if found.digest in request.headers.get("if-none-match", ""):
             return HTTPResponse(status=304, headers=headers)
         if found.path is not None:
-            return await file(found.path, mime_type=found.kind, headers=headers)
-        content = found.content
-        if found.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Length"] = str(found.path.stat().st_size)
+            return await file_stream(found.path, 200, PIECE, found.kind, headers)
+        content, accepted = found.content, request.headers.get("accept-encoding", "")
+        if found.packed is not None and _GZIP.search(accepted):
             content = found.packed
             headers["Content-Encoding"] = "gzip"
         return HTTPResponse(content, headers=headers, content_type=found.kind)

@@ -19,6 +19,15 @@ async def hello(_: Request, name: str) -> HTTPResponse:
     return text(f"Hello, {name}!", headers={"X-Length": str(len(name))})
 
 
+@blueprint.get("/pieces")
+async def pieces(request: Request) -> None:
+    response = await request.respond(content_type="text/plain")
+    assert response is not None
+    for _ in range(3):
+        await response.send("piece")
+    await response.eof()
+
+
 @blueprint.get("/fails")
 async def fail(_: Request) -> HTTPResponse:
     raise RuntimeError("secret")
@@ -46,6 +55,15 @@ async def test_head_is_answered_as_get_without_the_body(http: httpx.AsyncClient,
         assert head.headers.get(name) == whole.headers.get(name)
     if path.startswith("/hello"):
         assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+async def test_head_of_a_stream_is_no_error(
+    http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await http.get("/pieces")).text == "piece" * 3
+    head = await http.head("/pieces")
+    assert (head.status_code, head.content) == (200, b"")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("path", [*GETS, "/ws", "/change", "/health/metrics"])

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gospa.testing import OpenApp, Site
 from gospa.web import static
 from gospa.web.files import HELD
 from tests.gospa.rooms import ROOMS
+from tests.gospa.web.wires import OpenWire
 
 NAMES = (
     *("page.html", "folder/script.js", ".env", "folder/.hidden/key", ".git/config"),
@@ -92,6 +94,7 @@ async def test_a_large_file_is_served_as_well(
     async with open_app(ROOMS) as site, site.http() as http:
         first = await http.get("/client/film.bin")
         assert first.content == content
+        assert int((await http.head("/client/film.bin")).headers["Content-Length"]) == len(content)
         headers = {"If-None-Match": first.headers["ETag"]}
         assert (await http.get("/client/film.bin", headers=headers)).status_code == 304
 
@@ -104,6 +107,38 @@ async def test_text_is_compressed_for_those_who_accept_it(http: httpx.AsyncClien
     assert int(packed.headers["Content-Length"]) < len(plain.content) / 2
     assert packed.text == plain.text
     assert {each.headers["Vary"] for each in (packed, plain)} == {"Accept-Encoding"}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        *(("GZIP", True), ("br,gzip ; q=0.5", True), ("gzip;q=0, br", False)),
+        *(("deflate, gzip ; q=0.000", False), ("", False), ("*;q=0, gzip", True)),
+    ],
+)
+async def test_an_encoding_of_weight_0_is_not_accepted(
+    http: httpx.AsyncClient, accepted: str, packed: bool
+) -> None:
+    answer = await http.get("/gospa/gospa.js", headers={"Accept-Encoding": accepted})
+    assert ("Content-Encoding" in answer.headers) == packed
+
+
+async def test_who_reads_a_large_file_slowly_takes_little_memory(
+    open_app: OpenApp, open_wire: OpenWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(static, "CLIENT", tmp_path)
+    size = 32 * 1024 * 1024
+    with (tmp_path / "film.bin").open("wb") as file:
+        file.truncate(size)
+    async with open_app(ROOMS) as site:
+        tracemalloc.start()
+        try:
+            wire = await open_wire(site)
+            wire.ask("/client/film.bin", method="GET")
+            assert await wire.status(to_head=True) == 200
+            assert tracemalloc.get_traced_memory()[0] < size / 2
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize("path", ["/", "/client/folder/script.js", "/nothing", "/health/live"])
