@@ -350,6 +350,19 @@ async def test_a_request_for_another_name_leads_nowhere(site: Site, host: str) -
         assert (await client.get("/")).status_code == 421
 
 
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "localhost:1:evil"])
+async def test_the_name_in_a_request_in_absolute_form_is_the_one_in_its_header(
+    site: Site, host: str
+) -> None:
+    for claimed, status in ((host, 421), (f"LOCALHOST:{site.port}", 200)):
+        reader, writer = await asyncio.open_connection(
+            "localhost", site.port, ssl=site.tls, local_addr=(site.visitor, 0)
+        )
+        writer.write(f"GET {site.origin}/whoami HTTP/1.1\r\nHost: {claimed}\r\n\r\n".encode())
+        assert int((await reader.readline()).split()[1]) == status
+        await abort(writer)
+
+
 async def test_an_application_that_has_another_address_is_found(site: Site) -> None:
     """As of a container that was created again; meanwhile its name may not exist."""
     port = int(site.application.partition(":")[2])
