@@ -95,7 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_check_interval: Seconds = 30.0
     """Interval at which sockets are compared with their sessions, in case a message was lost."""
     sockets_need_login: bool = False
-    """Allow sockets for logged-in users only."""
+    """Allow sockets, and rooms over HTTP, for logged-in users only."""
     room_ttl: Seconds = 30 * 86400.0
     """A room that is neither changed nor visited for this long is deleted.
 

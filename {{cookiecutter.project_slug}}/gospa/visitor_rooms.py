@@ -134,7 +134,9 @@ class VisitorRooms:
         return method.signature.named((), msgspec.structs.asdict(given))
 
     def _place(self, path: str) -> tuple[str, Room[Any]]:
-        """The key of a room, and the room. Raises UnknownRoom."""
+        """The key of a room, and the room. Raises UnknownRoom, or Unauthorized before a log-in."""
+        if self._hub.settings.sockets_need_login and self._session.user is None:
+            raise Unauthorized("log in first")
         try:
             name = "/".join(quoted(unquote(part, errors="strict")) for part in path.split("/"))
         except UnicodeDecodeError:

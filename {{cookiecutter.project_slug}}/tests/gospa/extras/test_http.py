@@ -279,6 +279,18 @@ async def test_a_page_without_websockets_gets_a_stream(site: Site) -> None:
         await ann.sees("ledger/a", lambda state: state["total"] == 4)
 
 
+async def test_where_sockets_need_a_log_in_rooms_need_one_too(open_app: OpenApp) -> None:
+    async with (
+        open_app([Ledger], extras=[extra], sockets_need_login=True) as site,
+        site.http() as visitor,
+        site.http(user="ann") as ann,
+    ):
+        assert told(await visitor.get("/rooms/ledger/a"), 403) == "unauthorized"
+        assert told(await visitor.post("/rooms/ledger/a/add"), 403) == "unauthorized"
+        assert (await ann.post("/rooms/ledger/a/add")).json() == 1
+        assert (await ann.get("/rooms/ledger/a")).json()["total"] == 1
+
+
 async def test_limits_on_visitors_hold(open_app: OpenApp) -> None:
     limits: dict[str, Any] = {"rooms_per_hour": 2, "visitors_per_network": 1}
     async with (
