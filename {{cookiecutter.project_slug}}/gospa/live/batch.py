@@ -72,6 +72,11 @@ class Batch(Struct):
             return [replace(each, ttl=0.0) for each in numbers]
         return numbers
 
+    def unnumbered(self) -> list[tuple[Visitor, int]]:
+        """By how much visitors make the room larger with mutations that have no source."""
+        bills = [each.bill for each in self.mutations if each.bill and not each.sequence]
+        return [(bill.visitor, bill.grown) for bill in bills]
+
     def acknowledge(self, version: int) -> None:
         """Settle these as applied. Later calls have no effect."""
         size = self.size / max(len(self.mutations), 1)

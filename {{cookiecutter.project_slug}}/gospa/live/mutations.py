@@ -268,5 +268,6 @@ class MutationQueue:
             mutations=batch.numbered(error),
             attempt=attempt if edits else 0,
             clocked=self._options.clocked,
+            unnumbered=batch.unnumbered(),
             visit=all(each.visit for each in batch.mutations),
         )

@@ -85,6 +85,7 @@ class Change(Struct, frozen=True):
     nothing. `attempt`: conflicts of this write so far, so that a store with many writers can
     prefer it in the end. `clocked`: the version is above the store's clock, in microseconds, so
     that it is above those of an earlier room of this name, and of commits that the store has lost.
+    `unnumbered`: by how much the mutations of visitors that have no source make the room larger.
 
     `visit`: hooks or `load` made the change. A room that has only such changes is kept for
     `visited_ttl` after its last visit; once it has no values, it is deleted.
@@ -104,6 +105,7 @@ class Change(Struct, frozen=True):
     mutations: Sequence[Numbered] = ()
     attempt: int = 0
     clocked: bool = False
+    unnumbered: Sequence[tuple[Visitor, int]] = ()
     visit: bool = False
 
     def __bool__(self) -> bool:

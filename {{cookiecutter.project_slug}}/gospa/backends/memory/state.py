@@ -91,10 +91,10 @@ def _size(records: Iterable[Record]) -> int:
 def _added(change: Change, overhead: int) -> Counter[Visitor]:
     """The bytes that each visitor adds; the first one also pays the overhead."""
     added = Counter[Visitor]()
-    for each in change.mutations:
-        if each.visitor is not None:
-            added[each.visitor] += each.grown + overhead
-            overhead = 0
+    numbered = [(each.visitor, each.grown) for each in change.mutations if each.visitor]
+    for visitor, grown in (*numbered, *change.unnumbered):
+        added[visitor] += grown + overhead
+        overhead = 0
     return added
 
 

@@ -1,6 +1,8 @@
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -8,13 +10,18 @@ from gospa.backends.memory import state
 from gospa.backends.memory.pubsub import open_pubsub
 from gospa.backends.memory.state import MemoryStateStore, open_state
 from gospa.errors import StoreFull
+from gospa.live.hub import open_hub
+from gospa.live.router import Router
 from gospa.pubsub import PubSub
 from gospa.rates import Visitor
+from gospa.sessions.session import new_session
 from gospa.settings import Settings
 from gospa.store.contract import MAX_REFUSED, Change, Commit, StateStore
 from gospa.testing import until
+from gospa.visitor_rooms import VisitorRooms
 from tests.gospa.backends.alarm_conformance import BRIEF, ROOM
 from tests.gospa.backends.state_conformance import StateStoreConformance, change
+from tests.gospa.rooms import Sheet
 
 
 @pytest.fixture
@@ -154,6 +161,19 @@ async def test_a_visitor_gets_a_share_and_others_have_room(pubsub: PubSub) -> No
     assert await fill(store, "bob", "home") > first / 4  # who lives with her
     for number in range(20):
         assert await fill(store, f"other{number}", f"net{number}") > 0
+
+
+async def test_changes_without_a_number_count_for_the_share_as_well(pubsub: PubSub) -> None:
+    """Such as those over HTTP."""
+    settings = Settings(memory_size=100_000)
+    store = MemoryStateStore(pubsub, settings)
+    async with open_hub(store, pubsub, Router([Sheet]), settings) as hub:
+        rooms = VisitorRooms(hub, new_session(0.0), "192.0.2.1")
+        note = msgspec.json.encode({"text": "x" * 400})
+        calls = [rooms.call(f"sheet/{number}", "add_note", note) for number in range(1000)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    errors = {str(each) for each in outcomes if isinstance(each, StoreFull)}
+    assert errors == {"the visitor's share of the memory is full (GOSPA_MEMORY_SIZE)"}
 
 
 async def test_who_has_reached_the_share_may_go_on_with_smaller_values(pubsub: PubSub) -> None:
