@@ -6,10 +6,10 @@ from math import ceil
 from sanic import HTTPResponse, Request
 from sanic.errorpages import RENDERERS_BY_CONTENT_TYPE, BaseRenderer, TextRenderer, guess_mime
 from sanic.handlers import ErrorHandler
-from sanic.log import logger
 from sanic.response import html, text
 
 from gospa.errors import RateLimited, RoomError, StoreError
+from gospa.trouble import warn_seldom
 
 PAGE = """\
 <!doctype html>
@@ -59,5 +59,5 @@ async def room_refused(_: Request, error: RoomError) -> HTTPResponse:
 
 
 async def store_failed(_: Request, error: StoreError) -> HTTPResponse:
-    logger.warning("a request failed with a store error: %s", error)
+    warn_seldom("store_failed", "a request failed with a store error: %s", error)
     return text("Try again in a moment.\n", 503, headers={"Retry-After": "1"})

@@ -8,6 +8,7 @@ import pytest
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json, text
 
+from gospa.errors import StoreUnavailable
 from gospa.testing import OpenApp, Site
 from tests.gospa.rooms import ROOMS
 
@@ -33,6 +34,11 @@ async def fail(_: Request) -> HTTPResponse:
     raise RuntimeError("secret")
 
 
+@blueprint.get("/store")
+async def ask(_: Request) -> HTTPResponse:
+    raise StoreUnavailable("it is away")
+
+
 @blueprint.post("/change")
 async def change(request: Request) -> HTTPResponse:
     return json(request.json)
@@ -55,6 +61,14 @@ async def test_head_is_answered_as_get_without_the_body(http: httpx.AsyncClient,
         assert head.headers.get(name) == whole.headers.get(name)
     if path.startswith("/hello"):
         assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+async def test_requests_that_fail_with_the_store_do_not_fill_the_log(
+    http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [await http.get("/store") for _ in range(3)]
+    assert [(each.status_code, each.headers["Retry-After"]) for each in answers] == [(503, "1")] * 3
+    assert caplog.text.count("it is away") == 1
 
 
 async def test_head_of_a_stream_is_no_error(
