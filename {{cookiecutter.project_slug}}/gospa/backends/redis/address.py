@@ -32,7 +32,8 @@ def parse_address(url: str) -> Address:
     """
     scheme, _, rest = url.partition("://")
     scheme, _, form = scheme.partition("+")
-    options = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    # Several hosts are no valid URL: newer versions of `urlsplit` refuse `a,[::1]`.
+    options = parse_qsl(url.partition("?")[2], keep_blank_values=True)
     if unknown := sorted({name for name, _ in options} - _OPTIONS):
         raise ValueError(
             f"it has the unknown option {unknown[0]}; the known ones are "
@@ -43,6 +44,8 @@ def parse_address(url: str) -> Address:
     rest, _, query = rest.partition("?")
     place, _, path = rest.partition("/")
     credentials, at, hosts = place.rpartition("@")
+    if "," in hosts and not all(hosts.split(",")):
+        raise ValueError("a host is missing: separate hosts by one comma")
     service = ""
     if form == "sentinel":
         service, _, path = path.partition("/")
@@ -63,6 +66,8 @@ def _options(url: str) -> dict[str, Any]:
         if "Port" in str(error):  # its text may have a part of the password, if there is no host
             raise ValueError("the port is not a number up to 65535") from None
         raise
+    if url.startswith("unix:") and "path" not in options:
+        raise ValueError("the path of a socket begins with a slash: unix:///run/redis.sock")
     if "path" not in options and not re.fullmatch(r"(/[0-9]*)?", urlsplit(url).path):
         raise ValueError("the database is not a number")  # redis-py would use another one
     return options

@@ -80,6 +80,9 @@ def test_what_follows_the_servers_is_for_each_connection() -> None:
     ("url", "problem"),
     [
         ("redis+sentinel://127.0.0.1", "name of the master"),
+        ("redis+sentinel://127.0.0.1,/main", "a host is missing"),
+        ("redis+cluster://127.0.0.1,,localhost", "a host is missing"),
+        ("unix://redis.sock", "begins with a slash"),
         ("redis://127.0.0.1:port", "REDIS_URL cannot be used"),
         ("redis://127.0.0.1:99999", "the port is not"),
         ("redis://127.0.0.1/main", "the database is not a number"),
