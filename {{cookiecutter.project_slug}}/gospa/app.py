@@ -13,12 +13,10 @@ import msgspec
 from sanic import Blueprint, Request, Sanic
 from sanic.log import logger
 
-from gospa import checks, forking, tasks
+from gospa import checks, tasks
 from gospa.backends import Backend
-from gospa.collector import Collector
 from gospa.environment import load_settings
 from gospa.errors import RoomError, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
-from gospa.lifeline import Lifeline
 from gospa.live import socket
 from gospa.live.connections import open_connections
 from gospa.live.hub import open_hub
@@ -30,14 +28,17 @@ from gospa.rooms import Rooms
 from gospa.sessions.store import SessionStore
 from gospa.sessions.watch import open_watch
 from gospa.settings import Settings, SettingsError
-from gospa.stopping import Stop, beating, ended_by_interrupt
 from gospa.storage import Prefixed, Storage
 from gospa.store.contract import StateStore
-from gospa.supervisor import Supervisor
 from gospa.web import error_page, health, static
 from gospa.web.admission import RequestLimits
 from gospa.web.application import Application
-from gospa.worker_states import keep_states_here, registered
+from gospa.workers import forking
+from gospa.workers.collector import Collector
+from gospa.workers.lifeline import Lifeline
+from gospa.workers.states import keep_states_here, registered
+from gospa.workers.stopping import Stop, beating, ended_by_interrupt
+from gospa.workers.supervisor import Supervisor
 
 BACKLOG = 4096  # connections that wait to be accepted; Sanic's 100 make a reconnecting crowd wait
 

@@ -20,7 +20,6 @@ from sanic.log import logger
 from sanic.request.parameters import RequestParameters
 from sanic.response import BaseHTTPResponse, HTTPResponse, empty
 
-from gospa.forking import choose_start_method
 from gospa.sessions import cookie
 from gospa.web import csrf, prefix
 from gospa.web.admission import limits_of
@@ -30,6 +29,7 @@ from gospa.web.health import check_port
 from gospa.web.hosts import check_host
 from gospa.web.protocol import HttpProtocol, HttpRequests, TooSlow
 from gospa.web.routes import Routes
+from gospa.workers.forking import choose_start_method
 
 NO_ASGI = "cannot start: this application does not run on ASGI servers; use `sanic app`"
 HEADERS = {

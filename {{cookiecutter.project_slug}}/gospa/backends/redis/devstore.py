@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote, urlsplit
 from sanic.log import logger
 
 from gospa.settings import SettingsError
-from gospa.unshared import close_in_forks
+from gospa.workers.unshared import close_in_forks
 
 START_TIMEOUT = 10.0  # seconds
 LOCK_TIMEOUT = 5.0  # seconds, because the store of a killed run takes a moment to end

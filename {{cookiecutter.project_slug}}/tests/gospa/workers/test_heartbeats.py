@@ -1,6 +1,6 @@
 """Which workers are said to hang, and which only seem to."""
 
-from gospa.heartbeats import Heartbeats
+from gospa.workers.heartbeats import Heartbeats
 
 TIMEOUT = 30.0
 

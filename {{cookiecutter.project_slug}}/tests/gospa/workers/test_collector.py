@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gospa import collector
-from gospa.collector import INCREMENTAL, Collector
+from gospa.workers import collector
+from gospa.workers.collector import INCREMENTAL, Collector
 
 pytestmark = pytest.mark.skipif(sys.version_info >= INCREMENTAL, reason="Python does this itself")
 

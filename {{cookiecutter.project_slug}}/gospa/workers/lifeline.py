@@ -10,7 +10,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from gospa.unshared import close_in_forks
+from gospa.workers.unshared import close_in_forks
 
 PID = COUNT = struct.Struct("=i")
 CHUNK = 64 * 1024

@@ -14,8 +14,8 @@ from sanic import Sanic
 from sanic.log import logger
 
 from gospa import tasks
-from gospa.lifeline import WorkerEnds
 from gospa.trouble import report
+from gospa.workers.lifeline import WorkerEnds
 
 BEAT = 1.0  # seconds between heartbeats, and between checks of the main process
 MARGIN = 2.0  # seconds after the time at which the main process kills its workers

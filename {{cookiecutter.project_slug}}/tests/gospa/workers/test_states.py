@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sanic.worker.state import WorkerState
 
-from gospa.worker_states import LocalManager, registered
+from gospa.workers.states import LocalManager, registered
 
 WORKER = "Sanic-Server-0-0"
 

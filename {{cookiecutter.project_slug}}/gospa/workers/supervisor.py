@@ -17,9 +17,9 @@ from sanic import Sanic
 from sanic.log import logger
 from sanic.worker.constants import ProcessState
 
-from gospa.heartbeats import Heartbeats
-from gospa.lifeline import Lifeline
 from gospa.stats import STATS
+from gospa.workers.heartbeats import Heartbeats
+from gospa.workers.lifeline import Lifeline
 
 POLL = 0.25  # seconds
 START_TIMEOUT = 2.0  # seconds

@@ -10,10 +10,11 @@ from sanic import Sanic
 from sanic.helpers import Default, _default
 from sanic.logging.formatter import AutoFormatter
 
-from gospa import forking, trouble
-from gospa.lifeline import Lifeline
+from gospa import trouble
 from gospa.stats import REASONS, STATS
-from gospa.worker_states import LocalManager
+from gospa.workers import forking
+from gospa.workers.lifeline import Lifeline
+from gospa.workers.states import LocalManager
 from tests.gospa.forks import FORK, descriptors, forked
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")

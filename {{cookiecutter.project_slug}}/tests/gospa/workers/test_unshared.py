@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gospa.unshared import close_in_forks
+from gospa.workers.unshared import close_in_forks
 from tests.gospa.forks import forked
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")

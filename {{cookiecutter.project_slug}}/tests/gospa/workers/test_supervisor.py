@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gospa.lifeline import Lifeline
-from gospa.supervisor import DELAYS, STEADY, Supervisor
+from gospa.workers.lifeline import Lifeline
+from gospa.workers.supervisor import DELAYS, STEADY, Supervisor
 
 NAME = "Sanic-Server-0-0"
 

@@ -11,7 +11,7 @@ from typing import Any
 from sanic import Sanic
 from sanic.mixins import startup
 
-from gospa.unshared import close_in_forks
+from gospa.workers.unshared import close_in_forks
 
 POLL = 0.005  # seconds
 

@@ -1,0 +1,1 @@
+"""The processes of an application: how workers start, are watched and replaced, and stop."""
