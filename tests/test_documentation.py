@@ -42,7 +42,14 @@ from tests.baking import (
     name_of,
     run,
 )
-from tests.browsing import START_TIMEOUT, TIMEOUT, answers, free_port, wait_for
+from tests.browsing import (
+    START_TIMEOUT,
+    TIMEOUT,
+    answers,
+    expect_online,
+    free_port,
+    wait_for,
+)
 from tests.snippets import commands, snippets
 from tests.test_in_place import LONG
 
@@ -754,6 +761,7 @@ def test_notices_reach_open_pages(workplace: Workplace, store: str, chromium_pat
         visitor.add_script_tag(content=script, type="module")
         page, heard = opened_page(browser, address), list[str]()
         page.on("console", lambda line: heard.append(line.text))
+        expect_online(page)  # its first session would take the place of one that begins meanwhile
         assert page.evaluate(ENTER, {"user": "ann", "password": "example"}) == "204"
         page.add_script_tag(content=script, type="module")
 

@@ -67,23 +67,17 @@ export class Requests {
    * @returns {Promise<any>}
    */
   add(client, message, { session, outcomeUnknown = false, signal }, joined) {
-    const { stack = '' } = new Error();
+    const stack = /** @type {string} */ (new Error().stack);
+    /** @type {() => void} */ let stop;
     return new Promise((resolve, reject) => {
       /** @type {Request} */ const request = {
-        client, session, message, outcomeUnknown, stack,
-        resolve: (result) => settle(resolve, result),
-        reject: (error) => settle(reject, error),
+        client, session, message, outcomeUnknown, stack, resolve, reject,
         hidden: false, sentOver: null, version: Infinity,
       };
-      const stop = () => {
+      stop = () => {
         // What may have been applied is shown, and asked for, until that is known.
         if (request.sentOver || request.outcomeUnknown) reject(signal?.reason);
         else this.reject(signal?.reason, [request]);
-      };
-      /** @param {(value: any) => void} act @param {any} value */
-      const settle = (act, value) => {
-        signal?.removeEventListener('abort', stop); // it may be that of many requests
-        act(value);
       };
       signal?.throwIfAborted();
       signal?.addEventListener('abort', stop);
@@ -91,7 +85,7 @@ export class Requests {
       this.all.push(request);
       if (sendNow) this.#send(request);
       this.#changed();
-    });
+    }).finally(() => signal?.removeEventListener('abort', stop)); // it may be that of many requests
   }
 
   /**
@@ -130,8 +124,8 @@ export class Requests {
       return false;
     }
     if (type === ERROR) {
-      if (why && second === 'not_joined') this.reject(why, [request]);
-      else this.reject(this.#refusal(request, second, third), [request]);
+      const unjoined = second === 'not_joined' && why;
+      this.reject(unjoined || this.#refusal(request, second, third), [request]);
     } else {
       const [version, result] = type === ACK ? [second, third] : [0, second];
       request.version = version;
