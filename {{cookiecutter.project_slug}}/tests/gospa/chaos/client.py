@@ -239,8 +239,8 @@ class ChaosClient:
             await self._send(0, room, view.sight.newest or None, None)
             return
         view.sight.joined(view.state)
-        view.joined = True
         await self._send_pending(view)
+        view.joined = True  # only now: a new change must not overtake those
 
     async def _send_pending(self, view: View) -> None:
         for mutation in list(view.pending):
