@@ -10,7 +10,7 @@ import gzip
 import json
 import re
 import zlib
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import NotFound
 from sanic.log import logger
-from sanic.response import ResponseStream, file_stream, raw
+from sanic.response import ResponseStream, raw
 
 from gospa.errors import StoreCorrupt, StoreError
 from gospa.sessions.inspection import Kind
@@ -194,7 +194,7 @@ class Files:
             return HTTPResponse(status=304, headers=headers)
         if found.path is not None:
             headers["Content-Length"] = str(found.path.stat().st_size)
-            return await file_stream(found.path, 200, PIECE, found.kind, headers)
+            return ResponseStream(partial(_send, found.path), 200, headers, found.kind)
         content, accepted = found.content, request.headers.get("accept-encoding", "")
         if found.packed is not None and _GZIP.search(accepted):
             content = found.packed
@@ -211,6 +211,14 @@ class Files:
             return None
         content = _unpacked(wanted, packed) if packed else None
         return None if content is None else file_of(path, content)
+
+
+async def _send(path: Path, response: Any) -> None:
+    """Send a file in pieces, as fast as the client reads; it is closed whenever that ends."""
+    # Not opened in a thread: that would leave it open if this task was cancelled meanwhile.
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, PIECE):
+            await response.write(piece)
 
 
 def _unpacked(digest: str, packed: bytes) -> bytes | None:
