@@ -66,8 +66,8 @@ async def run_command(  # noqa: PLR0913, PLR0917 - it needs things of many kinds
 def command_id(session: str, id: bytes) -> str:
     """The id of a session's command, which no other session can have.
 
-    It is the same over all clients of the session, because a page repeats the
-    commands that the previous page left pending.
+    It is the same over all clients of the session, because a page repeats the commands that the
+    previous page left pending.
     """
     return hashlib.blake2b(session.encode() + id, digest_size=16).hexdigest()
 

@@ -72,7 +72,7 @@ async def test_the_limit_of_one_visitor_is_no_others(flight: SingleFlight[int]) 
 
 
 async def test_a_run_that_has_just_failed_is_not_joined(flight: SingleFlight[int]) -> None:
-    """Who comes before its callbacks are run would ask again and again, and stop the worker."""
+    """A caller that came before its callbacks ran would join it again for ever, without a pause."""
     late: list[asyncio.Task[int]] = []
 
     async def allowed() -> int:
